@@ -1,0 +1,24 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_CORE_H
+#define COI_CORE_H
+
+/* Loads the core library (coi.h), which lies in the folder "coi" beside the
+   module. It is loaded by hand and not linked, because Dovecot ends a process
+   whose mail plugin has a symbol missing, and mail must not depend on us. It
+   is loaded when first needed, because most IMAP sessions never need it. */
+
+#include "coi.h"
+
+struct event;
+
+/* module_path is the path of our own module. */
+void coi_core_init(const char *module_path);
+void coi_core_deinit(void);
+
+/* Returns the core, or NULL where it can't be loaded; the first such call of
+   a process logs why, with event. */
+const struct coi_core *coi_core_get(struct event *event);
+
+#endif

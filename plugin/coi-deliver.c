@@ -1,0 +1,244 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/*
+ * The hook is the outermost one: it decides where a chat mail goes by default,
+ * and then lets Sieve and Dovecot's own delivery do the rest. So Sieve's keep
+ * means the Chats folder, and what a script says explicitly is done (FIL-5).
+ *
+ * The Chats folder must never cost a mail (FIL-6). It is opened before it is
+ * made the default. If storing to it fails all the same, the delivery is done
+ * again as it would have been without COI.
+ */
+
+#include "lib.h"
+#include "array.h"
+#include "mail-storage-private.h"
+#include "mail-deliver.h"
+#include "coi-core.h"
+#include "coi-folders.h"
+#include "coi-keyword.h"
+#include "coi-metadata.h"
+#include "coi-user.h"
+#include "coi-deliver.h"
+
+/* They are in libdovecot-lda, which only delivering processes have. */
+#pragma weak mail_deliver_hook_set
+#pragma weak mail_deliver_save
+
+static deliver_mail_func_t *next_deliver_mail;
+
+static struct coi_bytes
+coi_deliver_get_header(struct mail *mail, const char *name)
+{
+	struct coi_bytes bytes = { NULL, 0 };
+	const char *value;
+
+	/* A header that can't be read is one that isn't there: whatever is
+	   wrong with the mail, delivering it will tell. */
+	if (mail_get_first_header(mail, name, &value) > 0) {
+		bytes.data = value;
+		bytes.size = strlen(value);
+	}
+	return bytes;
+}
+
+static enum coi_chat_rule coi_deliver_detect(struct mail_deliver_context *ctx)
+{
+	static const char *const names[] = {
+		"Chat-Version", "Message-ID", "References", NULL
+	};
+	struct mail *mail = ctx->src_mail;
+	const struct coi_core *core = coi_core_get(ctx->event);
+	struct mailbox_header_lookup_ctx *headers;
+	struct coi_chat_headers hdr;
+
+	if (core == NULL)
+		return COI_CHAT_RULE_NONE;
+
+	/* one pass over the header for all three */
+	headers = mailbox_header_lookup_init(mail->box, names);
+	mail_add_temp_wanted_fields(mail, 0, headers);
+	mailbox_header_lookup_unref(&headers);
+
+	hdr.chat_version = coi_deliver_get_header(mail, names[0]);
+	hdr.message_id = coi_deliver_get_header(mail, names[1]);
+	hdr.references = coi_deliver_get_header(mail, names[2]);
+	return core->chat_detect(&hdr);
+}
+
+/* Returns TRUE if the mail would go to INBOX unless something else happens:
+   an explicit choice of another folder stays (FIL-9). */
+static bool coi_deliver_goes_to_inbox(struct mail_deliver_context *ctx)
+{
+	return strcasecmp(ctx->rcpt_default_mailbox, "INBOX") == 0;
+}
+
+static bool coi_deliver_chats_usable(struct mail_deliver_context *ctx)
+{
+	struct mailbox *box;
+	const char *error;
+
+	if (coi_folder_open_chats(ctx->rcpt_user, TRUE, &box, &error) < 0) {
+		e_error(ctx->event, "coi: Can't open the Chats folder, "
+			"so the chat mail goes where other mail goes: %s",
+			error);
+		return FALSE;
+	}
+	mailbox_free(&box);
+	return TRUE;
+}
+
+/* What Dovecot does after its hooks: TRUE if it would answer with a temporary
+   failure right away. */
+static bool coi_deliver_is_tempfailed(struct mail_deliver_context *ctx,
+				      struct mail_storage *storage)
+{
+	enum mail_error error = MAIL_ERROR_NONE;
+
+	if (storage != NULL)
+		(void)mail_storage_get_last_error(storage, &error);
+	return ctx->tempfail_error != NULL || error == MAIL_ERROR_TEMP;
+}
+
+static int
+coi_deliver_next(struct mail_deliver_context *ctx,
+		 struct mail_storage **storage_r)
+{
+	int ret = 0;
+
+	if (next_deliver_mail != NULL)
+		ret = next_deliver_mail(ctx, storage_r);
+	if (ret > 0 || ctx->saved_mail || ctx->tried_default_save ||
+	    coi_deliver_is_tempfailed(ctx, *storage_r))
+		return ret;
+	/* What our caller would do next. Done here, to know how it ends. */
+	return mail_deliver_save(ctx, ctx->rcpt_default_mailbox, 0, NULL,
+				 storage_r) < 0 ? -1 : 1;
+}
+
+static void coi_deliver_log_chats_failure(struct mail_deliver_context *ctx,
+					  struct mail_storage *storage)
+{
+	enum mail_error code = MAIL_ERROR_TEMP;
+	const char *error = storage == NULL ? "Unknown error" :
+		mail_storage_get_last_internal_error(storage, &code);
+
+	/* a full mailbox is the user's affair */
+	e_log(ctx->event,
+	      code == MAIL_ERROR_NOQUOTA ? LOG_TYPE_INFO : LOG_TYPE_ERROR,
+	      "coi: Can't store to the Chats folder, "
+	      "so the chat mail goes where other mail goes: %s", error);
+}
+
+static int
+coi_deliver_to_chats(struct mail_deliver_context *ctx,
+		     struct mail_storage **storage_r)
+{
+	const char *orig_mailbox = ctx->rcpt_default_mailbox;
+	int ret;
+
+	ctx->rcpt_default_mailbox =
+		p_strdup(ctx->pool, coi_folder_chats(ctx->rcpt_user));
+	ret = coi_deliver_next(ctx, storage_r);
+	if (ret > 0 || ctx->saved_mail || !ctx->tried_default_save)
+		return ret;
+
+	/* It is the Chats folder that failed. All that Sieve wanted to do has
+	   been undone with it. */
+	coi_deliver_log_chats_failure(ctx, *storage_r);
+	ctx->rcpt_default_mailbox = orig_mailbox;
+	ctx->tried_default_save = FALSE;
+	ctx->tempfail_error = NULL;
+	*storage_r = NULL;
+	return coi_deliver_next(ctx, storage_r);
+}
+
+static const char *coi_filter_name(enum coi_filter filter)
+{
+	switch (filter) {
+	case COI_FILTER_NONE:
+		return "none";
+	case COI_FILTER_ACTIVE:
+		return "active";
+	case COI_FILTER_SEEN:
+		return "seen";
+	}
+	i_unreached();
+}
+
+static void
+coi_deliver_send_event(struct mail_deliver_context *ctx,
+		       enum coi_chat_rule rule, enum coi_filter filter)
+{
+	const struct coi_core *core = coi_core_get(ctx->event);
+	struct event_passthrough *e;
+
+	e = event_create_passthrough(ctx->event)->
+		set_name("coi_chat_delivered")->
+		add_str("rule", core->chat_rule_name(rule))->
+		add_str("filter", coi_filter_name(filter));
+	e_debug(e->event(), "coi: Delivered a chat mail (rule %s, filter %s)",
+		core->chat_rule_name(rule), coi_filter_name(filter));
+}
+
+static int
+coi_deliver_mail(struct mail_deliver_context *ctx,
+		 struct mail_storage **storage_r)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(ctx->rcpt_user);
+	enum coi_chat_rule rule = COI_CHAT_RULE_NONE;
+	struct coi_config config;
+	int ret;
+
+	if (cuser != NULL) {
+		/* Both stay set: where we leave a delivery to our caller, it
+		   stores the mail after we have returned. */
+		cuser->delivering = TRUE;
+		cuser->delivering_chat = FALSE;
+		rule = coi_deliver_detect(ctx);
+	}
+	if (rule == COI_CHAT_RULE_NONE ||
+	    coi_config_read(ctx->rcpt_user, NULL, &config) < 0 ||
+	    !config.enabled) {
+		return next_deliver_mail == NULL ? 0 :
+			next_deliver_mail(ctx, storage_r);
+	}
+
+	cuser->delivering_chat = TRUE;
+	if (config.filter == COI_FILTER_ACTIVE &&
+	    coi_deliver_goes_to_inbox(ctx) && coi_deliver_chats_usable(ctx))
+		ret = coi_deliver_to_chats(ctx, storage_r);
+	else
+		ret = coi_deliver_next(ctx, storage_r);
+	if (ret > 0)
+		coi_deliver_send_event(ctx, rule, config.filter);
+	return ret;
+}
+
+void coi_deliver_set_keywords(struct mail_save_context *ctx, struct mail *mail)
+{
+	struct mail_user *user = ctx->transaction->box->storage->user;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (cuser->delivering_chat) {
+		coi_keyword_add(ctx);
+	} else if (mail->box->storage->user != user) {
+		/* A mail to several recipients is copied from the one that the
+		   first of them got, and Sieve copies its keywords (FIL-8). */
+		coi_keyword_remove(ctx);
+	}
+}
+
+void coi_deliver_init(void)
+{
+	if (mail_deliver_hook_set != NULL)
+		next_deliver_mail = mail_deliver_hook_set(coi_deliver_mail);
+}
+
+void coi_deliver_deinit(void)
+{
+	if (mail_deliver_hook_set != NULL)
+		(void)mail_deliver_hook_set(next_deliver_mail);
+}

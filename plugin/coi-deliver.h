@@ -1,0 +1,21 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_DELIVER_H
+#define COI_DELIVER_H
+
+/* Delivery by LMTP and LDA (FIL-1..10, DET-6): which mail is chat, where it
+   goes, and $Chat on it. */
+
+struct mail;
+struct mail_save_context;
+
+/* Does nothing in a process that doesn't deliver mail. */
+void coi_deliver_init(void);
+void coi_deliver_deinit(void);
+
+/* Called before a mail is stored by a delivery: gives it $Chat, or takes away
+   what came with the copy of another recipient's mail. */
+void coi_deliver_set_keywords(struct mail_save_context *ctx, struct mail *mail);
+
+#endif

@@ -1,0 +1,106 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "mail-storage-private.h"
+#include "mail-namespace.h"
+#include "coi-compat.h"
+#include "coi-user.h"
+#include "coi-folders.h"
+
+static struct mail_namespace *coi_folder_namespace(struct mail_user *user)
+{
+	return mail_namespace_find_inbox(user->namespaces);
+}
+
+const char *coi_folder_root(struct mail_user *user)
+{
+	const struct coi_settings *set = coi_user_settings(user);
+
+	i_assert(set != NULL);
+	return t_strconcat(coi_folder_namespace(user)->prefix,
+			   set->coi_mailbox_root, NULL);
+}
+
+static const char *coi_folder_name(struct mail_user *user, const char *name)
+{
+	char sep = mail_namespace_get_sep(coi_folder_namespace(user));
+
+	return t_strdup_printf("%s%c%s", coi_folder_root(user), sep, name);
+}
+
+const char *coi_folder_chats(struct mail_user *user)
+{
+	return coi_folder_name(user, "Chats");
+}
+
+const char *coi_folder_contacts(struct mail_user *user)
+{
+	return coi_folder_name(user, "Contacts");
+}
+
+/* Returns 1 if the folder was created, 0 if it existed, -1 if error. */
+static int coi_folder_create(struct mailbox *box)
+{
+	if (mailbox_create(box, NULL, FALSE) == 0)
+		return 1;
+	return mailbox_get_last_mail_error(box) == MAIL_ERROR_EXISTS ? 0 : -1;
+}
+
+static void coi_folder_subscribe(struct mailbox *box)
+{
+	if (mailbox_set_subscribed(box, TRUE) < 0) {
+		/* SHOULD only (ENA-2): the folder works without */
+		e_warning(box->event, "coi: Can't subscribe the folder: %s",
+			  mailbox_get_last_internal_error(box, NULL));
+	}
+}
+
+int coi_folder_ensure(struct mail_user *user, const char *vname,
+		      enum coi_folder_flags flags,
+		      const char **error_r, const char **internal_error_r)
+{
+	struct mailbox *box;
+	int ret;
+
+	box = mailbox_alloc(coi_folder_namespace(user)->list, vname, 0);
+	ret = coi_folder_create(box);
+	if (ret < 0) {
+		*error_r = t_strdup(mailbox_get_last_error(box, NULL));
+		*internal_error_r =
+			t_strdup(mailbox_get_last_internal_error(box, NULL));
+	} else if ((flags & COI_FOLDER_SUBSCRIBE) != 0 ||
+		   (ret > 0 && (flags & COI_FOLDER_SUBSCRIBE_NEW) != 0)) {
+		coi_folder_subscribe(box);
+	}
+	mailbox_free(&box);
+	return ret < 0 ? -1 : 0;
+}
+
+int coi_folder_open_chats(struct mail_user *user, bool save_only,
+			  struct mailbox **box_r, const char **error_r)
+{
+	struct mailbox *box;
+	int ret;
+
+	box = mailbox_alloc(coi_folder_namespace(user)->list,
+			    coi_folder_chats(user),
+			    save_only ? MAILBOX_FLAG_SAVEONLY : 0);
+	ret = mailbox_open(box);
+	if (ret < 0 &&
+	    mailbox_get_last_mail_error(box) == MAIL_ERROR_NOTFOUND) {
+		ret = coi_folder_create(box);
+		if (ret > 0)
+			coi_folder_subscribe(box);
+		if (ret >= 0)
+			ret = mailbox_open(box);
+	}
+	if (ret < 0) {
+		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
+		mailbox_free(&box);
+		return -1;
+	}
+	*box_r = box;
+	return 0;
+}

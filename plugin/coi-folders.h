@@ -1,0 +1,38 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_FOLDERS_H
+#define COI_FOLDERS_H
+
+/* Names and creation of the COI folders. All names are as the user sees them
+   (vnames: UTF-8, with the prefix and separator of the inbox namespace). */
+
+struct mail_user;
+struct mailbox;
+
+enum coi_folder_flags {
+	/* Subscribe the folder also if it is there already. */
+	COI_FOLDER_SUBSCRIBE = 0x01,
+	/* Subscribe it if it has to be created. */
+	COI_FOLDER_SUBSCRIBE_NEW = 0x02,
+};
+
+/* Value of coi/config/mailbox-root (CFG-1). The settings must be usable,
+   see coi_user_settings(). */
+const char *coi_folder_root(struct mail_user *user);
+/* <root>/Chats and <root>/Contacts (ENA-1) */
+const char *coi_folder_chats(struct mail_user *user);
+const char *coi_folder_contacts(struct mail_user *user);
+
+/* Makes sure that the folder exists. Returns 0 if it does, -1 if it can't be
+   created; error_r is for the user and internal_error_r for the log. */
+int coi_folder_ensure(struct mail_user *user, const char *vname,
+		      enum coi_folder_flags flags,
+		      const char **error_r, const char **internal_error_r);
+
+/* Opens the Chats folder, and creates and subscribes it first where it is
+   missing. Returns 0 and the opened mailbox, -1 if error. */
+int coi_folder_open_chats(struct mail_user *user, bool save_only,
+			  struct mailbox **box_r, const char **error_r);
+
+#endif

@@ -1,0 +1,51 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "imap-common.h"
+#include "str.h"
+#include "coi-user.h"
+#include "coi-imap.h"
+
+/* They are in the imap binary only. */
+#pragma weak imap_client_created_hook_set
+#pragma weak client_add_capability
+
+static struct module *coi_module;
+static imap_client_created_func_t *next_hook_client_created;
+
+static void coi_imap_client_created(struct client **_client)
+{
+	struct client *client = *_client;
+
+	if (mail_user_is_plugin_loaded(client->user, coi_module) &&
+	    coi_user_is_offered(client->user)) {
+		client_add_capability(client, "COI");
+		/* Dovecot announces METADATA only with a dict of its own.
+		   Ours serves all entries if the admin allows that, else those
+		   of ours, which are all server entries (RFC 5464, 1). */
+		if (strstr(str_c(client->capability_string),
+			   "METADATA") == NULL) {
+			client_add_capability(client,
+				client->set->imap_metadata ?
+				"METADATA" : "METADATA-SERVER");
+		}
+	}
+	if (next_hook_client_created != NULL)
+		next_hook_client_created(_client);
+}
+
+void coi_imap_init(struct module *module)
+{
+	if (imap_client_created_hook_set == NULL)
+		return;
+	coi_module = module;
+	next_hook_client_created =
+		imap_client_created_hook_set(coi_imap_client_created);
+}
+
+void coi_imap_deinit(void)
+{
+	if (imap_client_created_hook_set != NULL)
+		imap_client_created_hook_set(next_hook_client_created);
+}

@@ -1,0 +1,91 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "array.h"
+#include "mail-storage-private.h"
+#include "coi-keyword.h"
+
+static void
+coi_keyword_save(struct mail_save_context *ctx, struct mail_keywords *keywords)
+{
+	mailbox_save_set_flags(ctx, ctx->data.flags | ctx->data.pvt_flags,
+			       keywords);
+}
+
+void coi_keyword_add(struct mail_save_context *ctx)
+{
+	static const char *const names[] = { COI_KEYWORD, NULL };
+	struct mailbox *box = ctx->transaction->box;
+	struct mail_keywords *keywords, *merged;
+
+	keywords = mailbox_keywords_create_valid(box, names);
+	if (ctx->data.keywords != NULL) {
+		merged = mailbox_keywords_merge(keywords, ctx->data.keywords);
+		mailbox_keywords_unref(&keywords);
+		keywords = merged;
+	}
+	coi_keyword_save(ctx, keywords);
+	mailbox_keywords_unref(&keywords);
+}
+
+void coi_keyword_remove(struct mail_save_context *ctx)
+{
+	struct mailbox *box = ctx->transaction->box;
+	const ARRAY_TYPE(keywords) *all_names =
+		mail_index_get_keywords(box->index);
+	const struct mail_keywords *old = ctx->data.keywords;
+	ARRAY_TYPE(const_string) names;
+	struct mail_keywords *keywords;
+	unsigned int idx;
+
+	if (old == NULL || !coi_keyword_lookup(box, &idx) ||
+	    !coi_keyword_in_keywords(old, idx))
+		return;
+
+	t_array_init(&names, old->count);
+	for (unsigned int i = 0; i < old->count; i++) {
+		if (old->idx[i] != idx) {
+			const char *name = array_idx_elem(all_names,
+							  old->idx[i]);
+			array_push_back(&names, &name);
+		}
+	}
+	if (array_is_empty(&names)) {
+		coi_keyword_save(ctx, NULL);
+		return;
+	}
+	array_append_zero(&names);
+	keywords = mailbox_keywords_create_valid(box, array_front(&names));
+	coi_keyword_save(ctx, keywords);
+	mailbox_keywords_unref(&keywords);
+}
+
+bool coi_keyword_lookup(struct mailbox *box, unsigned int *idx_r)
+{
+	return mail_index_keyword_lookup(box->index, COI_KEYWORD, idx_r);
+}
+
+bool coi_keyword_in_mail(struct mail *mail, unsigned int idx)
+{
+	const ARRAY_TYPE(keyword_indexes) *indexes =
+		mail_get_keyword_indexes(mail);
+	unsigned int mail_idx;
+
+	array_foreach_elem(indexes, mail_idx) {
+		if (mail_idx == idx)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+bool coi_keyword_in_keywords(const struct mail_keywords *keywords,
+			     unsigned int idx)
+{
+	for (unsigned int i = 0; i < keywords->count; i++) {
+		if (keywords->idx[i] == idx)
+			return TRUE;
+	}
+	return FALSE;
+}

@@ -1,0 +1,153 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "array.h"
+#include "mail-storage-private.h"
+#include "coi-deliver.h"
+#include "coi-user.h"
+#include "coi-mailbox.h"
+
+#define COI_MAILBOX_CONTEXT(obj) \
+	MODULE_CONTEXT(obj, coi_storage_module)
+#define COI_MAIL_CONTEXT(obj) \
+	MODULE_CONTEXT(obj, coi_mail_module)
+
+struct coi_mailbox {
+	union mailbox_module_context module_ctx;
+};
+
+static MODULE_CONTEXT_DEFINE_INIT(coi_storage_module,
+				  &mail_storage_module_register);
+static MODULE_CONTEXT_DEFINE_INIT(coi_mail_module, &mail_module_register);
+
+struct coi_transaction *
+coi_transaction_get(struct mailbox_transaction_context *t)
+{
+	struct coi_transaction *ct = COI_MAILBOX_CONTEXT(t);
+
+	if (ct == NULL) {
+		ct = i_new(struct coi_transaction, 1);
+		coi_seen_init(&ct->seen);
+		MODULE_CONTEXT_SET(t, coi_storage_module, ct);
+	}
+	return ct;
+}
+
+static void coi_transaction_free(struct coi_transaction *ct)
+{
+	coi_seen_deinit(&ct->seen);
+	i_free(ct);
+}
+
+static int
+coi_mailbox_transaction_commit(struct mailbox_transaction_context *t,
+			       struct mail_transaction_commit_changes *changes_r)
+{
+	struct mailbox *box = t->box;
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+	struct coi_transaction *ct = COI_MAILBOX_CONTEXT(t);
+	int ret;
+
+	if (ct == NULL)
+		return cbox->module_ctx.super.transaction_commit(t, changes_r);
+
+	if (coi_metadata_before_commit(t, ct->metadata_changes) < 0) {
+		coi_transaction_free(ct);
+		cbox->module_ctx.super.transaction_rollback(t);
+		return -1;
+	}
+	coi_seen_before_commit(&ct->seen, t);
+	ret = cbox->module_ctx.super.transaction_commit(t, changes_r);
+	if (ret == 0)
+		coi_seen_after_commit(&ct->seen, box);
+	coi_transaction_free(ct);
+	return ret;
+}
+
+static void
+coi_mailbox_transaction_rollback(struct mailbox_transaction_context *t)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(t->box);
+	struct coi_transaction *ct = COI_MAILBOX_CONTEXT(t);
+
+	if (ct != NULL)
+		coi_transaction_free(ct);
+	cbox->module_ctx.super.transaction_rollback(t);
+}
+
+static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
+{
+	struct mailbox *box = ctx->transaction->box;
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+
+	coi_deliver_set_keywords(ctx, mail);
+	return cbox->module_ctx.super.copy(ctx, mail);
+}
+
+void coi_mailbox_allocated(struct mailbox *box)
+{
+	struct mailbox_vfuncs *v = box->vlast;
+	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
+	struct coi_mailbox *cbox;
+
+	if (cuser == NULL || (!cuser->delivering && !box->inbox_any))
+		return;
+
+	cbox = p_new(box->pool, struct coi_mailbox, 1);
+	cbox->module_ctx.super = *v;
+	box->vlast = &cbox->module_ctx.super;
+	if (cuser->delivering)
+		v->copy = coi_mailbox_copy;
+	if (box->inbox_any) {
+		v->transaction_commit = coi_mailbox_transaction_commit;
+		v->transaction_rollback = coi_mailbox_transaction_rollback;
+	}
+	MODULE_CONTEXT_SET(box, coi_storage_module, cbox);
+}
+
+static void
+coi_mail_update_flags(struct mail *_mail, enum modify_type modify_type,
+		      enum mail_flags flags)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+	union mail_module_context *cmail = COI_MAIL_CONTEXT(mail);
+
+	/* before the change: a replacement may be about to drop $Chat */
+	if ((flags & MAIL_SEEN) != 0 && modify_type != MODIFY_REMOVE)
+		coi_seen_add_mail(_mail);
+	cmail->super.update_flags(_mail, modify_type, flags);
+}
+
+static void
+coi_mail_update_keywords(struct mail *_mail, enum modify_type modify_type,
+			 struct mail_keywords *keywords)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+	union mail_module_context *cmail = COI_MAIL_CONTEXT(mail);
+
+	if (modify_type != MODIFY_REMOVE)
+		coi_seen_add_keywords(_mail, keywords);
+	cmail->super.update_keywords(_mail, modify_type, keywords);
+}
+
+void coi_mail_allocated(struct mail *_mail)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+	struct mail_vfuncs *v = mail->vlast;
+	struct coi_user *cuser = COI_USER_CONTEXT(_mail->box->storage->user);
+	union mail_module_context *cmail;
+
+	/* Mode seen is about INBOX only, and not about mail that is only just
+	   being stored. */
+	if (cuser == NULL || cuser->delivering || !_mail->box->inbox_user)
+		return;
+
+	cmail = p_new(mail->pool, union mail_module_context, 1);
+	cmail->super = *v;
+	mail->vlast = &cmail->super;
+	v->update_flags = coi_mail_update_flags;
+	v->update_keywords = coi_mail_update_keywords;
+	MODULE_CONTEXT_SET_SELF(mail, coi_mail_module, cmail);
+}

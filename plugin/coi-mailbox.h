@@ -1,0 +1,31 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_MAILBOX_H
+#define COI_MAILBOX_H
+
+/* Our hooks into lib-storage: one place for all of them. What they do is in
+   coi-metadata.c, coi-deliver.c and coi-seen.c. */
+
+#include "mail-storage-private.h"
+#include "coi-metadata.h"
+#include "coi-seen.h"
+
+/* Our part of a transaction on INBOX. Exists only for a transaction that does
+   something that we care for. */
+struct coi_transaction {
+	union mailbox_transaction_module_context module_ctx;
+
+	enum coi_metadata_change metadata_changes;
+	struct coi_seen seen;
+};
+
+void coi_mailbox_allocated(struct mailbox *box);
+void coi_mail_allocated(struct mail *mail);
+
+/* Returns our part of the transaction, created if there is none. Only for a
+   mailbox whose inbox_any is set and whose user is ours. */
+struct coi_transaction *
+coi_transaction_get(struct mailbox_transaction_context *t);
+
+#endif

@@ -1,0 +1,355 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/*
+ * The entries are internal attributes of rank OVERRIDE, with VALIDATED:
+ *  - they are stored where the admin keeps all metadata (or, where there is no
+ *    such place, in the dict of our own setting), so that doveadm, dsync and
+ *    every other node see them;
+ *  - VALIDATED makes them work also with imap_metadata = no, and OVERRIDE,
+ *    unlike DEFAULT, keeps lib-storage from refusing the dict in that case;
+ *  - one registration with CHILDREN owns the whole coi/config/ tree, so that
+ *    no unknown entry can be put there.
+ */
+
+#include "lib.h"
+#include "array.h"
+#include "dict.h"
+#include "istream.h"
+#include "mail-storage-private.h"
+#include "mail-namespace.h"
+#include "coi-core.h"
+#include "coi-folders.h"
+#include "coi-mailbox.h"
+#include "coi-user.h"
+#include "coi-metadata.h"
+
+/* What GETMETADATA "" calls /private/vendor/vendor.dovecot/coi/config/ */
+#define COI_CONFIG_KEY_PREFIX \
+	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER \
+	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT "coi/config/"
+
+#define COI_CONFIG_MAILBOX_ROOT "mailbox-root"
+#define COI_CONFIG_ENABLED "enabled"
+#define COI_CONFIG_MESSAGE_FILTER "message-filter"
+
+/* No valid value is longer. Longer ones aren't even read. */
+#define COI_CONFIG_VALUE_MAX_SIZE 16
+
+static const char *coi_config_entry_name(const char *key)
+{
+	size_t len = strlen(COI_CONFIG_KEY_PREFIX);
+
+	i_assert(strncmp(key, COI_CONFIG_KEY_PREFIX, len) == 0);
+	return key + len;
+}
+
+static struct coi_bytes coi_bytes_from_str(const char *str)
+{
+	struct coi_bytes bytes = { str, str == NULL ? 0 : strlen(str) };
+
+	return bytes;
+}
+
+/* Looks up a stored value. Returns 1 if found, 0 if not, -1 if error. Unlike
+   mailbox_attribute_get(), it logs nothing. */
+static int
+coi_config_lookup(struct mail_user *user, struct dict *dict,
+		  struct mailbox *inbox, const char *name,
+		  const char **value_r, const char **error_r)
+{
+	struct mailbox_metadata metadata;
+	const char *path;
+
+	if (mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, &metadata) < 0) {
+		*error_r = t_strdup_printf("Can't get the GUID of INBOX: %s",
+			mailbox_get_last_internal_error(inbox, NULL));
+		return -1;
+	}
+	path = t_strconcat(DICT_PATH_PRIVATE, guid_128_to_string(metadata.guid),
+			   "/"COI_CONFIG_KEY_PREFIX, name, NULL);
+	return dict_lookup(dict, mail_user_get_dict_op_settings(user),
+			   pool_datastack_create(), path, value_r, error_r);
+}
+
+static int
+coi_config_read_inbox(struct mail_user *user, struct mailbox *inbox,
+		      struct coi_config *config_r, const char **error_r)
+{
+	const struct coi_core *core;
+	struct dict *dict;
+	const char *value;
+	int ret;
+
+	ret = coi_user_get_dict(user, &dict, error_r);
+	if (ret <= 0)
+		return ret;
+	ret = coi_config_lookup(user, dict, inbox, COI_CONFIG_ENABLED,
+				&value, error_r);
+	if (ret <= 0)
+		return ret;
+	core = coi_core_get(user->event);
+	if (core == NULL || !core->config_enabled_parse(coi_bytes_from_str(value)))
+		return 0;
+	config_r->enabled = TRUE;
+
+	ret = coi_config_lookup(user, dict, inbox, COI_CONFIG_MESSAGE_FILTER,
+				&value, error_r);
+	if (ret > 0) {
+		/* leaves the default where the value isn't valid (CFG-6) */
+		(void)core->config_filter_parse(coi_bytes_from_str(value),
+						&config_r->filter);
+	}
+	return ret < 0 ? -1 : 0;
+}
+
+static int
+coi_config_read_user(struct mail_user *user, struct coi_config *config_r,
+		     const char **error_r)
+{
+	struct mail_namespace *ns = mail_namespace_find_inbox(user->namespaces);
+	enum mailbox_existence existence;
+	struct mailbox *inbox;
+	int ret;
+
+	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+	/* The entries hang on the GUID of INBOX. Where INBOX hasn't been made
+	   yet, there are none, and it is not for us to make it. */
+	if (mailbox_exists(inbox, FALSE, &existence) < 0) {
+		*error_r = t_strdup_printf("Can't open INBOX: %s",
+			mailbox_get_last_internal_error(inbox, NULL));
+		ret = -1;
+	} else if (existence != MAILBOX_EXISTENCE_SELECT) {
+		ret = 0;
+	} else {
+		ret = coi_config_read_inbox(user, inbox, config_r, error_r);
+	}
+	mailbox_free(&inbox);
+	return ret;
+}
+
+int coi_config_read(struct mail_user *user, struct mailbox *inbox,
+		    struct coi_config *config_r)
+{
+	static bool logged = FALSE;
+	const char *error;
+	int ret;
+
+	i_zero(config_r);
+	/* logs why, if there is something to log */
+	if (!coi_user_is_offered(user))
+		return -1;
+
+	ret = inbox != NULL ?
+		coi_config_read_inbox(user, inbox, config_r, &error) :
+		coi_config_read_user(user, config_r, &error);
+	if (ret < 0) {
+		i_zero(config_r);
+		if (!logged) {
+			logged = TRUE;
+			e_error(user->event, "coi: Can't read the user's "
+				"metadata, so COI counts as disabled: %s",
+				error);
+		}
+	}
+	return ret;
+}
+
+static int
+coi_attribute_get(struct mailbox *box, const char *key,
+		  struct mail_attribute_value *value_r)
+{
+	struct mail_user *user = box->storage->user;
+
+	if (!coi_user_is_offered(user))
+		return 0;
+	if (strcmp(coi_config_entry_name(key), COI_CONFIG_MAILBOX_ROOT) != 0) {
+		/* what is stored */
+		return 0;
+	}
+	value_r->value = coi_folder_root(user);
+	return 1;
+}
+
+static int
+coi_attribute_value_read(struct mailbox *box,
+			 const struct mail_attribute_value *value,
+			 const char **str_r)
+{
+	uoff_t size;
+	int ret;
+
+	if (value->value_stream != NULL) {
+		ret = i_stream_get_size(value->value_stream, TRUE, &size);
+		if (ret > 0 && size > COI_CONFIG_VALUE_MAX_SIZE) {
+			*str_r = NULL;
+			return 0;
+		}
+	}
+	*str_r = NULL;
+	return mailbox_attribute_value_to_string(box->storage, value, str_r);
+}
+
+static int
+coi_attribute_set_entry(struct mailbox_transaction_context *t,
+			const char *name, const char *value)
+{
+	struct mail_user *user = t->box->storage->user;
+	struct coi_transaction *ct = coi_transaction_get(t);
+	const struct coi_core *core = coi_core_get(user->event);
+	struct coi_bytes bytes = coi_bytes_from_str(value);
+	enum coi_filter filter;
+
+	if (core == NULL) {
+		mail_storage_set_error(t->box->storage, MAIL_ERROR_TEMP,
+				       "COI is not available at the moment");
+		return -1;
+	}
+	if (strcmp(name, COI_CONFIG_ENABLED) == 0) {
+		if (!core->config_enabled_parse(bytes)) {
+			mail_storage_set_error(t->box->storage,
+				MAIL_ERROR_PARAMS,
+				"coi/config/enabled can only be set to "
+				"\"yes\" or NIL");
+			return -1;
+		}
+		ct->metadata_changes |= COI_METADATA_CHANGE_ENABLE;
+	} else {
+		if (!core->config_filter_parse(bytes, &filter)) {
+			mail_storage_set_error(t->box->storage,
+				MAIL_ERROR_PARAMS,
+				"coi/config/message-filter can only be set to "
+				"\"none\", \"active\", \"seen\" or NIL");
+			return -1;
+		}
+		if (filter != COI_FILTER_NONE)
+			ct->metadata_changes |= COI_METADATA_CHANGE_FILTER;
+	}
+	return 0;
+}
+
+static int
+coi_attribute_set(struct mailbox_transaction_context *t, const char *key,
+		  const struct mail_attribute_value *value)
+{
+	struct mail_user *user = t->box->storage->user;
+	const char *str, *name = coi_config_entry_name(key);
+
+	if (!coi_user_is_offered(user)) {
+		mail_storage_set_error(t->box->storage, MAIL_ERROR_NOTPOSSIBLE,
+				       "COI is not available on this server");
+		return -1;
+	}
+	if (strcmp(name, COI_CONFIG_MAILBOX_ROOT) == 0) {
+		mail_storage_set_error(t->box->storage, MAIL_ERROR_NOTPOSSIBLE,
+			"coi/config/mailbox-root is set by the server");
+		return -1;
+	}
+	if (strcmp(name, COI_CONFIG_ENABLED) != 0 &&
+	    strcmp(name, COI_CONFIG_MESSAGE_FILTER) != 0) {
+		mail_storage_set_error(t->box->storage, MAIL_ERROR_PARAMS,
+				       "There is no such coi/config entry");
+		return -1;
+	}
+	if (value->value == NULL && value->value_stream == NULL)
+		return 0;
+
+	if (coi_attribute_value_read(t->box, value, &str) < 0)
+		return -1;
+	return coi_attribute_set_entry(t, name, str);
+}
+
+/* Lists the entries that exist below key_prefix (CFG-7). */
+static int
+coi_attribute_iter(struct mailbox *box, const char *key_prefix, pool_t pool,
+		   ARRAY_TYPE(const_string) *keys)
+{
+	static const char *const names[] = {
+		COI_CONFIG_MAILBOX_ROOT,
+		COI_CONFIG_ENABLED,
+		COI_CONFIG_MESSAGE_FILTER,
+	};
+	struct mail_user *user = box->storage->user;
+	struct dict *dict;
+	const char *name, *value, *error;
+	int ret;
+
+	if (!coi_user_is_offered(user) ||
+	    coi_user_get_dict(user, &dict, &error) <= 0)
+		return 0;
+	for (unsigned int i = 0; i < N_ELEMENTS(names); i++) {
+		if (strncmp(names[i], key_prefix, strlen(key_prefix)) != 0)
+			continue;
+		if (strcmp(names[i], COI_CONFIG_MAILBOX_ROOT) != 0) {
+			ret = coi_config_lookup(user, dict, box, names[i],
+						&value, &error);
+			if (ret < 0) {
+				mail_storage_set_critical(box->storage,
+					"coi: Can't read the user's metadata: "
+					"%s", error);
+				return -1;
+			}
+			if (ret == 0)
+				continue;
+		}
+		name = p_strdup(pool, names[i]);
+		array_push_back(keys, &name);
+	}
+	return 0;
+}
+
+static const struct mailbox_attribute_internal coi_config_attribute = {
+	.type = MAIL_ATTRIBUTE_TYPE_PRIVATE,
+	.key = COI_CONFIG_KEY_PREFIX,
+	.rank = MAIL_ATTRIBUTE_INTERNAL_RANK_OVERRIDE,
+	.flags = MAIL_ATTRIBUTE_INTERNAL_FLAG_CHILDREN |
+		MAIL_ATTRIBUTE_INTERNAL_FLAG_VALIDATED,
+	.get = coi_attribute_get,
+	.set = coi_attribute_set,
+	.iter = coi_attribute_iter,
+};
+
+int coi_metadata_before_commit(struct mailbox_transaction_context *t,
+			       enum coi_metadata_change changes)
+{
+	struct mail_user *user = t->box->storage->user;
+	enum coi_folder_flags chats_flags = COI_FOLDER_SUBSCRIBE_NEW;
+	struct coi_config config;
+	const char *error, *internal_error;
+	int ret = 0;
+
+	if (changes == 0)
+		return 0;
+	if ((changes & COI_METADATA_CHANGE_ENABLE) != 0) {
+		/* A client may say "yes" again and again. It is only the first
+		   one that subscribes a folder that the user has. */
+		if (coi_config_read(user, t->box, &config) == 0 &&
+		    !config.enabled)
+			chats_flags |= COI_FOLDER_SUBSCRIBE;
+		ret = coi_folder_ensure(user, coi_folder_contacts(user), 0,
+					&error, &internal_error);
+	}
+	if (ret == 0) {
+		ret = coi_folder_ensure(user, coi_folder_chats(user),
+					chats_flags, &error, &internal_error);
+	}
+	if (ret < 0) {
+		e_error(user->event, "coi: Can't create the COI folders: %s",
+			internal_error);
+		mail_storage_set_error(t->box->storage, MAIL_ERROR_TEMP,
+			t_strdup_printf("Can't create the COI folders: %s",
+					error));
+	}
+	return ret;
+}
+
+void coi_metadata_init(void)
+{
+	mailbox_attribute_register_internal(&coi_config_attribute);
+}
+
+void coi_metadata_deinit(void)
+{
+	mailbox_attribute_unregister_internal(&coi_config_attribute);
+}

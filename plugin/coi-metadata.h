@@ -1,0 +1,46 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_METADATA_H
+#define COI_METADATA_H
+
+/* The configuration entries coi/config/ in the user's server metadata
+   (CFG-1..7): how clients read and set them, and how we read them. */
+
+#include "coi.h"
+
+struct mail_user;
+struct mailbox;
+struct mailbox_transaction_context;
+
+/* What a transaction on INBOX asks of its commit. */
+enum coi_metadata_change {
+	/* enabled is being set to yes: all COI folders must exist (ENA-1) */
+	COI_METADATA_CHANGE_ENABLE = 0x01,
+	/* message-filter is being set to a value that moves mail: the Chats
+	   folder must exist (ENA-5) */
+	COI_METADATA_CHANGE_FILTER = 0x02,
+};
+
+/* The user's own configuration. */
+struct coi_config {
+	bool enabled;
+	enum coi_filter filter;
+};
+
+void coi_metadata_init(void);
+void coi_metadata_deinit(void);
+
+/* Reads the user's configuration as it is stored now. INBOX is opened for it
+   if it is NULL. Returns 0 if ok; where nothing is stored, COI is disabled.
+   Returns -1 if it can't be read, with COI disabled in *config_r; that is
+   logged once a process (FIL-10). */
+int coi_config_read(struct mail_user *user, struct mailbox *inbox,
+		    struct coi_config *config_r);
+
+/* Makes the folders that the changes need. Called before they are committed.
+   Returns -1 after setting the storage's error, if they can't be made. */
+int coi_metadata_before_commit(struct mailbox_transaction_context *t,
+			       enum coi_metadata_change changes);
+
+#endif

@@ -1,0 +1,41 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_SEEN_H
+#define COI_SEEN_H
+
+/* message-filter "seen" (FIL-3): chat mail in INBOX that gets \Seen is moved
+   to the Chats folder right after the flag change is committed. */
+
+#include "seq-range-array.h"
+
+struct mail;
+struct mailbox;
+struct mail_keywords;
+struct mailbox_transaction_context;
+
+/* What a transaction on INBOX has changed so far. */
+struct coi_seen {
+	/* sequences that got \Seen, where the mailbox knows $Chat at all */
+	ARRAY_TYPE(seq_range) seen_seqs;
+	/* sequences that had, or got, $Chat */
+	ARRAY_TYPE(seq_range) chat_seqs;
+	/* UIDs of those in both, known from before_commit() on */
+	ARRAY_TYPE(seq_range) uids;
+};
+
+void coi_seen_init(struct coi_seen *seen);
+void coi_seen_deinit(struct coi_seen *seen);
+
+/* The mail is about to get \Seen, or to get keywords. */
+void coi_seen_add_mail(struct mail *mail);
+void coi_seen_add_keywords(struct mail *mail,
+			   const struct mail_keywords *keywords);
+
+void coi_seen_before_commit(struct coi_seen *seen,
+			    struct mailbox_transaction_context *t);
+/* Moves the mails. A failure leaves them in INBOX and is logged; it is no
+   failure of the flag change. */
+void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box);
+
+#endif

@@ -1,0 +1,153 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "dict.h"
+#include "mail-storage-private.h"
+#include "mail-namespace.h"
+#include "coi-compat.h"
+#include "coi-core.h"
+#include "coi-user.h"
+
+struct coi_user_module coi_user_module =
+	MODULE_CONTEXT_INIT(&mail_user_module_register);
+
+static void coi_mail_user_deinit(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (cuser->set != NULL)
+		coi_compat_settings_free(&cuser->set);
+	cuser->module_ctx.super.deinit(user);
+}
+
+void coi_mail_user_created(struct mail_user *user)
+{
+	struct mail_user_vfuncs *v = user->vlast;
+	struct coi_user *cuser;
+
+	/* Owners of shared folders and the user that LMTP keeps incoming mail
+	   with are none of ours. */
+	if (user->autocreated)
+		return;
+
+	cuser = p_new(user->pool, struct coi_user, 1);
+	cuser->module_ctx.super = *v;
+	user->vlast = &cuser->module_ctx.super;
+	v->deinit = coi_mail_user_deinit;
+	MODULE_CONTEXT_SET(user, coi_user_module, cuser);
+}
+
+static int
+coi_settings_check(struct mail_user *user, const struct coi_settings *set,
+		   const char **error_r)
+{
+	const struct coi_core *core;
+	struct mail_namespace *ns;
+	struct coi_bytes root = {
+		set->coi_mailbox_root, strlen(set->coi_mailbox_root)
+	};
+	const char *error;
+	char sep = '\0';
+
+	/* An IMAP session is created before its namespaces are. */
+	if (user->namespaces != NULL) {
+		ns = mail_namespace_find_inbox(user->namespaces);
+		if (ns == NULL) {
+			*error_r = "The user has no inbox namespace";
+			return -1;
+		}
+		sep = mail_namespace_get_sep(ns);
+	}
+	/* a session with the default needs no core for it */
+	if (strcmp(set->coi_mailbox_root, COI_DEFAULT_MAILBOX_ROOT) == 0)
+		return 0;
+	core = coi_core_get(user->event);
+	if (core == NULL) {
+		*error_r = "The core library isn't loaded";
+		return -1;
+	}
+	error = core->config_mailbox_root_check(root, sep);
+	if (error != NULL) {
+		*error_r = t_strdup_printf("coi_mailbox_root: %s", error);
+		return -1;
+	}
+	return 0;
+}
+
+static int coi_user_settings_read(struct mail_user *user, const char **error_r)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (cuser->set == NULL &&
+	    coi_compat_settings_get(user, &cuser->set, error_r) < 0)
+		return -1;
+	if (cuser->set_checked)
+		return 0;
+	if (coi_settings_check(user, cuser->set, error_r) < 0) {
+		coi_compat_settings_free(&cuser->set);
+		return -1;
+	}
+	cuser->set_checked = user->namespaces != NULL;
+	return 0;
+}
+
+const struct coi_settings *coi_user_settings(struct mail_user *user)
+{
+	static bool logged = FALSE;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	const char *error;
+
+	if (cuser == NULL || cuser->set_failed)
+		return NULL;
+	if (coi_user_settings_read(user, &error) < 0) {
+		cuser->set_failed = TRUE;
+		if (!logged) {
+			logged = TRUE;
+			e_error(user->event, "coi: COI is off, because its "
+				"settings can't be used: %s", error);
+		}
+		return NULL;
+	}
+	return cuser->set;
+}
+
+int coi_user_get_dict(struct mail_user *user, struct dict **dict_r,
+		      const char **error_r)
+{
+	int ret;
+
+	/* The same field that lib-storage fills in when it first needs the
+	   metadata, and frees with the user. Setting it makes all of METADATA
+	   work with our fallback as if the admin had configured it. */
+	if (user->_attr_dict == NULL) {
+		ret = coi_compat_attribute_dict_init(user, &user->_attr_dict,
+						     error_r);
+		if (ret <= 0)
+			return ret;
+	}
+	*dict_r = user->_attr_dict;
+	return 1;
+}
+
+bool coi_user_is_offered(struct mail_user *user)
+{
+	static bool logged = FALSE;
+	struct dict *dict;
+	const char *error;
+	int ret;
+
+	if (coi_user_settings(user) == NULL)
+		return FALSE;
+	ret = coi_user_get_dict(user, &dict, &error);
+	if (ret > 0)
+		return TRUE;
+	if (!logged) {
+		logged = TRUE;
+		e_error(user->event, "coi: COI is off, "
+			"because there is no place for its metadata: %s",
+			ret < 0 ? error : coi_compat_no_dict_hint);
+	}
+	return FALSE;
+}

@@ -1,0 +1,54 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_USER_H
+#define COI_USER_H
+
+/* What the plugin keeps for a mail user. It knows the admin's settings and
+   nothing of the user's own: those are read anew each time they count
+   (coi-metadata.h), so that no process acts on an old value. */
+
+#include "module-context.h"
+#include "mail-user.h"
+
+struct dict;
+struct coi_settings;
+
+struct coi_user {
+	union mail_user_module_context module_ctx;
+
+	/* NULL until coi_user_settings() has read them */
+	const struct coi_settings *set;
+	/* They are good for this user's namespaces. */
+	bool set_checked;
+	bool set_failed;
+
+	/* A delivery to this user is going on. */
+	bool delivering;
+	/* The mail being delivered gets $Chat wherever it is stored. */
+	bool delivering_chat;
+};
+
+extern MODULE_CONTEXT_DEFINE(coi_user_module, &mail_user_module_register);
+
+#define COI_USER_CONTEXT(obj) MODULE_CONTEXT(obj, coi_user_module)
+
+void coi_mail_user_created(struct mail_user *user);
+
+/* Returns the admin's settings, or NULL where they can't be used. That is
+   logged once a process, and the user's mail works as without the plugin.
+   Returns NULL also for a user that the plugin doesn't handle. */
+const struct coi_settings *coi_user_settings(struct mail_user *user);
+
+/* The dict that holds the user's server metadata: the one that the admin has
+   given Dovecot, or else the one that our own setting names. The dict belongs
+   to the user; lib-storage uses it from then on as well. Returns 1 if there
+   is one, 0 if none is configured, -1 (and error_r) if it can't be set up. */
+int coi_user_get_dict(struct mail_user *user, struct dict **dict_r,
+		      const char **error_r);
+
+/* TRUE if the user can be offered COI: settings are good and there is a place
+   for the metadata. Logs once a process why not. */
+bool coi_user_is_offered(struct mail_user *user);
+
+#endif

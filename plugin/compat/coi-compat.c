@@ -1,0 +1,134 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "array.h"
+#include "dict.h"
+#include "mail-storage-private.h"
+#include "mail-storage-settings.h"
+#include "mail-user.h"
+#include "coi-config.h"
+#include "coi-compat.h"
+
+#ifdef COI_HAVE_SETTINGS_GET
+
+#include "settings.h"
+#include "coi-settings-info.h"
+
+const char coi_compat_no_dict_hint[] =
+	"neither mail_attribute nor coi_attribute has a dict";
+
+int coi_compat_settings_get(struct mail_user *user,
+			    const struct coi_settings **set_r,
+			    const char **error_r)
+{
+	return settings_get(user->event, &coi_setting_parser_info, 0,
+			    set_r, error_r);
+}
+
+void coi_compat_settings_free(const struct coi_settings **set)
+{
+	settings_free(*set);
+}
+
+static int
+attribute_dict_init(struct mail_user *user, const char *filter_name,
+		    struct dict **dict_r, const char **error_r)
+{
+	struct event *event = event_create(user->event);
+	int ret;
+
+	settings_event_add_filter_name(event, filter_name);
+	ret = dict_init_auto(event, dict_r, error_r);
+	event_unref(&event);
+	return ret;
+}
+
+int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
+				   const char **error_r)
+{
+	int ret;
+
+	ret = attribute_dict_init(user, "mail_attribute", dict_r, error_r);
+	return ret != 0 ? ret :
+		attribute_dict_init(user, "coi_attribute", dict_r, error_r);
+}
+
+#else
+
+const char coi_compat_no_dict_hint[] =
+	"neither mail_attribute_dict nor plugin/coi_attribute_dict is set";
+
+static const char *const coi_setting_names[] = {
+	"coi_attribute_dict",
+	"coi_mailbox_root",
+	NULL
+};
+
+/* Nobody else tells the admin about a typo in plugin { }. */
+static void coi_settings_warn_unknown(struct mail_user *user)
+{
+	static bool warned = FALSE;
+	const char *const *envs;
+	unsigned int i, count;
+
+	if (warned || !array_is_created(&user->set->plugin_envs))
+		return;
+	warned = TRUE;
+	envs = array_get(&user->set->plugin_envs, &count);
+	for (i = 0; i + 1 < count; i += 2) {
+		if (strncmp(envs[i], "coi_", 4) == 0 &&
+		    !str_array_find(coi_setting_names, envs[i])) {
+			e_warning(user->event,
+				  "coi: Ignoring unknown setting plugin/%s",
+				  envs[i]);
+		}
+	}
+}
+
+int coi_compat_settings_get(struct mail_user *user,
+			    const struct coi_settings **set_r,
+			    const char **error_r ATTR_UNUSED)
+{
+	struct coi_settings *set;
+	const char *value;
+
+	coi_settings_warn_unknown(user);
+
+	set = p_new(user->pool, struct coi_settings, 1);
+	value = mail_user_plugin_getenv(user, "coi_mailbox_root");
+	set->coi_mailbox_root = value == NULL ? COI_DEFAULT_MAILBOX_ROOT : value;
+	*set_r = set;
+	return 0;
+}
+
+void coi_compat_settings_free(const struct coi_settings **set)
+{
+	*set = NULL;
+}
+
+int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
+				   const char **error_r)
+{
+	struct dict_settings dict_set;
+	const char *uri;
+
+	uri = mail_user_set_get_storage_set(user)->mail_attribute_dict;
+	if (*uri == '\0')
+		uri = mail_user_plugin_getenv(user, "coi_attribute_dict");
+	if (uri == NULL || *uri == '\0')
+		return 0;
+
+	i_zero(&dict_set);
+	dict_set.base_dir = user->set->base_dir;
+	dict_set.event_parent = user->event;
+	if (dict_init(uri, &dict_set, dict_r, error_r) < 0) {
+		*error_r = t_strdup_printf("dict_init(%s) failed: %s",
+					   uri, *error_r);
+		return -1;
+	}
+	return 1;
+}
+
+#endif

@@ -1,0 +1,42 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_COMPAT_H
+#define COI_COMPAT_H
+
+/* All that differs between the Dovecot versions. No other file asks for a
+   version or a feature of it. */
+
+#include "lib.h"
+
+struct dict;
+struct mail_user;
+
+/* The admin's settings. Docs: docs/configure.md. */
+struct coi_settings {
+	/* used by versions with typed settings only */
+	pool_t pool;
+
+	/* Parent of the Chats and Contacts folders, below the prefix of the
+	   inbox namespace, with that namespace's separator. */
+	const char *coi_mailbox_root;
+};
+
+#define COI_DEFAULT_MAILBOX_ROOT "COI"
+
+/* Returns 0 if ok, -1 if there is something wrong with them. */
+int coi_compat_settings_get(struct mail_user *user,
+			    const struct coi_settings **set_r,
+			    const char **error_r);
+void coi_compat_settings_free(const struct coi_settings **set);
+
+/* Opens the dict for the user's server metadata: the admin's own, or else the
+   one of our setting. Returns 1 if ok, 0 if neither is configured, -1 if
+   error. Opens no file and makes no connection yet. */
+int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
+				   const char **error_r);
+
+/* Tells the admin which settings give the metadata a place. */
+extern const char coi_compat_no_dict_hint[];
+
+#endif
