@@ -1,0 +1,77 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#include "coi_c_test.h"
+
+#include <dlfcn.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "coi.h"
+
+/* The first check that fails ends the run. */
+#define CHECK(expr)                                                  \
+  do {                                                               \
+    if (!(expr)) {                                                   \
+      snprintf(error_r, error_size, "line %d: %s", __LINE__, #expr); \
+      return -1;                                                     \
+    }                                                                \
+  } while (0)
+
+static struct coi_bytes bytes(const char* text) {
+  return (struct coi_bytes){.data = text, .size = text == NULL ? 0 : strlen(text)};
+}
+
+static int check_table(const struct coi_core* core, char* error_r, size_t error_size) {
+  const struct coi_chat_headers none = {0};
+  const struct coi_chat_headers version = {.chat_version = bytes("")};
+  const struct coi_chat_headers references = {
+      .message_id = bytes("<a@b>"),
+      .references = bytes("(c)\r\n <chat$group.abcdefghijkl.1@b>"),
+  };
+  struct coi_bytes group = {0};
+  enum coi_filter filter = COI_FILTER_NONE;
+
+  CHECK(core->version == COI_CORE_VERSION);
+
+  CHECK(core->chat_detect(&none) == COI_CHAT_RULE_NONE);
+  CHECK(core->chat_detect(&version) == COI_CHAT_RULE_VERSION);
+  CHECK(core->chat_detect(&references) == COI_CHAT_RULE_REFERENCES);
+  CHECK(strcmp(core->chat_rule_name(COI_CHAT_RULE_REFERENCES), "references") == 0);
+
+  CHECK(!core->chat_group_id(&none, &group));
+  CHECK(core->chat_group_id(&references, &group));
+  CHECK(group.size == 12 && memcmp(group.data, "abcdefghijkl", 12) == 0);
+
+  CHECK(core->config_enabled_parse(bytes("yes")));
+  CHECK(!core->config_enabled_parse(bytes("no")));
+  CHECK(!core->config_enabled_parse(bytes(NULL)));
+
+  CHECK(core->config_filter_parse(bytes("seen"), &filter) && filter == COI_FILTER_SEEN);
+  CHECK(!core->config_filter_parse(bytes("Active"), &filter) && filter == COI_FILTER_SEEN);
+
+  CHECK(core->config_mailbox_root_check(bytes("COI"), '/') == NULL);
+  CHECK(core->config_mailbox_root_check(bytes("INBOX"), '/') != NULL);
+  return 0;
+}
+
+int coi_c_test_run(const char* path, char* error_r, size_t error_size) {
+  void* handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
+  if (handle == NULL) {
+    snprintf(error_r, error_size, "%s", dlerror());
+    return -1;
+  }
+
+  int ret = -1;
+  coi_core_func_t* get_core = (coi_core_func_t*)dlsym(handle, COI_CORE_SYMBOL);
+  const struct coi_core* core = get_core == NULL ? NULL : get_core(COI_CORE_VERSION);
+  if (core == NULL) {
+    snprintf(error_r, error_size, "no %s of version %d", COI_CORE_SYMBOL, COI_CORE_VERSION);
+  } else if (get_core(COI_CORE_VERSION + 1) != NULL) {
+    snprintf(error_r, error_size, "a table for a version that does not exist");
+  } else {
+    ret = check_table(core, error_r, error_size);
+  }
+  dlclose(handle);
+  return ret;
+}
