@@ -70,7 +70,7 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 	}
 	error = core->config_mailbox_root_check(root, sep);
 	if (error != NULL) {
-		*error_r = t_strdup_printf("coi_mailbox_root: %s", error);
+		*error_r = t_strdup_printf("coi_mailbox_root %s", error);
 		return -1;
 	}
 	return 0;
