@@ -1,0 +1,210 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+# shellcheck shell=bash disable=SC2154 # top, cache, results, expr: tests/run's
+#
+# The parts of tests/run, in their order. It is sourced.
+
+parts=(build lint integration chroot containers demo)
+skipped_parts=()
+# Not a time: the same work on every machine.
+fuzz_runs=200000
+
+is_part() {
+	local part
+	for part in "${parts[@]}"; do
+		[ "$part" != "$1" ] || return 0
+	done
+	return 1
+}
+
+skip_part() { skipped_parts+=("$1"); }
+
+# With an expression for pytest, no part is run that has no pytest in it.
+choose_parts() {
+	local with_pytest=(integration chroot containers)
+	if [ -n "$expr" ] && [ ${#only[@]} = 0 ]; then
+		only=("${with_pytest[@]}")
+	fi
+}
+
+wanted() {
+	local part
+	for part in ${skipped_parts[@]+"${skipped_parts[@]}"}; do
+		[ "$part" != "$1" ] || return 1
+	done
+	[ ${#only[@]} != 0 ] || return 0
+	for part in "${only[@]}"; do
+		[ "$part" != "$1" ] || return 0
+	done
+	return 1
+}
+
+# -- building --
+
+configure_and_build() { # DIR CMAKE-OPTION...
+	local dir=$1
+	shift
+	cmake -S "$top" -B "$dir" -G Ninja -DCOI_WERROR=ON -DCOI_BUILD_TESTS=ON "$@" &&
+		cmake --build "$dir"
+}
+
+build_gcc() { configure_and_build "$cache/gcc"; }
+build_clang() {
+	configure_and_build "$cache/clang" -DCOI_BUILD_FUZZERS=ON \
+		-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
+}
+build_sanitized() {
+	configure_and_build "$cache/sanitized" -DCOI_SANITIZE=address,undefined
+}
+
+isolated() { unshare --mount --pid --fork --kill-child --mount-proc "$@"; }
+
+gtest() { # PART NAME PROGRAM
+	local xml=$results/xml/${1// /-}-$2.xml
+	suite "$1" "$2" "$xml" isolated "$3" "--gtest_output=xml:$xml" || true
+}
+
+fuzz() { # NAME
+	local corpus
+	corpus=$(mktemp -d)
+	isolated "$cache/clang/tests/fuzz/fuzz-$1" -seed=1 -runs="$fuzz_runs" \
+		-dict="$top/tests/fuzz/$1.dict" "$corpus" "$top/tests/fuzz/corpus/fuzz-$1" || {
+		rm -rf "$corpus"
+		return 1
+	}
+	rm -rf "$corpus"
+}
+
+part_build() {
+	local name
+	if check build gcc build_gcc; then
+		gtest unit gcc "$cache/gcc/tests/unit/coi-unit-tests"
+		gtest glue gcc "$cache/gcc/tests/glue/coi-glue-tests"
+	fi
+	if check build sanitizers build_sanitized; then
+		gtest unit sanitizers "$cache/sanitized/tests/unit/coi-unit-tests"
+		gtest glue sanitizers "$cache/sanitized/tests/glue/coi-glue-tests"
+	fi
+	if check build clang build_clang; then
+		for name in chat-detect config; do
+			check fuzz "$name" fuzz "$name" || true
+		done
+	fi
+}
+
+# -- lint --
+
+part_lint() {
+	if clang-format --version | grep -q "version $clang_version\."; then
+		check lint clang-format lint_format || true
+		if [ -e "$cache/clang/compile_commands.json" ] ||
+			check build clang build_clang; then
+			check lint clang-tidy lint_tidy "$cache/clang" || true
+		fi
+	else
+		skip lint clang-format "clang is not version $clang_version"
+		skip lint clang-tidy "clang is not version $clang_version"
+	fi
+	check lint cppcheck lint_cppcheck || true
+	check lint shellcheck lint_shell || true
+	check lint versions lint_versions || true
+	check lint notices lint_notices || true
+	check lint columns lint_columns || true
+	check lint conformance lint_conformance || true
+}
+
+# -- integration --
+
+pytest_options=(-q -rfEx --tb=short)
+
+pytest_suite() { # PART NAME COMMAND...
+	local part=$1 name=$2 xml=$results/xml/${1// /-}-${2// /-}.xml
+	shift 2
+	suite "$part" "$name" "$xml" "$@" "${pytest_options[@]}" \
+		"--junitxml=$xml" ${expr:+-k "$expr"} || true
+}
+
+part_integration() {
+	if wanted build || check build gcc build_gcc; then
+		pytest_suite "integration $(dovecot --version | cut -d' ' -f1)" host \
+			"$top/tests/lib/suite" "$cache/gcc"
+	fi
+}
+
+# -- the other Debian --
+
+# The results are written where the build is, and taken from there.
+in_other() {
+	COI_ROOT_BUILD=$cache/other "$top/tests/lib/in-root" "$root" "$@"
+}
+
+build_other() {
+	mkdir -p "$cache/other" &&
+		in_other cmake -S /coi/source -B /coi/build -G Ninja \
+			-DCOI_WERROR=ON -DCOI_BUILD_TESTS=ON &&
+		in_other cmake --build /coi/build
+}
+
+in_other_xml() { # XML COMMAND...: {} stands for the file's name in there
+	local xml=$1 rc=0
+	shift
+	rm -f "$cache/other/result.xml"
+	in_other "${@//\{\}//coi/build/result.xml}" || rc=$?
+	mv "$cache/other/result.xml" "$xml" || rc=1
+	return "$rc"
+}
+
+part_chroot() {
+	local name part xml
+	root=$COI_CACHE/tests/$(other_suite)
+	name=$(other_suite)
+	check "build $name" root make_root "$name" "$root" || return 0
+	check "build $name" gcc build_other || return 0
+	for part in unit glue; do
+		[ -z "$expr" ] || break
+		xml=$results/xml/$part-$name.xml
+		suite "$part $name" gcc "$xml" in_other_xml "$xml" \
+			"/coi/build/tests/$part/coi-$part-tests" --gtest_output=xml:{} || true
+	done
+	xml=$results/xml/integration-$name.xml
+	suite "integration $name" chroot "$xml" in_other_xml "$xml" \
+		/coi/source/tests/lib/suite /coi/build "${pytest_options[@]}" \
+		--junitxml={} ${expr:+-k "$expr"} || true
+}
+
+# -- containers and demo --
+
+# An engine that was there before is not ours to stop.
+with_engine() { # COMMAND...
+	local ours=
+	"$top/docker/engine" host >/dev/null 2>&1 || ours=yes
+	if check containers engine "$top/docker/engine" start; then
+		"$@"
+	fi
+	[ -z "$ours" ] || "$top/docker/engine" stop || true
+}
+
+in_containers() {
+	local base
+	DOCKER_HOST=$("$top/docker/engine" host)
+	export DOCKER_HOST
+	for base in trixie bookworm; do
+		check containers "image $base" "$top/docker/build" \
+			--base "debian:$base-slim" || continue
+		pytest_suite "container $base" pytest \
+			"$top/tests/lib/container-suite" "dovecot-coi:$base"
+	done
+	unset DOCKER_HOST
+}
+
+part_containers() { with_engine in_containers; }
+
+demos() {
+	check demo docker "$top/docker/demo" || true
+	check demo "docker stop" "$top/docker/demo" --stop || true
+	check demo no-docker "$top/docker/demo" --no-docker || true
+	check demo "no-docker stop" "$top/docker/demo" --stop || true
+}
+
+part_demo() { with_engine demos; }
