@@ -1,0 +1,151 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Fixtures. What a server logs as a problem fails the test that did not announce it."""
+
+import os
+import re
+from pathlib import Path
+
+import pytest
+from harness.config import Config
+from harness.container import ContainerServer
+from harness.server import HARMLESS, PROBLEM, Pool, leftover_processes
+
+
+class LogWatch:
+    """Looks at what a test made its servers log."""
+
+    def __init__(self):
+        self.marks = {}
+        self.expected = []
+
+    def add(self, server):
+        self.marks.setdefault(server, len(server.log_text()))
+
+    def expect(self, pattern):
+        """A problem in the log that belongs to what the test does."""
+        self.expected.append(re.compile(pattern))
+
+    def lines(self, server):
+        return server.log_text()[self.marks[server] :].splitlines()
+
+    def count(self, server, pattern):
+        return sum(bool(re.search(pattern, line)) for line in self.lines(server))
+
+    def problems(self):
+        return [
+            line
+            for server in self.marks
+            for line in self.lines(server)
+            if PROBLEM.search(line)
+            and not HARMLESS.search(line)
+            and not any(pattern.search(line) for pattern in self.expected)
+        ]
+
+
+def container_name():
+    return os.environ.get("COI_TEST_CONTAINER")
+
+
+def pytest_collection_modifyitems(config, items):
+    """A container has the one configuration that it was built with."""
+    if container_name():
+        private = [item for item in items if item.get_closest_marker("private")]
+        config.hook.pytest_deselected(items=private)
+        items[:] = [item for item in items if item not in private]
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A failing test shows what its servers logged meanwhile."""
+    outcome = yield
+    report = outcome.get_result()
+    watch = item.funcargs.get("log") if hasattr(item, "funcargs") else None
+    if report.failed and watch:
+        for server in watch.marks:
+            text = "\n".join(watch.lines(server)[-200:])
+            report.sections.append((f"log of server {getattr(server, 'name', '')}", text))
+
+
+@pytest.fixture(scope="session")
+def work_dir(tmp_path_factory):
+    """Below here all files are made. Mail processes must get through to it."""
+    given = os.environ.get("COI_TEST_WORK")
+    path = Path(given) if given else tmp_path_factory.mktemp("coi")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.fixture(scope="session")
+def shipped_conf():
+    """The configuration file as it was installed, below the staging directory."""
+    return os.environ["COI_TEST_STAGE"] + "/etc/dovecot/conf.d/*coi*.conf"
+
+
+@pytest.fixture(scope="session")
+def pool(work_dir, shipped_conf):
+    servers = Pool(work_dir, shipped_conf)
+    yield servers
+    servers.close()
+    # Without a process namespace of our own there may be somebody else's.
+    if os.environ.get("COI_TEST_MODULES_ARE_A_COPY"):
+        assert not leftover_processes()
+
+
+@pytest.fixture
+def log():
+    watch = LogWatch()
+    yield watch
+    problems = watch.problems()
+    assert not problems, "the log has what the test did not expect:\n" + "\n".join(problems)
+
+
+@pytest.fixture(scope="session")
+def container():
+    return ContainerServer(container_name()) if container_name() else None
+
+
+@pytest.fixture
+def make_server(pool, log):
+    """The server with a configuration, for tests marked private."""
+
+    def make(**settings):
+        server = pool.get(Config(**settings))
+        log.add(server)
+        return server
+
+    return make
+
+
+@pytest.fixture
+def fresh_server(pool, log):
+    """Like make_server, with processes that no other test has used."""
+    servers = []
+
+    def make(**settings):
+        servers.append(pool.fresh(Config(**settings)))
+        log.add(servers[-1])
+        return servers[-1]
+
+    yield make
+    problems = log.problems()
+    for server in servers:
+        del log.marks[server]
+        server.remove()
+    assert not problems, "the log has what the test did not expect:\n" + "\n".join(problems)
+
+
+@pytest.fixture
+def server(request, container, log):
+    """The server as an admin has it after installing: private here, or the container."""
+    if container:
+        log.add(container)
+        return container
+    return request.getfixturevalue("make_server")()
+
+
+@pytest.fixture
+def stock(make_server):
+    """A server without the plugin."""
+    return make_server(coi=False)

@@ -1,0 +1,173 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Configuration of a private Dovecot, in the dialect of the one that is installed."""
+
+import functools
+import re
+import subprocess
+from dataclasses import dataclass
+
+
+@functools.lru_cache(maxsize=None)
+def version():
+    """Dovecot's version as a string of three numbers, such as 2.3.19."""
+    out = subprocess.run(["dovecot", "--version"], check=True, capture_output=True, text=True)
+    return re.match(r"\d+\.\d+\.\d+", out.stdout).group()
+
+
+def dialect():
+    return ".".join(version().split(".")[:2])
+
+
+def by_dialect(**snippets):
+    """The snippet for the installed Dovecot: by_dialect(v2_3="...", v2_4="...")."""
+    return snippets["v" + dialect().replace(".", "_")]
+
+
+def plugins(*names, protocol=None):
+    """What an admin writes to add plugins, for all processes or within one protocol."""
+    body = by_dialect(
+        v2_3="mail_plugins = $mail_plugins " + " ".join(names) + "\n",
+        v2_4="mail_plugins {\n" + "".join(f"  {name} = yes\n" for name in names) + "}\n",
+    )
+    return f"protocol {protocol} {{\n{body}}}\n" if protocol else body
+
+
+def settings(**values):
+    """Settings of plugins, which 2.3 keeps in a section of their own."""
+    lines = "".join(f"{name} = {value}\n" for name, value in values.items())
+    return by_dialect(v2_3=f"plugin {{\n{lines}}}\n", v2_4=lines)
+
+
+def metadata_dict(file_name):
+    """Dovecot's own metadata storage, as an admin sets it."""
+    return by_dialect(
+        v2_3=f"mail_attribute_dict = file:%h/{file_name}\n",
+        v2_4="mail_attribute {\n  dict file {\n    path = %{home}/" + file_name + "\n  }\n}\n",
+    )
+
+
+@dataclass(frozen=True)
+class Config:
+    """One server's configuration. Equal ones share a server in a test session."""
+
+    # Is the shipped file included? Without it the server is the stock one.
+    coi: bool = True
+    mail_format: str = "maildir"
+    prefix: str = ""
+    separator: str = "/"
+    sieve: bool = False
+    # What stands ahead of the shipped file, and behind it.
+    before: str = ""
+    after: str = ""
+    # Further fields of every user's userdb entry, as NAME=VALUE.
+    userdb_fields: tuple = ()
+
+
+BASE_2_3 = """\
+ssl = no
+disable_plaintext_auth = no
+mail_location = {mail_format}:~/{mail_format}
+passdb {{
+  driver = static
+  args = password={password}
+}}
+userdb {{
+  driver = static
+  args = uid={uid} gid={uid} home={homes}/%u allow_all_users=yes {userdb_fields}
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    address = 127.0.0.1
+    port = {lmtp_port}
+  }}
+}}
+"""
+
+BASE_2_4 = """\
+ssl = no
+auth_allow_cleartext = yes
+mail_driver = {mail_format}
+mail_path = ~/{mail_format}
+passdb static {{
+  password = {password}
+}}
+userdb static {{
+  fields {{
+    uid = {uid}
+    gid = {uid}
+    home = {homes}/%{{user}}
+    {userdb_fields}
+  }}
+  userdb_static_allow_all_users = yes
+}}
+service lmtp {{
+  inet_listener lmtp {{
+    listen = 127.0.0.1
+    port = {lmtp_port}
+  }}
+}}
+"""
+
+COMMON = """\
+base_dir = {run}
+state_dir = {state}
+instance_name = {name}
+log_path = {log}
+listen = 127.0.0.1
+postmaster_address = postmaster@localhost
+service imap-login {{
+  inet_listener imap {{
+    port = {imap_port}
+  }}
+  inet_listener imaps {{
+    port = 0
+  }}
+}}
+namespace inbox {{
+  inbox = yes
+  prefix = {prefix}
+  separator = {separator}
+}}
+"""
+
+
+def sieve_snippet():
+    both = plugins("sieve", protocol="lmtp") + plugins("sieve", protocol="lda")
+    return both + by_dialect(
+        v2_3="plugin {\n  sieve = file:~/sieve;active=~/.dovecot.sieve\n}\n",
+        v2_4="sieve_script personal {\n  driver = file\n  path = ~/sieve\n"
+        "  active_path = ~/.dovecot.sieve\n}\n",
+    )
+
+
+def render(config, shipped_conf, **values):
+    """The text of a dovecot.conf. shipped_conf is the path (a glob) of the installed file."""
+    fields = by_dialect(v2_3=" ", v2_4="\n    ").join(
+        by_dialect(v2_3="{}={}", v2_4="{} = {}").format(*field.split("=", 1))
+        for field in config.userdb_fields
+    )
+    head = by_dialect(
+        v2_3="protocols = imap lmtp\n",
+        v2_4=f"dovecot_config_version = {version()}\ndovecot_storage_version = {version()}\n"
+        "protocols {\n  imap = yes\n  lmtp = yes\n}\n",
+    )
+    base = by_dialect(v2_3=BASE_2_3, v2_4=BASE_2_4) + COMMON
+    values.update(
+        mail_format=config.mail_format,
+        prefix=config.prefix,
+        separator=config.separator,
+        userdb_fields=fields,
+    )
+    return "".join(
+        (
+            head,
+            base.format(**values),
+            config.before,
+            f"!include {shipped_conf}\n" if config.coi else "",
+            config.after,
+            # Last, because 2.3 expands $mail_plugins where it stands.
+            sieve_snippet() if config.sieve else "",
+        )
+    )

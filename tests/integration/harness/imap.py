@@ -1,0 +1,240 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""A small IMAP client that says exactly what it is told to, byte for byte."""
+
+import re
+import socket
+
+
+class Literal:
+    """A string sent as a synchronising literal; binary ones as literal8 (RFC 3516)."""
+
+    def __init__(self, data, binary=False):
+        self.data = data.encode() if isinstance(data, str) else data
+        self.binary = binary
+
+
+class Response:
+    def __init__(self, tagged, untagged):
+        status, _, text = tagged.partition(b" ")
+        self.status = status.decode()
+        self.text = text.decode("utf-8", "replace")
+        self.untagged = untagged
+
+    @property
+    def ok(self):
+        return self.status == "OK"
+
+    def lines(self, word):
+        """Untagged lines in which the word stands first, or behind a number."""
+        pattern = re.compile(rb"\* (\d+ )?" + word.encode() + rb"\b", re.I)
+        return [line for line in self.untagged if pattern.match(line)]
+
+    def __repr__(self):
+        return f"{self.status} {self.text} {self.untagged!r}"
+
+
+class ImapError(AssertionError):
+    pass
+
+
+def quote(text):
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def value(given):
+    """A metadata value for a command: NIL, a quoted string, or a literal where it must be one.
+
+    Where one entry of several is refused, stock Dovecot never asks for the literals behind it.
+    """
+    if given is None:
+        return "NIL"
+    if isinstance(given, str) and re.fullmatch(r"[\x20-\x7e]{0,1000}", given):
+        return quote(given)
+    return given if isinstance(given, Literal) else Literal(given)
+
+
+class Imap:
+    def __init__(self, address, timeout=30):
+        self.sock = socket.create_connection(address, timeout)
+        self.stream = self.sock.makefile("rb")
+        self.count = 0
+        self.greeting = self.read_line()
+
+    def close(self):
+        self.stream.close()
+        self.sock.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def read_line(self):
+        """One response line; the literals in it stay in place, behind their {size}."""
+        line = b""
+        while True:
+            piece = self.stream.readline()
+            if not piece.endswith(b"\r\n"):
+                raise ImapError(f"the server closed the connection after {line + piece!r}")
+            line += piece
+            size = re.search(rb"\{(\d+)\}\r\n$", piece)
+            if not size:
+                return line[:-2]
+            line += self.stream.read(int(size.group(1)))
+
+    def send(self, *parts):
+        """Sends one command, in pieces where it has literals. Returns its tag.
+
+        Where the server refuses a literal, its tagged answer is left to be read by finish().
+        """
+        self.count += 1
+        tag = b"t%d" % self.count
+        out = tag + b" "
+        self.early = None
+        for part in parts:
+            if isinstance(part, Literal):
+                out += b"%s{%d}\r\n" % (b"~" if part.binary else b"", len(part.data))
+                self.sock.sendall(out)
+                answer = self.read_line()
+                if not answer.startswith(b"+"):
+                    self.early = answer
+                    return tag
+                out = part.data
+            else:
+                out += part if isinstance(part, bytes) else part.encode()
+        self.sock.sendall(out + b"\r\n")
+        return tag
+
+    def finish(self, tag):
+        untagged = []
+        while True:
+            line = self.early or self.read_line()
+            self.early = None
+            if line.startswith(tag + b" "):
+                return Response(line[len(tag) + 1 :], untagged)
+            untagged.append(line)
+
+    def command(self, *parts):
+        return self.finish(self.send(*parts))
+
+    def must(self, *parts):
+        """A command that is expected to succeed."""
+        response = self.command(*parts)
+        if not response.ok:
+            raise ImapError(f"{parts!r}: {response!r}")
+        return response
+
+    # -- what the tests say most often --
+
+    def login(self, user, password):
+        return self.must(f"LOGIN {quote(user)} {quote(password)}")
+
+    def capabilities(self):
+        (line,) = self.must("CAPABILITY").lines("CAPABILITY")
+        return line.decode().split()[2:]
+
+    def folders(self, command="LIST"):
+        """Folder names as LIST (or LSUB) tells them, sorted; those that exist only."""
+        names = []
+        for line in self.must(f'{command} "" "*"').lines(command):
+            match = re.match(rb'\* \w+ \(([^)]*)\) (?:"[^"]*"|NIL) (.*)$', line)
+            flags = match.group(1).lower().split()
+            if b"\\nonexistent" not in flags and b"\\noselect" not in flags:
+                names.append(match.group(2).decode().strip('"'))
+        return sorted(names)
+
+    def exists(self, folder):
+        """Number of mails in a folder, which is opened for it."""
+        (line,) = self.must(f"SELECT {quote(folder)}").lines("EXISTS")
+        return int(line.split()[1])
+
+    def mails(self, folder):
+        """List of {uid, flags, subject} of a folder, which is opened read-only for it."""
+        self.must(f"EXAMINE {quote(folder)}")
+        items = "UID FETCH 1:* (FLAGS INTERNALDATE BODY.PEEK[HEADER.FIELDS (SUBJECT)])"
+        return [Mail(line) for line in self.must(items).lines("FETCH")]
+
+    def subjects(self, folder):
+        return sorted(mail.subject for mail in self.mails(folder))
+
+    def store(self, sequence, item, flags, uid=False):
+        return self.must(f"{'UID ' if uid else ''}STORE {sequence} {item} ({flags})")
+
+    def setmetadata(self, entries, mailbox=""):
+        """entries: name to a value (see value()). Returns the whole response."""
+        parts = [f"SETMETADATA {quote(mailbox)} ("]
+        for position, (name, given) in enumerate(entries.items()):
+            parts += [f"{' ' if position else ''}{name} ", value(given)]
+        return self.command(*parts, ")")
+
+    def getmetadata(self, *names, depth=None, mailbox=""):
+        """Name to bytes, or to None for NIL, of all entries that were answered."""
+        options = f"(DEPTH {depth}) " if depth else ""
+        response = self.must(f"GETMETADATA {options}{quote(mailbox)} ({' '.join(names)})")
+        entries = {}
+        for line in response.lines("METADATA"):
+            rest = re.match(rb'\* METADATA "?[^" ]*"? \((.*)\)$', line, re.S).group(1)
+            entries.update(parse_pairs(rest))
+        return entries
+
+    # -- IDLE --
+
+    def idle(self):
+        """Starts IDLE, and returns once the server has said that it idles."""
+        self.idle_tag = self.send("IDLE")
+        line = self.read_line()
+        if not line.startswith(b"+"):
+            raise ImapError(f"no IDLE: {line!r}")
+
+    def idle_until(self, word):
+        """The untagged lines up to and with the first that has the word."""
+        lines = []
+        while True:
+            lines.append(self.read_line())
+            if word.encode() in lines[-1].split():
+                return lines
+
+    def done(self):
+        self.sock.sendall(b"DONE\r\n")
+        return self.finish(self.idle_tag)
+
+
+class Mail:
+    """One mail of a FETCH response."""
+
+    def __init__(self, line):
+        self.uid = int(re.search(rb"UID (\d+)", line).group(1))
+        self.flags = set(re.search(rb"FLAGS \(([^)]*)\)", line).group(1).decode().split())
+        self.flags.discard("\\Recent")
+        self.date = re.search(rb'INTERNALDATE "([^"]+)"', line).group(1).decode()
+        subject = re.search(rb"^Subject: (.*?)\r?$", line, re.M | re.I)
+        self.subject = subject.group(1).decode("utf-8", "replace") if subject else ""
+
+    @property
+    def is_chat(self):
+        return "$Chat" in self.flags
+
+    def __repr__(self):
+        return f"<{self.uid} {self.subject!r} {sorted(self.flags)}>"
+
+
+def parse_pairs(data):
+    """The name/value pairs of a METADATA response."""
+    token = re.compile(rb'\s*(?:"((?:[^"\\]|\\.)*)"|~?\{(\d+)\}\r\n|([^\s()]+))', re.S)
+    values = []
+    position = 0
+    while position < len(data):
+        match = token.match(data, position)
+        position = match.end()
+        quoted, size, atom = match.groups()
+        if size is not None:
+            values.append(data[position : position + int(size)])
+            position += int(size)
+        elif quoted is not None:
+            values.append(re.sub(rb"\\(.)", rb"\1", quoted))
+        else:
+            values.append(None if atom.upper() == b"NIL" else atom)
+    return {values[i].decode(): values[i + 1] for i in range(0, len(values), 2)}

@@ -1,0 +1,298 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Servers under test: a private Dovecot of our own, and what it shares with a container."""
+
+import itertools
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+from . import config
+from .imap import Imap, ImapError
+from .lmtp import Lmtp
+
+PASSWORD = "secret"
+# Any unprivileged user will do; nobody has this one.
+MAIL_UID = 1500
+ROOT = "/private/vendor/vendor.dovecot/coi/config"
+PROBLEM = re.compile(r"\b(Panic|Fatal|Error|Warning): ")
+CRASH = re.compile(r"\bPanic: |killed with signal (?!15\b)")
+# What stock Dovecot says at shutdown or at an unlucky moment, none of it about mail.
+HARMLESS = re.compile(r"Killed with signal 15|Shutting down|Time moved (back|for)wards")
+
+_user_numbers = itertools.count(1)
+
+
+class Server:
+    """What tests ask of a server, wherever it runs."""
+
+    password = PASSWORD
+    imap_address = None
+    lmtp_address = None
+    prefix = ""
+    separator = "/"
+
+    # -- to be given by the kind of server --
+
+    def new_user(self, name=None):
+        """A user who exists and has no mail yet."""
+        raise NotImplementedError
+
+    def run(self, *args, input=None):
+        """Runs a Dovecot program with the server's configuration. Returns CompletedProcess."""
+        raise NotImplementedError
+
+    def log_text(self):
+        raise NotImplementedError
+
+    # -- the same everywhere --
+
+    @staticmethod
+    def next_name():
+        return f"user{next(_user_numbers)}"
+
+    def folder(self, *names):
+        return self.prefix + self.separator.join(names)
+
+    @property
+    def chats(self):
+        return self.folder("COI", "Chats")
+
+    @property
+    def contacts(self):
+        return self.folder("COI", "Contacts")
+
+    def imap(self, user):
+        client = Imap(self.imap_address)
+        client.login(user, self.password)
+        return client
+
+    def lmtp(self, *recipients, mail):
+        """Delivers, and returns the replies."""
+        with Lmtp(self.lmtp_address) as client:
+            return client.deliver(recipients, mail)
+
+    def lda(self, user, mail, *args):
+        return self.run("dovecot-lda", "-d", user, *args, input=mail)
+
+    def doveadm(self, *args):
+        done = self.run("doveadm", *args)
+        assert done.returncode == 0, (args, done.stdout, done.stderr)
+        return done.stdout.decode()
+
+    def deliver(self, way, user, mail):
+        """Delivers by "lmtp" or "lda", which must succeed."""
+        if way == "lmtp":
+            (reply,) = self.lmtp(user, mail=mail)
+            assert reply.startswith("250"), reply
+        else:
+            done = self.lda(user, mail)
+            assert done.returncode == 0, done.stderr
+
+    def coi_user(self, message_filter=None, name=None):
+        """A new user who has enabled COI over IMAP."""
+        user = self.new_user(name)
+        entries = {f"{ROOT}/enabled": "yes"}
+        if message_filter:
+            entries[f"{ROOT}/message-filter"] = message_filter
+        with self.imap(user) as client:
+            response = client.setmetadata(entries)
+            assert response.ok, response
+        return user
+
+    def where(self, user):
+        """Subject to (folder, flags) of all mails of a user."""
+        found = {}
+        with self.imap(user) as client:
+            for folder in client.folders():
+                for mail in client.mails(folder):
+                    assert mail.subject not in found, f"{mail.subject} is there twice"
+                    found[mail.subject] = (folder, mail.flags)
+        return found
+
+
+def free_port():
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return sock.getsockname()[1]
+
+
+def await_greeting(address, is_running, story):
+    """Waits until an IMAP server answers. story() says why where it never does."""
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            Imap(address).close()
+            return
+        except (OSError, ImapError):
+            if not is_running() or time.monotonic() > deadline:
+                raise AssertionError(f"Dovecot did not start:\n{story()}") from None
+            time.sleep(0.02)
+
+
+class PrivateServer(Server):
+    """A Dovecot with a configuration of its own, below a directory of its own."""
+
+    _numbers = itertools.count(1)
+
+    def __init__(self, settings, work_dir, shipped_conf):
+        self.settings = settings
+        self.prefix = settings.prefix
+        self.separator = settings.separator
+        self.name = f"s{next(self._numbers)}"
+        self.dir = Path(work_dir) / self.name
+        self.homes = self.dir / "home"
+        self.conf = self.dir / "dovecot.conf"
+        self.log = self.dir / "log"
+        self.dir.mkdir()
+        self.homes.mkdir()
+        os.chown(self.homes, MAIL_UID, MAIL_UID)
+        self.log.touch()
+        self.log.chmod(0o666)
+        self.imap_address = ("127.0.0.1", free_port())
+        self.lmtp_address = ("127.0.0.1", free_port())
+        self.shipped_conf = shipped_conf
+        self.configure()
+        self.process = None
+
+    def configure(self):
+        self.conf.write_text(
+            config.render(
+                self.settings,
+                self.shipped_conf,
+                run=self.dir / "run",
+                state=self.dir / "state",
+                name=self.name,
+                log=self.log,
+                homes=self.homes,
+                uid=MAIL_UID,
+                password=PASSWORD,
+                imap_port=self.imap_address[1],
+                lmtp_port=self.lmtp_address[1],
+            )
+        )
+
+    # -- life --
+
+    def start(self):
+        self.process = subprocess.Popen(
+            ["dovecot", "-F", "-c", self.conf],
+            stdin=subprocess.DEVNULL,
+            stdout=self.log.open("ab"),
+            stderr=subprocess.STDOUT,
+        )
+        # Dovecot opens all its listeners before it starts the first process.
+        await_greeting(
+            self.imap_address,
+            lambda: self.process.poll() is None,
+            lambda: self.conf.read_text() + self.log_text(),
+        )
+        return self
+
+    def begin_to_stop(self):
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+
+    def stop(self):
+        self.begin_to_stop()
+        if self.process:
+            self.process.wait(60)
+
+    def restart(self, settings):
+        """The same server, homes and addresses with another configuration."""
+        self.stop()
+        self.settings = settings
+        self.configure()
+        self.start()
+
+    def remove(self):
+        """Stops it and removes its files. A crash that no test noticed is noticed here."""
+        self.stop()
+        crashes = [line for line in self.log_text().splitlines() if CRASH.search(line)]
+        shutil.rmtree(self.dir)
+        assert not crashes, "\n".join(crashes)
+
+    # -- Server --
+
+    def new_user(self, name=None):
+        return name or self.next_name()
+
+    def run(self, *args, input=None):
+        command, *rest = args
+        if command == "dovecot-lda":
+            command = "/usr/lib/dovecot/dovecot-lda"
+        return subprocess.run(
+            [command, "-c", self.conf, *rest], input=input or b"", capture_output=True, timeout=300
+        )
+
+    def log_text(self):
+        return self.log.read_text(errors="replace")
+
+    # -- only here --
+
+    def home(self, user):
+        return self.homes / user
+
+    def write(self, user, name, text):
+        """A file in a user's home that belongs to the user."""
+        path = self.home(user) / name
+        for directory in reversed(path.parents):
+            if not directory.exists():
+                directory.mkdir()
+                os.chown(directory, MAIL_UID, MAIL_UID)
+        path.write_text(text)
+        os.chown(path, MAIL_UID, MAIL_UID)
+        return path
+
+    def doveconf(self, *args):
+        done = self.run("doveconf", *args)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.decode()
+
+
+class Pool:
+    """The servers of a test session: one for each configuration, started when first asked for."""
+
+    def __init__(self, work_dir, shipped_conf):
+        self.work_dir = work_dir
+        self.shipped_conf = shipped_conf
+        self.servers = {}
+
+    def get(self, settings):
+        if settings not in self.servers:
+            self.servers[settings] = self.fresh(settings)
+        return self.servers[settings]
+
+    def fresh(self, settings):
+        """A server that no other test shares. Its caller removes it."""
+        return PrivateServer(settings, self.work_dir, self.shipped_conf).start()
+
+    def close(self):
+        # It takes each of them about a second.
+        for server in self.servers.values():
+            server.begin_to_stop()
+        for server in self.servers.values():
+            server.remove()
+
+
+def leftover_processes():
+    """Dovecot's processes that are there when its masters have ended, and stay there."""
+    deadline = time.monotonic() + 20
+    while True:
+        found = []
+        for path in Path("/proc").glob("[0-9]*"):
+            try:
+                state = re.search(r"^State:\s+(\w)", (path / "status").read_text(), re.M).group(1)
+                command = (path / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it has just ended
+                continue
+            if command.startswith("dovecot") and state != "Z":
+                found.append(command)
+        if not found or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)

@@ -1,0 +1,122 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""FIL-6: a Chats folder that cannot be used costs no mail."""
+
+import shutil
+
+import pytest
+from harness.config import by_dialect, plugins, settings
+from harness.mails import chat, mail
+
+pytestmark = pytest.mark.private
+WAYS = ("lmtp", "lda")
+ACL = plugins("acl") + by_dialect(
+    v2_3="plugin {\n  acl = vfile\n}\n", v2_4="acl_driver = vfile\n"
+)
+QUOTA = plugins("quota") + by_dialect(
+    v2_3="plugin {\n  quota = count:User quota\n  quota_vsizes = yes\n"
+    "  quota_rule = *:storage=4k\n  quota_grace = 0\n}\n",
+    v2_4='quota "User quota" {\n  driver = count\n  storage_size = 4k\n  storage_grace = 0\n}\n',
+)
+
+
+def a_file_in_its_place(server, user):
+    shutil.rmtree(server.home(user) / "maildir/.COI.Chats")
+    server.write(user, "maildir/.COI.Chats", "in the way")
+
+
+def not_writable(server, user):
+    path = server.home(user) / "maildir/.COI.Chats"
+    for name in ("cur", "new", "tmp"):
+        (path / name).chmod(0o500)
+
+
+def not_to_be_opened(server, user):
+    (server.home(user) / "maildir/.COI.Chats").chmod(0)
+
+
+OBSTACLES = (a_file_in_its_place, not_writable, not_to_be_opened)
+
+
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("obstacle", OBSTACLES)
+def test_FIL_6_the_mail_goes_where_it_would_have_gone(make_server, log, obstacle, way, sieve):
+    server = make_server(sieve=sieve)
+    user = server.coi_user("active")
+    obstacle(server, user)
+    log.expect("COI|coi: ")
+    server.deliver(way, user, chat("chat"))
+    server.deliver(way, user, mail("ordinary"))
+    with server.imap(user) as client:
+        found = {entry.subject: entry.flags for entry in client.mails("INBOX")}
+    assert found == {"chat": {"$Chat"}, "ordinary": set()}
+    assert log.count(server, "coi: ") >= 1, "the reason is logged"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_FIL_6_ACL_forbids(make_server, log, way):
+    server = make_server(before=ACL)
+    user = server.coi_user("active")
+    server.write(user, "maildir/.COI.Chats/dovecot-acl", "owner lr\n")
+    log.expect("COI|coi: ")
+    server.deliver(way, user, chat("chat"))
+    assert server.where(user)["chat"] == ("INBOX", {"$Chat"})
+
+
+@pytest.mark.parametrize("mail_format", ["sdbox", "mdbox"])
+def test_FIL_6_dbox(make_server, log, mail_format):
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    path = server.home(user) / mail_format / "mailboxes/COI"
+    path.chmod(0)
+    log.expect("COI|coi: ")
+    server.deliver("lmtp", user, chat("chat"))
+    path.chmod(0o700)
+    assert server.where(user)["chat"] == ("INBOX", {"$Chat"})
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_FIL_6_a_folder_that_is_gone_is_made_again(make_server, way):
+    server = make_server()
+    user = server.coi_user("active")
+    shutil.rmtree(server.home(user) / "maildir/.COI.Chats")
+    server.deliver(way, user, chat("chat"))
+    assert server.where(user)["chat"] == (server.chats, {"$Chat"})
+    with server.imap(user) as client:
+        assert server.chats in client.folders("LSUB")
+
+
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+def test_FIL_6_quota_exceeded_is_answered_as_stock_does(make_server, log, sieve):
+    big = chat("big", body="0123456789\n" * 1000)
+    log.expect("[Qq]uota")
+    replies = []
+    for with_coi in (False, True):
+        server = make_server(coi=with_coi, before=QUOTA, sieve=sieve)
+        user = server.coi_user("active", "full") if with_coi else server.new_user("full")
+        (reply,) = server.lmtp(user, mail=big)
+        replies.append(reply)
+        assert server.where(user) == {}
+    stock, ours = replies
+    assert ours == stock
+    assert ours.startswith("552")
+
+
+def test_FIL_6_quota_leaves_room_for_small_chats(make_server):
+    server = make_server(before=QUOTA)
+    user = server.coi_user("active")
+    server.deliver("lmtp", user, chat("small"))
+    assert server.where(user)["small"] == (server.chats, {"$Chat"})
+
+
+def test_FIL_6_a_root_that_cannot_be_a_folder_turns_COI_off(make_server, log):
+    server = make_server(after=settings(coi_mailbox_root="a*b"))
+    log.expect("coi_mailbox_root")
+    user = server.new_user()
+    server.deliver("lmtp", user, chat("chat"))
+    with server.imap(user) as client:
+        assert "COI" not in client.capabilities()
+    assert server.where(user)["chat"] == ("INBOX", set())
+    assert log.count(server, "coi_mailbox_root") >= 1

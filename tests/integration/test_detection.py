@@ -1,0 +1,94 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""DET end to end: which mail is chat. The core's own table is in tests/unit."""
+
+import pytest
+from harness.imap import Literal
+from harness.lmtp import Lmtp
+from harness.mails import CHAT_KINDS, chat, mail
+
+NESTED = (
+    "--b\nContent-Type: message/rfc822\n\nChat-Version: 1.0\n"
+    "Message-ID: <chat$inner.1@example.org>\nSubject: inner\n\ninner\n--b--\n"
+)
+MULTIPART = 'Content-Type: multipart/mixed; boundary="b"'
+
+# name: (is it chat?, mail as a function of its subject)
+TABLE = {
+    "DET-1 any value": (True, lambda s: mail(s, "Chat-Version: whatever")),
+    "DET-1 empty value": (True, lambda s: mail(s, "Chat-Version:")),
+    "DET-2 message id": (True, lambda s: mail(s, message_id="<chat$a.b@example.org>")),
+    "DET-2 behind a white space": (True, lambda s: mail(s, message_id="  <chat$a.c@example.org>")),
+    "DET-2 in the middle only": (False, lambda s: mail(s, message_id="<x-chat$a.b@example.org>")),
+    "DET-2 without the dollar": (False, lambda s: mail(s, message_id="<chat.a.b@example.org>")),
+    "DET-3 first reference": (
+        True,
+        lambda s: mail(s, "References: <chat$a.b@example.org> <other@example.org>"),
+    ),
+    "DET-3 second reference": (
+        False,
+        lambda s: mail(s, "References: <other@example.org> <chat$a.b@example.org>"),
+    ),
+    "DET-3 In-Reply-To does not count": (
+        False,
+        lambda s: mail(s, "In-Reply-To: <chat$a.b@example.org>"),
+    ),
+    "DET-4 case of the name": (True, lambda s: mail(s, "cHAT-vERSION: 1.0")),
+    "DET-4 folded": (True, lambda s: mail(s, "References:\n <chat$a.b@example.org>\n <o@x.org>")),
+    "DET-4 behind a comment": (
+        True,
+        lambda s: mail(s, "References: (a (nested) comment) <chat$a.b@example.org>"),
+    ),
+    "DET-4 nested part": (False, lambda s: mail(s, MULTIPART, body=NESTED)),
+    "DET-4 header in the body": (False, lambda s: mail(s, body="Chat-Version: 1.0\n\nHello.\n")),
+    "DET-5 group": (
+        True,
+        lambda s: mail(s, message_id="<chat$group.AbCd-_123456.x1@example.org>"),
+    ),
+    "ordinary": (False, lambda s: mail(s)),
+    "no message id at all": (False, lambda s: mail(s, message_id="")),
+    "no message id, but chat": (True, lambda s: chat(s, message_id="")),
+}
+
+
+def test_DET_1_DET_2_DET_3_DET_4_DET_5_by_a_table_of_mails(server):
+    user = server.coi_user("active")
+    with Lmtp(server.lmtp_address) as client:
+        for name, (_, make) in TABLE.items():
+            (reply,) = client.deliver([user], make(name))
+            assert reply.startswith("250"), reply
+    expected = {
+        name: (server.chats, {"$Chat"}) if is_chat else ("INBOX", set())
+        for name, (is_chat, _) in TABLE.items()
+    }
+    assert server.where(user) == expected
+
+
+@pytest.mark.parametrize("way", ["lmtp", "lda"])
+@pytest.mark.parametrize("message_filter", [None, "none", "active", "seen"])
+def test_DET_6_every_kind_is_marked_in_every_mode(server, way, message_filter):
+    user = server.coi_user(message_filter)
+    for kind, make in CHAT_KINDS.items():
+        server.deliver(way, user, make(kind))
+    server.deliver(way, user, mail("ordinary"))
+    folder = server.chats if message_filter == "active" else "INBOX"
+    expected = {kind: (folder, {"$Chat"}) for kind in CHAT_KINDS}
+    assert server.where(user) == {**expected, "ordinary": ("INBOX", set())}
+
+
+def test_DET_6_a_user_without_COI_gets_no_mark(server):
+    user = server.new_user()
+    server.deliver("lmtp", user, chat("one"))
+    assert server.where(user) == {"one": ("INBOX", set())}
+
+
+def test_DET_6_what_a_client_appends_or_copies_is_not_marked(server):
+    """Only a delivery marks."""
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        client.must("APPEND INBOX ", Literal(chat("appended")))
+        client.must("SELECT INBOX")
+        client.must(f'COPY 1 "{server.contacts}"')
+        assert not client.mails("INBOX")[0].is_chat
+        assert not client.mails(server.contacts)[0].is_chat
