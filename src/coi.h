@@ -12,8 +12,9 @@
  * (2) A byte string is a struct coi_bytes: pointer and length, no terminator,
  *     any byte allowed. data == NULL means "absent", which is not the same as
  *     empty. The core reads it during the call only and keeps no pointer.
- * (3) No function throws, blocks, allocates memory that the caller must free,
- *     or keeps state. All may be called from any thread.
+ * (3) No function throws, blocks, or allocates memory that the caller must
+ *     free. None keeps state, but for address_normalize(), which keeps the
+ *     locale that it needs. All may be called from any thread.
  * (4) The core is reached through one exported symbol, coi_core(), found with
  *     dlopen() and dlsym(). Where that fails, the modules carry on without
  *     COI; mail is never lost for it.
@@ -23,6 +24,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -67,6 +69,28 @@ enum coi_filter {
 	COI_FILTER_SEEN,
 };
 
+/* SHA3-256 of a normalised address (BLK-2). */
+#define COI_CONTACT_HASH_SIZE 32
+
+/* What matters of one COI-From-Hash of one contact mail (BLK-1). */
+struct coi_contact {
+	unsigned char hash[COI_CONTACT_HASH_SIZE];
+	/* the mail's Date, in seconds since 1970; 0 if it has none */
+	int64_t date;
+	uint32_t uid;
+	/* it has a COI-Blocked header */
+	bool blocked;
+};
+
+/* The state of the Contacts folder that an index was made from. Mail there is
+   never changed and UIDs only grow, so these three tell whether an index is
+   still good. */
+struct coi_contacts_state {
+	uint32_t uidvalidity;
+	uint32_t uidnext;
+	uint32_t messages;
+};
+
 struct coi_core {
 	/* COI_CORE_VERSION of the core that filled in this table */
 	unsigned int version;
@@ -100,6 +124,42 @@ struct coi_core {
 	   text that says what is wrong with it. */
 	const char *(*config_mailbox_root_check)(struct coi_bytes root,
 						 char separator);
+
+	/* Normalises an address for its hash (BLK-2): local part without
+	   quotes and quoted-pair backslashes, '@', domain; all in lower case
+	   (Unicode's, where it is UTF-8). Returns the size written to buf, or
+	   0 where there is no address, it isn't valid UTF-8, or it doesn't fit
+	   into buf; 1000 bytes fit any address of RFC 5321 and 6531. */
+	size_t (*address_normalize)(struct coi_bytes local_part,
+				    struct coi_bytes domain,
+				    char *buf, size_t buf_size);
+
+	/* Value of a COI-From-Hash header: 64 hexadecimal digits of either
+	   case, with white space around them. Returns false for anything
+	   else. */
+	bool (*contact_hash_parse)(struct coi_bytes value,
+				   unsigned char hash_r[COI_CONTACT_HASH_SIZE]);
+
+	/* The index of the contacts, docs/contacts-index.md. Size in bytes of
+	   one with that many contacts; 0 if there are too many (2^24). */
+	size_t (*contacts_index_size)(size_t count);
+	/* Writes one into buf, which is that large. Sorts the contacts. */
+	void (*contacts_index_write)(const struct coi_contacts_state *state,
+				     struct coi_contact *contacts, size_t count,
+				     void *buf);
+	/* Reads the head of one. Returns false where it isn't one of ours, or
+	   is damaged or cut off; the functions below need true. */
+	bool (*contacts_index_read)(struct coi_bytes index,
+				    struct coi_contacts_state *state_r,
+				    size_t *count_r);
+	/* Contact number n < count. */
+	void (*contacts_index_get)(struct coi_bytes index, size_t n,
+				   struct coi_contact *contact_r);
+	/* Is the address with that hash blocked? Of several contacts with one
+	   hash the newest date decides, then the higher UID (BLK-4). Costs
+	   the same for ten contacts as for ten thousand. */
+	bool (*contacts_index_is_blocked)(struct coi_bytes index,
+		const unsigned char hash[COI_CONTACT_HASH_SIZE]);
 };
 
 typedef const struct coi_core *coi_core_func_t(unsigned int version);

@@ -1,12 +1,18 @@
 // This Source Code Form is subject to the terms of the Mozilla Public
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
+#include <algorithm>
+#include <cstddef>
 #include <optional>
+#include <span>
 #include <string_view>
 
 #include "chat/detect.h"
 #include "coi.h"
 #include "config/values.h"
+#include "contacts/address.h"
+#include "contacts/hash.h"
+#include "contacts/index.h"
 
 namespace {
 
@@ -15,6 +21,10 @@ std::optional<std::string_view> ToOptional(const struct coi_bytes& bytes) noexce
     return std::nullopt;
   }
   return std::string_view(bytes.data, bytes.size);
+}
+
+std::string_view ToText(const struct coi_bytes& bytes) noexcept {
+  return ToOptional(bytes).value_or(std::string_view());
 }
 
 coi::chat::Headers ToHeaders(const struct coi_chat_headers& hdr) noexcept {
@@ -63,7 +73,57 @@ static bool ConfigFilterParse(struct coi_bytes value, enum coi_filter* filter_r)
 }
 
 static const char* ConfigMailboxRootCheck(struct coi_bytes root, char separator) noexcept {
-  return coi::config::MailboxRootProblem(ToOptional(root).value_or(std::string_view()), separator);
+  return coi::config::MailboxRootProblem(ToText(root), separator);
+}
+
+static size_t AddressNormalize(struct coi_bytes local_part, struct coi_bytes domain, char* buf,
+                               size_t buf_size) noexcept {
+  return coi::contacts::NormalizeAddress(ToText(local_part), ToText(domain), {buf, buf_size});
+}
+
+static bool ContactHashParse(struct coi_bytes value,
+                             unsigned char hash_r[COI_CONTACT_HASH_SIZE]) noexcept {
+  const auto hash = coi::contacts::ParseHash(ToText(value));
+  if (!hash) {
+    return false;
+  }
+  std::ranges::copy(*hash, hash_r);
+  return true;
+}
+
+static size_t ContactsIndexSize(size_t count) noexcept {
+  return coi::contacts::IndexSize(count);
+}
+
+static void ContactsIndexWrite(const struct coi_contacts_state* state, struct coi_contact* contacts,
+                               size_t count, void* buf) noexcept {
+  coi::contacts::WriteIndex(*state, {contacts, count}, static_cast<char*>(buf));
+}
+
+static bool ContactsIndexRead(struct coi_bytes index, struct coi_contacts_state* state_r,
+                              size_t* count_r) noexcept {
+  const auto view = coi::contacts::Index::Read(ToText(index));
+  if (!view) {
+    return false;
+  }
+  *state_r = view->state();
+  *count_r = view->count();
+  return true;
+}
+
+// These two read the head again. That is cheap, and a caller's mistake can't
+// make them read beyond the end.
+static void ContactsIndexGet(struct coi_bytes index, size_t n,
+                             struct coi_contact* contact_r) noexcept {
+  const auto view = coi::contacts::Index::Read(ToText(index));
+  *contact_r = view && n < view->count() ? view->Get(n) : coi_contact{};
+}
+
+static bool ContactsIndexIsBlocked(struct coi_bytes index,
+                                   const unsigned char hash[COI_CONTACT_HASH_SIZE]) noexcept {
+  const auto view = coi::contacts::Index::Read(ToText(index));
+  return view && view->IsBlocked(std::span<const unsigned char, COI_CONTACT_HASH_SIZE>(
+                     hash, COI_CONTACT_HASH_SIZE));
 }
 
 const struct coi_core* coi_core(unsigned int version) {
@@ -75,6 +135,13 @@ const struct coi_core* coi_core(unsigned int version) {
       .config_enabled_parse = ConfigEnabledParse,
       .config_filter_parse = ConfigFilterParse,
       .config_mailbox_root_check = ConfigMailboxRootCheck,
+      .address_normalize = AddressNormalize,
+      .contact_hash_parse = ContactHashParse,
+      .contacts_index_size = ContactsIndexSize,
+      .contacts_index_write = ContactsIndexWrite,
+      .contacts_index_read = ContactsIndexRead,
+      .contacts_index_get = ContactsIndexGet,
+      .contacts_index_is_blocked = ContactsIndexIsBlocked,
   };
   return version == COI_CORE_VERSION ? &kCore : nullptr;
 }

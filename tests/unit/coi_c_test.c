@@ -52,6 +52,29 @@ static int check_table(const struct coi_core* core, char* error_r, size_t error_
 
   CHECK(core->config_mailbox_root_check(bytes("COI"), '/') == NULL);
   CHECK(core->config_mailbox_root_check(bytes("INBOX"), '/') != NULL);
+
+  struct coi_contact contact = {.date = 5, .uid = 1, .blocked = true};
+  const struct coi_contacts_state state = {.uidvalidity = 1, .uidnext = 2, .messages = 1};
+  struct coi_contacts_state state2 = {0};
+  char buf[100];
+  size_t count = 0;
+
+  CHECK(core->address_normalize(bytes("\"J\xc3\x96\""), bytes("X"), buf, sizeof(buf)) == 5);
+  CHECK(memcmp(buf, "j\xc3\xb6@x", 5) == 0);
+  CHECK(core->address_normalize(bytes("a"), bytes(NULL), buf, sizeof(buf)) == 0);
+
+  CHECK(!core->contact_hash_parse(bytes("74b3"), contact.hash));
+  CHECK(core->contact_hash_parse(
+      bytes("74b3c446c189580045a942b90b7461128bc334b3b67e9f63c0c06189248c9bb0"), contact.hash));
+
+  const struct coi_bytes index = {.data = buf, .size = core->contacts_index_size(1)};
+  CHECK(index.size <= sizeof(buf));
+  core->contacts_index_write(&state, &contact, 1, buf);
+  CHECK(core->contacts_index_read(index, &state2, &count) && count == 1);
+  CHECK(memcmp(&state, &state2, sizeof(state)) == 0);
+  CHECK(core->contacts_index_is_blocked(index, contact.hash));
+  core->contacts_index_get(index, 0, &contact);
+  CHECK(contact.date == 5 && contact.uid == 1 && contact.blocked);
   return 0;
 }
 
