@@ -40,10 +40,23 @@ const char *coi_folder_contacts(struct mail_user *user)
 	return coi_folder_name(user, "Contacts");
 }
 
+bool coi_folder_is_creating(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	return cuser->creating_folder;
+}
+
 /* Returns 1 if the folder was created, 0 if it existed, -1 if error. */
 static int coi_folder_create(struct mailbox *box)
 {
-	if (mailbox_create(box, NULL, FALSE) == 0)
+	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
+	int ret;
+
+	cuser->creating_folder = TRUE;
+	ret = mailbox_create(box, NULL, FALSE);
+	cuser->creating_folder = FALSE;
+	if (ret == 0)
 		return 1;
 	return mailbox_get_last_mail_error(box) == MAIL_ERROR_EXISTS ? 0 : -1;
 }

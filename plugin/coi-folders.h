@@ -24,6 +24,10 @@ const char *coi_folder_root(struct mail_user *user);
 const char *coi_folder_chats(struct mail_user *user);
 const char *coi_folder_contacts(struct mail_user *user);
 
+/* TRUE while one of the functions below creates a folder, as opposed to the
+   user. */
+bool coi_folder_is_creating(struct mail_user *user);
+
 /* Makes sure that the folder exists. Returns 0 if it does, -1 if it can't be
    created; error_r is for the user and internal_error_r for the log. */
 int coi_folder_ensure(struct mail_user *user, const char *vname,

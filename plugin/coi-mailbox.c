@@ -6,6 +6,7 @@
 #include "array.h"
 #include "mail-storage-private.h"
 #include "coi-deliver.h"
+#include "coi-rules.h"
 #include "coi-user.h"
 #include "coi-mailbox.h"
 
@@ -77,6 +78,29 @@ coi_mailbox_transaction_rollback(struct mailbox_transaction_context *t)
 	cbox->module_ctx.super.transaction_rollback(t);
 }
 
+static int
+coi_mailbox_create_box(struct mailbox *box, const struct mailbox_update *update,
+		       bool directory)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+
+	return coi_rules_create_box(&cbox->module_ctx, box, update, directory);
+}
+
+static int coi_mailbox_delete_box(struct mailbox *box)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+
+	return coi_rules_delete_box(&cbox->module_ctx, box);
+}
+
+static int coi_mailbox_rename_box(struct mailbox *src, struct mailbox *dest)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(src);
+
+	return coi_rules_rename_box(&cbox->module_ctx, src, dest);
+}
+
 static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
 {
 	struct mailbox *box = ctx->transaction->box;
@@ -92,14 +116,19 @@ void coi_mailbox_allocated(struct mailbox *box)
 	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
 	struct coi_mailbox *cbox;
 
-	if (cuser == NULL || (!cuser->delivering && !box->inbox_any))
+	if (cuser == NULL)
 		return;
 
 	cbox = p_new(box->pool, struct coi_mailbox, 1);
 	cbox->module_ctx.super = *v;
 	box->vlast = &cbox->module_ctx.super;
-	if (cuser->delivering)
+	if (cuser->delivering) {
 		v->copy = coi_mailbox_copy;
+	} else {
+		v->create_box = coi_mailbox_create_box;
+		v->delete_box = coi_mailbox_delete_box;
+		v->rename_box = coi_mailbox_rename_box;
+	}
 	if (box->inbox_any) {
 		v->transaction_commit = coi_mailbox_transaction_commit;
 		v->transaction_rollback = coi_mailbox_transaction_rollback;

@@ -32,6 +32,7 @@
 
 #define COI_CONFIG_MAILBOX_ROOT "mailbox-root"
 #define COI_CONFIG_ENABLED "enabled"
+#define COI_CONFIG_ENABLED_YES "yes"
 #define COI_CONFIG_MESSAGE_FILTER "message-filter"
 
 /* No valid value is longer. Longer ones aren't even read. */
@@ -153,6 +154,37 @@ int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 				error);
 		}
 	}
+	return ret;
+}
+
+int coi_config_set_enabled(struct mail_user *user, bool enabled,
+			   const char **error_r)
+{
+	struct mail_namespace *ns = mail_namespace_find_inbox(user->namespaces);
+	struct mail_attribute_value value;
+	struct mailbox_transaction_context *t;
+	struct mailbox *inbox;
+	int ret;
+
+	i_zero(&value);
+	if (enabled)
+		value.value = COI_CONFIG_ENABLED_YES;
+
+	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+	ret = mailbox_open(inbox);
+	if (ret == 0) {
+		t = mailbox_transaction_begin(inbox,
+			MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
+		ret = mailbox_attribute_set(t, MAIL_ATTRIBUTE_TYPE_PRIVATE,
+			COI_CONFIG_KEY_PREFIX COI_CONFIG_ENABLED, &value);
+		if (ret < 0)
+			mailbox_transaction_rollback(&t);
+		else
+			ret = mailbox_transaction_commit(&t);
+	}
+	if (ret < 0)
+		*error_r = t_strdup(mailbox_get_last_internal_error(inbox, NULL));
+	mailbox_free(&inbox);
 	return ret;
 }
 

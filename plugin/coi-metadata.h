@@ -38,6 +38,11 @@ void coi_metadata_deinit(void);
 int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 		    struct coi_config *config_r);
 
+/* Sets or removes the entry "enabled", with all that a client's doing so would
+   bring about. Returns 0 if ok, -1 if error (error_r is for the log). */
+int coi_config_set_enabled(struct mail_user *user, bool enabled,
+			   const char **error_r);
+
 /* Makes the folders that the changes need. Called before they are committed.
    Returns -1 after setting the storage's error, if they can't be made. */
 int coi_metadata_before_commit(struct mailbox_transaction_context *t,

@@ -23,6 +23,8 @@ struct coi_user {
 	bool set_checked;
 	bool set_failed;
 
+	/* We are creating a COI folder ourselves. */
+	bool creating_folder;
 	/* A delivery to this user is going on. */
 	bool delivering;
 	/* The mail being delivered gets $Chat wherever it is stored. */

@@ -55,6 +55,20 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 		attribute_dict_init(user, "coi_attribute", dict_r, error_r);
 }
 
+bool coi_compat_mailbox_has_special_use(struct mailbox *box,
+					const char *special_use)
+{
+	const char *use;
+
+	if (box->set == NULL || !array_is_created(&box->set->special_use))
+		return FALSE;
+	array_foreach_elem(&box->set->special_use, use) {
+		if (strcasecmp(use, special_use) == 0)
+			return TRUE;
+	}
+	return FALSE;
+}
+
 #else
 
 const char coi_compat_no_dict_hint[] =
@@ -129,6 +143,15 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 		return -1;
 	}
 	return 1;
+}
+
+bool coi_compat_mailbox_has_special_use(struct mailbox *box,
+					const char *special_use)
+{
+	return box->set != NULL && box->set->special_use != NULL &&
+		str_array_icase_find(
+			t_strsplit_spaces(box->set->special_use, " "),
+			special_use);
 }
 
 #endif

@@ -11,6 +11,7 @@
 
 struct dict;
 struct mail_user;
+struct mailbox;
 
 /* The admin's settings. Docs: docs/configure.md. */
 struct coi_settings {
@@ -35,6 +36,10 @@ void coi_compat_settings_free(const struct coi_settings **set);
    error. Opens no file and makes no connection yet. */
 int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 				   const char **error_r);
+
+/* TRUE if the admin has given the folder that special use (RFC 6154). */
+bool coi_compat_mailbox_has_special_use(struct mailbox *box,
+					const char *special_use);
 
 /* Tells the admin which settings give the metadata a place. */
 extern const char coi_compat_no_dict_hint[];

@@ -1,0 +1,149 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "mail-storage-private.h"
+#include "mail-namespace.h"
+#include "mailbox-list-private.h"
+#include "coi-compat.h"
+#include "coi-folders.h"
+#include "coi-metadata.h"
+#include "coi-user.h"
+#include "coi-rules.h"
+
+#define SPECIAL_USE_TRASH "\\Trash"
+
+/* Returns TRUE if the mailbox is one that the rules are about at all. */
+static bool coi_rules_apply(struct mailbox *box)
+{
+	struct mail_user *user = box->storage->user;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	return cuser != NULL && !cuser->delivering && !user->dsyncing &&
+		box->list->ns == mail_namespace_find_inbox(user->namespaces) &&
+		coi_user_settings(user) != NULL;
+}
+
+static bool coi_rules_is_chats(struct mailbox *box)
+{
+	return strcmp(box->vname, coi_folder_chats(box->storage->user)) == 0;
+}
+
+static bool
+coi_rules_is_below(const char *vname, const char *ancestor, char sep)
+{
+	size_t len = strlen(ancestor);
+
+	return strncmp(vname, ancestor, len) == 0 && vname[len] == sep;
+}
+
+static bool coi_rules_is_enabled(struct mailbox *box)
+{
+	struct coi_config config;
+
+	return coi_config_read(box->storage->user, NULL, &config) == 0 &&
+		config.enabled;
+}
+
+/* By the settings of the folder, or by its name (ENA-7). */
+static bool coi_rules_is_trash(struct mailbox_list *list, const char *vname)
+{
+	struct mailbox *box;
+	bool ret;
+
+	if (strcmp(vname, t_strconcat(list->ns->prefix, "Trash", NULL)) == 0)
+		return TRUE;
+	box = mailbox_alloc(list, vname, 0);
+	ret = coi_compat_mailbox_has_special_use(box, SPECIAL_USE_TRASH);
+	mailbox_free(&box);
+	return ret;
+}
+
+static bool coi_rules_is_below_trash(struct mailbox *box)
+{
+	char sep = mail_namespace_get_sep(box->list->ns);
+	const char *vname = box->vname, *p;
+
+	while ((p = strrchr(vname, sep)) != NULL) {
+		vname = t_strdup_until(vname, p);
+		if (coi_rules_is_trash(box->list, vname))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/* The operation itself is done, so a failure is for the admin to know of. */
+static void coi_rules_set_enabled(struct mailbox *box, bool enabled)
+{
+	struct mail_storage *storage = box->storage;
+	const char *error;
+
+	mail_storage_last_error_push(storage);
+	if (coi_config_set_enabled(storage->user, enabled, &error) < 0) {
+		e_error(box->event, "coi: Can't %s COI in the user's metadata: "
+			"%s", enabled ? "enable" : "disable", error);
+	}
+	mail_storage_last_error_pop(storage);
+}
+
+int coi_rules_create_box(union mailbox_module_context *ctx, struct mailbox *box,
+			 const struct mailbox_update *update, bool directory)
+{
+	int ret = ctx->super.create_box(box, update, directory);
+
+	/* A folder that the admin has made for everybody says nothing about
+	   what the user wants. */
+	if (ret < 0 || directory || !coi_rules_apply(box) ||
+	    !coi_rules_is_chats(box) || mailbox_is_autocreated(box) ||
+	    coi_folder_is_creating(box->storage->user))
+		return ret;
+	coi_rules_set_enabled(box, TRUE);
+	return ret;
+}
+
+int coi_rules_delete_box(union mailbox_module_context *ctx,
+			 struct mailbox *box)
+{
+	bool is_chats = coi_rules_apply(box) && coi_rules_is_chats(box);
+	int ret = ctx->super.delete_box(box);
+
+	if (ret == 0 && is_chats && coi_rules_is_enabled(box))
+		coi_rules_set_enabled(box, FALSE);
+	return ret;
+}
+
+int coi_rules_rename_box(union mailbox_module_context *ctx,
+			 struct mailbox *src, struct mailbox *dest)
+{
+	struct mail_user *user = src->storage->user;
+	char sep = mail_namespace_get_sep(src->list->ns);
+	bool from_chats, from_above, disable = FALSE;
+	int ret;
+
+	if (!coi_rules_apply(src))
+		return ctx->super.rename_box(src, dest);
+
+	from_chats = coi_rules_is_chats(src);
+	/* renaming INBOX leaves the folders below its name where they are */
+	from_above = !src->inbox_any &&
+		coi_rules_is_below(coi_folder_chats(user), src->vname, sep);
+	if ((from_chats || from_above) && coi_rules_is_enabled(src)) {
+		if (from_above || !coi_rules_is_below_trash(dest)) {
+			mail_storage_set_error(src->storage,
+				MAIL_ERROR_NOTPOSSIBLE,
+				"This folder is needed for COI. "
+				"Disable COI before renaming it");
+			return -1;
+		}
+		disable = TRUE;
+	}
+	ret = ctx->super.rename_box(src, dest);
+	if (ret < 0)
+		return ret;
+	if (disable)
+		coi_rules_set_enabled(src, FALSE);
+	else if (coi_rules_apply(dest) && coi_rules_is_chats(dest))
+		coi_rules_set_enabled(src, TRUE);
+	return ret;
+}
