@@ -6,6 +6,7 @@
 #include "array.h"
 #include "mail-storage-private.h"
 #include "coi-deliver.h"
+#include "coi-notify.h"
 #include "coi-rules.h"
 #include "coi-user.h"
 #include "coi-mailbox.h"
@@ -17,6 +18,8 @@
 
 struct coi_mailbox {
 	union mailbox_module_context module_ctx;
+
+	struct coi_notify notify;
 };
 
 static MODULE_CONTEXT_DEFINE_INIT(coi_storage_module,
@@ -101,6 +104,22 @@ static int coi_mailbox_rename_box(struct mailbox *src, struct mailbox *dest)
 	return coi_rules_rename_box(&cbox->module_ctx, src, dest);
 }
 
+static void coi_mailbox_notify_changes(struct mailbox *box)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+
+	cbox->module_ctx.super.notify_changes(box);
+	coi_notify_changed(&cbox->notify, box);
+}
+
+static void coi_mailbox_free(struct mailbox *box)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+
+	coi_notify_deinit(&cbox->notify);
+	cbox->module_ctx.super.free(box);
+}
+
 static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
 {
 	struct mailbox *box = ctx->transaction->box;
@@ -128,6 +147,8 @@ void coi_mailbox_allocated(struct mailbox *box)
 		v->create_box = coi_mailbox_create_box;
 		v->delete_box = coi_mailbox_delete_box;
 		v->rename_box = coi_mailbox_rename_box;
+		v->notify_changes = coi_mailbox_notify_changes;
+		v->free = coi_mailbox_free;
 	}
 	if (box->inbox_any) {
 		v->transaction_commit = coi_mailbox_transaction_commit;

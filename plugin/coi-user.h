@@ -23,6 +23,8 @@ struct coi_user {
 	bool set_checked;
 	bool set_failed;
 
+	/* coi-notify.c has its callback in the user's I/O loop context. */
+	bool notify_hooked;
 	/* We are creating a COI folder ourselves. */
 	bool creating_folder;
 	/* A delivery to this user is going on. */

@@ -77,6 +77,7 @@ const char coi_compat_no_dict_hint[] =
 static const char *const coi_setting_names[] = {
 	"coi_attribute_dict",
 	"coi_mailbox_root",
+	"coi_notify_instant",
 	NULL
 };
 
@@ -113,6 +114,9 @@ int coi_compat_settings_get(struct mail_user *user,
 	set = p_new(user->pool, struct coi_settings, 1);
 	value = mail_user_plugin_getenv(user, "coi_mailbox_root");
 	set->coi_mailbox_root = value == NULL ? COI_DEFAULT_MAILBOX_ROOT : value;
+	set->coi_notify_instant =
+		mail_user_plugin_getenv(user, "coi_notify_instant") == NULL ||
+		mail_user_plugin_getenv_bool(user, "coi_notify_instant");
 	*set_r = set;
 	return 0;
 }

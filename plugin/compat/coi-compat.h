@@ -21,6 +21,9 @@ struct coi_settings {
 	/* Parent of the Chats and Contacts folders, below the prefix of the
 	   inbox namespace, with that namespace's separator. */
 	const char *coi_mailbox_root;
+
+	/* Tell idle clients of changes at once (IDL-3). */
+	bool coi_notify_instant;
 };
 
 #define COI_DEFAULT_MAILBOX_ROOT "COI"

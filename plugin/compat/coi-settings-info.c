@@ -14,6 +14,7 @@
 
 static const struct setting_define coi_setting_defines[] = {
 	DEF(STR, coi_mailbox_root),
+	DEF(BOOL, coi_notify_instant),
 	{ .type = SET_FILTER_NAME, .key = "coi_attribute",
 	  .required_setting = "dict" },
 
@@ -22,6 +23,7 @@ static const struct setting_define coi_setting_defines[] = {
 
 static const struct coi_settings coi_default_settings = {
 	.coi_mailbox_root = COI_DEFAULT_MAILBOX_ROOT,
+	.coi_notify_instant = TRUE,
 };
 
 /* There is no check_func on purpose: with one, a bad value of ours would keep

@@ -1,0 +1,114 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/*
+ * Dovecot watches the files of a mailbox with inotify. When one changes, it
+ * starts a timeout of half a second, and tells the client after that. Nothing
+ * can be set there. But the timeout is in the mailbox, and whatever I/O
+ * callback has started it runs in the I/O loop context of the user. So after
+ * each callback in that context we look whether a watched mailbox has got such
+ * a timeout, and put a shorter one in its place: at once if the client hasn't
+ * been told anything lately, else when the interval is over. Nothing wakes up
+ * that would not have woken up before, and no file is watched twice.
+ */
+
+#include "lib.h"
+#include "ioloop.h"
+#include "llist.h"
+#include "time-util.h"
+#include "mail-storage-private.h"
+#include "coi-compat.h"
+#include "coi-user.h"
+#include "coi-notify.h"
+
+/* Least time between two updates of one mailbox: some 30 a second. */
+#define COI_NOTIFY_INTERVAL_MSECS 33
+
+static struct coi_notify *watched_mailboxes;
+
+static void coi_notify_now(struct coi_notify *notify)
+{
+	struct mailbox *box = notify->box;
+
+	timeout_remove(&box->to_notify_delay);
+	notify->to_delay = NULL;
+	notify->last_time = ioloop_timeval;
+	box->notify_callback(box, box->notify_context);
+}
+
+static unsigned int coi_notify_get_delay(const struct coi_notify *notify)
+{
+	long long msecs;
+
+	msecs = timeval_diff_msecs(&ioloop_timeval, &notify->last_time);
+	/* the clock may have been set back */
+	if (msecs < 0 || msecs >= COI_NOTIFY_INTERVAL_MSECS)
+		return 0;
+	return COI_NOTIFY_INTERVAL_MSECS - msecs;
+}
+
+static void coi_notify_before_io(struct mail_user *user ATTR_UNUSED)
+{
+}
+
+static void coi_notify_after_io(struct mail_user *user ATTR_UNUSED)
+{
+	struct coi_notify *notify;
+	struct mailbox *box;
+
+	for (notify = watched_mailboxes; notify != NULL; notify = notify->next) {
+		box = notify->box;
+		if (box->to_notify_delay == NULL) {
+			notify->to_delay = NULL;
+		} else if (box->to_notify_delay != notify->to_delay) {
+			timeout_remove(&box->to_notify_delay);
+			box->to_notify_delay = timeout_add_short(
+				coi_notify_get_delay(notify),
+				coi_notify_now, notify);
+			notify->to_delay = box->to_notify_delay;
+		}
+	}
+}
+
+static bool coi_notify_hook_io(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	const struct coi_settings *set = coi_user_settings(user);
+	struct ioloop_context *ctx;
+
+	if (cuser->notify_hooked)
+		return TRUE;
+	ctx = io_loop_get_current_context(current_ioloop);
+	if (set == NULL || !set->coi_notify_instant || ctx == NULL)
+		return FALSE;
+	/* The context goes away with the user, and our callback with it. */
+	io_loop_context_add_callbacks(ctx, coi_notify_before_io,
+				      coi_notify_after_io, user);
+	cuser->notify_hooked = TRUE;
+	return TRUE;
+}
+
+void coi_notify_changed(struct coi_notify *notify, struct mailbox *box)
+{
+	bool watch = box->notify_callback != NULL &&
+		coi_notify_hook_io(box->storage->user);
+
+	if (watch == notify->watched)
+		return;
+	notify->watched = watch;
+	notify->box = box;
+	notify->to_delay = NULL;
+	if (watch)
+		DLLIST_PREPEND(&watched_mailboxes, notify);
+	else
+		DLLIST_REMOVE(&watched_mailboxes, notify);
+}
+
+void coi_notify_deinit(struct coi_notify *notify)
+{
+	if (notify->watched) {
+		notify->watched = FALSE;
+		DLLIST_REMOVE(&watched_mailboxes, notify);
+	}
+}

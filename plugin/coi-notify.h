@@ -1,0 +1,29 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_NOTIFY_H
+#define COI_NOTIFY_H
+
+/* Telling idle clients at once (IDL-1..3). */
+
+struct mailbox;
+struct timeout;
+
+/* Our part of a mailbox that is watched for changes. */
+struct coi_notify {
+	struct coi_notify *prev, *next;
+	struct mailbox *box;
+
+	/* the delay that we have put in place of Dovecot's, for comparison
+	   only: the mailbox owns it */
+	const struct timeout *to_delay;
+	struct timeval last_time;
+	bool watched;
+};
+
+/* Called after Dovecot has begun, or ended, to watch the mailbox. */
+void coi_notify_changed(struct coi_notify *notify, struct mailbox *box);
+/* Called before the mailbox is freed. */
+void coi_notify_deinit(struct coi_notify *notify);
+
+#endif
