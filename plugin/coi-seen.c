@@ -9,17 +9,24 @@
  * with a mailbox object of its own that is synced once the lock is held: what
  * another one has moved is gone by then. The session's own view of INBOX isn't
  * touched; it learns of the expunges when the client allows it to.
+ *
+ * The copies are committed before the originals are expunged. A journal says
+ * which these are, so that a move that was killed in between is finished by the
+ * next one: an original whose copy is in the Chats folder (same GUID) is only
+ * expunged, any other one is moved.
  */
 
 #include "lib.h"
 #include "array.h"
 #include "file-lock.h"
+#include "hash.h"
 #include "mail-storage-private.h"
 #include "mail-search-build.h"
 #include "coi-folders.h"
 #include "coi-keyword.h"
 #include "coi-mailbox.h"
 #include "coi-metadata.h"
+#include "coi-seen-journal.h"
 #include "coi-seen.h"
 
 #define COI_SEEN_LOCK_NAME "dovecot-coi.lock"
@@ -81,89 +88,256 @@ void coi_seen_before_commit(struct coi_seen *seen,
 	}
 }
 
-/* Returns 0 if the mail was moved or is gone, -1 if error. */
+static struct mail_search_context *
+coi_seen_search_uids(struct mailbox_transaction_context *t,
+		     const ARRAY_TYPE(seq_range) *uids)
+{
+	struct mail_search_args *search_args = mail_search_build_init();
+	struct mail_search_context *search_ctx;
+	struct mail_search_arg *arg;
+
+	arg = mail_search_build_add(search_args, SEARCH_UIDSET);
+	p_array_init(&arg->value.seqset, search_args->pool, array_count(uids));
+	array_append_array(&arg->value.seqset, uids);
+	search_ctx = mailbox_search_init(t, search_args, NULL,
+					 MAIL_FETCH_FLAGS | MAIL_FETCH_GUID,
+					 NULL);
+	mail_search_args_unref(&search_args);
+	return search_ctx;
+}
+
+static const char *coi_seen_get_error(struct mailbox *box)
+{
+	return t_strdup(mailbox_get_last_internal_error(box, NULL));
+}
+
+/* Returns 0 if the mail is being moved or is gone, -1 if error. */
 static int
 coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
-		   struct mail *mail)
+		   struct mail *mail, pool_t pool,
+		   ARRAY_TYPE(coi_seen_journal) *journal)
 {
+	struct coi_seen_journal_entry *entry;
 	struct mail_save_context *save_ctx;
+	const char *guid;
 
 	/* another session may have taken it back */
 	if ((mail_get_flags(mail) & MAIL_SEEN) == 0)
 		return 0;
+	if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0) {
+		if (mail->expunged)
+			return 0;
+		mail_storage_copy_error(dest_trans->box->storage,
+					mail->box->storage);
+		return -1;
+	}
 
 	save_ctx = mailbox_save_alloc(dest_trans);
 	mailbox_save_copy_flags(save_ctx, mail);
 	coi_keyword_add(save_ctx);
-	if (mailbox_move(&save_ctx, mail) < 0 && !mail->expunged)
+	if (mailbox_move(&save_ctx, mail) < 0)
+		return mail->expunged ? 0 : -1;
+
+	entry = array_append_space(journal);
+	entry->uid = mail->uid;
+	entry->guid = p_strdup(pool, guid);
+	return 0;
+}
+
+/* The copies are stored, and the journal knows of it, before anything is
+   expunged. */
+static int
+coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
+		     struct mailbox_transaction_context **dest_trans,
+		     const ARRAY_TYPE(coi_seen_journal) *journal,
+		     const char **error_r)
+{
+	struct mailbox *inbox = (*src_trans)->box;
+	struct mailbox *chats = (*dest_trans)->box;
+
+	if (coi_seen_journal_write(inbox, journal, error_r) < 0) {
+		mailbox_transaction_rollback(dest_trans);
+		mailbox_transaction_rollback(src_trans);
 		return -1;
+	}
+	if (mailbox_transaction_commit(dest_trans) < 0) {
+		*error_r = coi_seen_get_error(chats);
+		mailbox_transaction_rollback(src_trans);
+		/* nothing has been stored */
+		coi_seen_journal_remove(inbox);
+		return -1;
+	}
+	if (mailbox_transaction_commit(src_trans) < 0 ||
+	    mailbox_sync(inbox, 0) < 0) {
+		*error_r = coi_seen_get_error(inbox);
+		return -1;
+	}
+	coi_seen_journal_remove(inbox);
 	return 0;
 }
 
 static int
 coi_seen_move_uids(struct mailbox *inbox, struct mailbox *chats,
-		   const ARRAY_TYPE(seq_range) *uids, const char **error_r)
+		   const ARRAY_TYPE(seq_range) *uids, pool_t pool,
+		   const char **error_r)
 {
 	struct mailbox_transaction_context *src_trans, *dest_trans;
-	struct mail_search_args *search_args;
 	struct mail_search_context *search_ctx;
-	struct mail_search_arg *arg;
+	ARRAY_TYPE(coi_seen_journal) journal;
 	struct mail *mail;
 	int ret = 0;
 
-	search_args = mail_search_build_init();
-	arg = mail_search_build_add(search_args, SEARCH_UIDSET);
-	p_array_init(&arg->value.seqset, search_args->pool, array_count(uids));
-	array_append_array(&arg->value.seqset, uids);
-
+	p_array_init(&journal, pool, 16);
 	src_trans = mailbox_transaction_begin(inbox, 0, __func__);
 	dest_trans = mailbox_transaction_begin(chats,
 			MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
-	search_ctx = mailbox_search_init(src_trans, search_args, NULL,
-					 MAIL_FETCH_FLAGS, NULL);
-	mail_search_args_unref(&search_args);
+	search_ctx = coi_seen_search_uids(src_trans, uids);
 	while (ret == 0 && mailbox_search_next(search_ctx, &mail)) {
-		ret = coi_seen_move_mail(dest_trans, mail);
-		if (ret < 0) {
-			*error_r = t_strdup(
-				mailbox_get_last_internal_error(chats, NULL));
-		}
+		ret = coi_seen_move_mail(dest_trans, mail, pool, &journal);
+		if (ret < 0)
+			*error_r = coi_seen_get_error(chats);
 	}
 	if (mailbox_search_deinit(&search_ctx) < 0 && ret == 0) {
-		*error_r = t_strdup(
-			mailbox_get_last_internal_error(inbox, NULL));
+		*error_r = coi_seen_get_error(inbox);
 		ret = -1;
 	}
-
-	/* The copies are safe on disk before anything is expunged. */
-	if (ret < 0) {
+	if (ret < 0 || array_is_empty(&journal)) {
 		mailbox_transaction_rollback(&dest_trans);
-	} else if (mailbox_transaction_commit(&dest_trans) < 0) {
-		*error_r = t_strdup(
-			mailbox_get_last_internal_error(chats, NULL));
-		ret = -1;
-	}
-	if (ret < 0) {
 		mailbox_transaction_rollback(&src_trans);
-	} else if (mailbox_transaction_commit(&src_trans) < 0 ||
-		   mailbox_sync(inbox, 0) < 0) {
-		*error_r = t_strdup(
-			mailbox_get_last_internal_error(inbox, NULL));
+		return ret;
+	}
+	return coi_seen_move_commit(&src_trans, &dest_trans, &journal, error_r);
+}
+
+/* Finds out which of the journal's mails have their copy in the mailbox. */
+static int
+coi_seen_journal_find_copies(struct mailbox *chats,
+			     ARRAY_TYPE(coi_seen_journal) *journal,
+			     const char **error_r)
+{
+	HASH_TABLE(char *, struct coi_seen_journal_entry *) guids;
+	struct coi_seen_journal_entry *entry;
+	struct mailbox_transaction_context *t;
+	struct mail_search_args *search_args;
+	struct mail_search_context *search_ctx;
+	struct mail *mail;
+	const char *guid;
+	int ret = 0;
+
+	hash_table_create(&guids, default_pool, array_count(journal),
+			  str_hash, strcmp);
+	array_foreach_modifiable(journal, entry)
+		hash_table_update(guids, entry->guid, entry);
+
+	search_args = mail_search_build_init();
+	mail_search_build_add_all(search_args);
+	t = mailbox_transaction_begin(chats, 0, __func__);
+	search_ctx = mailbox_search_init(t, search_args, NULL,
+					 MAIL_FETCH_GUID, NULL);
+	mail_search_args_unref(&search_args);
+	while (mailbox_search_next(search_ctx, &mail)) {
+		if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0)
+			continue;
+		entry = hash_table_lookup(guids, guid);
+		if (entry != NULL)
+			entry->stored = TRUE;
+	}
+	if (mailbox_search_deinit(&search_ctx) < 0) {
+		*error_r = coi_seen_get_error(chats);
 		ret = -1;
 	}
+	(void)mailbox_transaction_commit(&t);
+
+	/* several mails may share a GUID */
+	array_foreach_modifiable(journal, entry)
+		entry->stored = hash_table_lookup(guids, entry->guid)->stored;
+	hash_table_destroy(&guids);
 	return ret;
+}
+
+/* Expunges what a killed move has stored already, and adds the rest of what it
+   was to move to uids. */
+static int
+coi_seen_recover_mails(struct mailbox *inbox,
+		       const ARRAY_TYPE(coi_seen_journal) *journal,
+		       ARRAY_TYPE(seq_range) *uids, const char **error_r)
+{
+	const struct coi_seen_journal_entry *entry;
+	struct mailbox_transaction_context *t;
+	struct mail *mail;
+	const char *guid;
+
+	t = mailbox_transaction_begin(inbox, 0, __func__);
+	mail = mail_alloc(t, MAIL_FETCH_GUID, NULL);
+	array_foreach(journal, entry) {
+		if (!mail_set_uid(mail, entry->uid) ||
+		    mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0 ||
+		    strcmp(guid, entry->guid) != 0)
+			continue;
+		if (entry->stored)
+			mail_expunge(mail);
+		else
+			seq_range_array_add(uids, entry->uid);
+	}
+	mail_free(&mail);
+	if (mailbox_transaction_commit(&t) < 0 || mailbox_sync(inbox, 0) < 0) {
+		*error_r = coi_seen_get_error(inbox);
+		return -1;
+	}
+	return 0;
+}
+
+static int
+coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
+		 ARRAY_TYPE(seq_range) *uids, pool_t pool, const char **error_r)
+{
+	ARRAY_TYPE(coi_seen_journal) journal;
+	int ret;
+
+	p_array_init(&journal, pool, 16);
+	ret = coi_seen_journal_read(inbox, pool, &journal, error_r);
+	if (ret <= 0)
+		return ret;
+	if (!array_is_empty(&journal) &&
+	    (coi_seen_journal_find_copies(chats, &journal, error_r) < 0 ||
+	     coi_seen_recover_mails(inbox, &journal, uids, error_r) < 0))
+		return -1;
+	coi_seen_journal_remove(inbox);
+	return 0;
 }
 
 static int
 coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
-		     const ARRAY_TYPE(seq_range) *uids, const char **error_r)
+		     ARRAY_TYPE(seq_range) *uids, const char **error_r)
+{
+	pool_t pool;
+	int ret;
+
+	if (mailbox_sync(inbox, 0) < 0) {
+		*error_r = coi_seen_get_error(inbox);
+		return -1;
+	}
+	if (mailbox_sync(chats, 0) < 0) {
+		*error_r = coi_seen_get_error(chats);
+		return -1;
+	}
+	pool = pool_alloconly_create("coi seen move", 4096);
+	ret = coi_seen_recover(inbox, chats, uids, pool, error_r);
+	if (ret == 0)
+		ret = coi_seen_move_uids(inbox, chats, uids, pool, error_r);
+	pool_unref(&pool);
+	return ret;
+}
+
+static int
+coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
+		   ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	struct file_lock *lock = NULL;
 	int ret;
 
 	if (mailbox_open(inbox) < 0) {
-		*error_r = t_strdup(
-			mailbox_get_last_internal_error(inbox, NULL));
+		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
 	/* Nobody else can share an index that is only in memory. */
@@ -171,19 +345,13 @@ coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
 	    mailbox_lock_file_create(inbox, COI_SEEN_LOCK_NAME,
 				     COI_SEEN_LOCK_SECS, &lock, error_r) <= 0)
 		return -1;
-	if (mailbox_sync(inbox, 0) < 0) {
-		*error_r = t_strdup(
-			mailbox_get_last_internal_error(inbox, NULL));
-		ret = -1;
-	} else {
-		ret = coi_seen_move_uids(inbox, chats, uids, error_r);
-	}
+	ret = coi_seen_move_locked(inbox, chats, uids, error_r);
 	file_lock_free(&lock);
 	return ret;
 }
 
 static int
-coi_seen_move(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids,
+coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
 	      const char **error_r)
 {
 	struct mailbox *inbox, *chats;
@@ -194,7 +362,7 @@ coi_seen_move(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids,
 		return -1;
 	inbox = mailbox_alloc(box->list, box->vname,
 			      box->flags & MAILBOX_FLAG_IGNORE_ACLS);
-	ret = coi_seen_move_locked(inbox, chats, uids, error_r);
+	ret = coi_seen_move_open(inbox, chats, uids, error_r);
 	mailbox_free(&inbox);
 	mailbox_free(&chats);
 	return ret;

@@ -1,0 +1,128 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "array.h"
+#include "istream.h"
+#include "ostream.h"
+#include "mail-storage-private.h"
+#include "coi-seen-journal.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define JOURNAL_VERSION "1"
+
+/* Returns NULL for an index in memory: then there is nowhere to keep it. */
+static const char *coi_seen_journal_path(struct mailbox *inbox)
+{
+	return mail_index_is_in_memory(inbox->index) ? NULL :
+		t_strconcat(inbox->index->dir, "/"COI_SEEN_JOURNAL_NAME, NULL);
+}
+
+static uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox)
+{
+	struct mailbox_status status;
+
+	mailbox_get_open_status(inbox, STATUS_UIDVALIDITY, &status);
+	return status.uidvalidity;
+}
+
+int coi_seen_journal_write(struct mailbox *inbox,
+			   const ARRAY_TYPE(coi_seen_journal) *entries,
+			   const char **error_r)
+{
+	const struct coi_seen_journal_entry *entry;
+	const char *tmp_path, *path = coi_seen_journal_path(inbox);
+	struct ostream *output;
+	int fd, ret;
+
+	if (path == NULL)
+		return 0;
+	tmp_path = t_strconcat(path, ".tmp", NULL);
+	fd = open(tmp_path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+	if (fd == -1) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", tmp_path);
+		return -1;
+	}
+	output = o_stream_create_fd_file_autoclose(&fd, 0);
+	o_stream_cork(output);
+	o_stream_nsend_str(output, t_strdup_printf(JOURNAL_VERSION"\t%u\n",
+				coi_seen_journal_uidvalidity(inbox)));
+	array_foreach(entries, entry) T_BEGIN {
+		o_stream_nsend_str(output, t_strdup_printf("%u\t%s\n",
+					entry->uid, entry->guid));
+	} T_END;
+	ret = o_stream_finish(output);
+	if (ret < 0) {
+		*error_r = t_strdup_printf("write(%s) failed: %s", tmp_path,
+					   o_stream_get_error(output));
+	}
+	o_stream_destroy(&output);
+	if (ret >= 0 && rename(tmp_path, path) < 0) {
+		*error_r = t_strdup_printf("rename(%s, %s) failed: %m",
+					   tmp_path, path);
+		ret = -1;
+	}
+	if (ret < 0)
+		i_unlink_if_exists(tmp_path);
+	return ret < 0 ? -1 : 0;
+}
+
+static bool
+coi_seen_journal_is_for(struct mailbox *inbox, struct istream *input)
+{
+	const char *line = i_stream_read_next_line(input);
+
+	return line != NULL &&
+		strcmp(line, t_strdup_printf(JOURNAL_VERSION"\t%u",
+				coi_seen_journal_uidvalidity(inbox))) == 0;
+}
+
+int coi_seen_journal_read(struct mailbox *inbox, pool_t pool,
+			  ARRAY_TYPE(coi_seen_journal) *entries,
+			  const char **error_r)
+{
+	const char *line, *guid, *path = coi_seen_journal_path(inbox);
+	struct coi_seen_journal_entry entry;
+	struct istream *input;
+	int fd, ret = 1;
+
+	i_zero(&entry);
+	if (path == NULL)
+		return 0;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1) {
+		if (errno == ENOENT)
+			return 0;
+		*error_r = t_strdup_printf("open(%s) failed: %m", path);
+		return -1;
+	}
+	input = i_stream_create_fd_autoclose(&fd, IO_BLOCK_SIZE);
+	if (coi_seen_journal_is_for(inbox, input)) {
+		while ((line = i_stream_read_next_line(input)) != NULL) {
+			if (str_parse_uint32(line, &entry.uid, &guid) < 0 ||
+			    *guid != '\t')
+				break;
+			entry.guid = p_strdup(pool, guid + 1);
+			array_push_back(entries, &entry);
+		}
+	}
+	if (input->stream_errno != 0) {
+		*error_r = t_strdup_printf("read(%s) failed: %s", path,
+					   i_stream_get_error(input));
+		ret = -1;
+	}
+	i_stream_destroy(&input);
+	return ret;
+}
+
+void coi_seen_journal_remove(struct mailbox *inbox)
+{
+	const char *path = coi_seen_journal_path(inbox);
+
+	if (path != NULL)
+		i_unlink_if_exists(path);
+}
