@@ -3,19 +3,22 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 /*
- * The hook is the outermost one: it decides where a chat mail goes by default,
- * and then lets Sieve and Dovecot's own delivery do the rest. So Sieve's keep
- * means the Chats folder, and what a script says explicitly is done (FIL-5).
+ * The hook is the outermost one: it decides where a mail goes by default, and
+ * then lets Sieve and Dovecot's own delivery do the rest. So Sieve's keep means
+ * the Chats folder (or Blocked), and what a script says explicitly is done
+ * (FIL-5).
  *
- * The Chats folder must never cost a mail (FIL-6). It is opened before it is
+ * A folder of ours must never cost a mail (FIL-6). It is opened before it is
  * made the default. If storing to it fails all the same, the delivery is done
  * again as it would have been without COI.
  */
 
 #include "lib.h"
 #include "array.h"
+#include "str-sanitize.h"
 #include "mail-storage-private.h"
 #include "mail-deliver.h"
+#include "coi-contacts.h"
 #include "coi-core.h"
 #include "coi-folders.h"
 #include "coi-keyword.h"
@@ -75,15 +78,18 @@ static bool coi_deliver_goes_to_inbox(struct mail_deliver_context *ctx)
 	return strcasecmp(ctx->rcpt_default_mailbox, "INBOX") == 0;
 }
 
-static bool coi_deliver_chats_usable(struct mail_deliver_context *ctx)
+static bool
+coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname,
+			  enum coi_folder_flags flags)
 {
 	struct mailbox *box;
 	const char *error;
 
-	if (coi_folder_open_chats(ctx->rcpt_user, TRUE, &box, &error) < 0) {
-		e_error(ctx->event, "coi: Can't open the Chats folder, "
-			"so the chat mail goes where other mail goes: %s",
-			error);
+	if (coi_folder_open(ctx->rcpt_user, vname, flags | COI_FOLDER_SAVE_ONLY,
+			    &box, &error) < 0) {
+		e_error(ctx->event, "coi: Can't open %s, "
+			"so the mail goes where other mail goes: %s",
+			str_sanitize(vname, 200), error);
 		return FALSE;
 	}
 	mailbox_free(&box);
@@ -118,8 +124,9 @@ coi_deliver_next(struct mail_deliver_context *ctx,
 				 storage_r) < 0 ? -1 : 1;
 }
 
-static void coi_deliver_log_chats_failure(struct mail_deliver_context *ctx,
-					  struct mail_storage *storage)
+static void
+coi_deliver_log_failure(struct mail_deliver_context *ctx, const char *vname,
+			struct mail_storage *storage)
 {
 	enum mail_error code = MAIL_ERROR_TEMP;
 	const char *error = storage == NULL ? "Unknown error" :
@@ -128,26 +135,25 @@ static void coi_deliver_log_chats_failure(struct mail_deliver_context *ctx,
 	/* a full mailbox is the user's affair */
 	e_log(ctx->event,
 	      code == MAIL_ERROR_NOQUOTA ? LOG_TYPE_INFO : LOG_TYPE_ERROR,
-	      "coi: Can't store to the Chats folder, "
-	      "so the chat mail goes where other mail goes: %s", error);
+	      "coi: Can't store to %s, so the mail goes where other mail goes: "
+	      "%s", str_sanitize(vname, 200), error);
 }
 
 static int
-coi_deliver_to_chats(struct mail_deliver_context *ctx,
-		     struct mail_storage **storage_r)
+coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
+	       struct mail_storage **storage_r)
 {
 	const char *orig_mailbox = ctx->rcpt_default_mailbox;
 	int ret;
 
-	ctx->rcpt_default_mailbox =
-		p_strdup(ctx->pool, coi_folder_chats(ctx->rcpt_user));
+	ctx->rcpt_default_mailbox = p_strdup(ctx->pool, vname);
 	ret = coi_deliver_next(ctx, storage_r);
 	if (ret > 0 || ctx->saved_mail || !ctx->tried_default_save)
 		return ret;
 
-	/* It is the Chats folder that failed. All that Sieve wanted to do has
-	   been undone with it. */
-	coi_deliver_log_chats_failure(ctx, *storage_r);
+	/* It is our folder that failed. All that Sieve wanted to do has been
+	   undone with it. */
+	coi_deliver_log_failure(ctx, vname, *storage_r);
 	ctx->rcpt_default_mailbox = orig_mailbox;
 	ctx->tried_default_save = FALSE;
 	ctx->tempfail_error = NULL;
@@ -183,13 +189,55 @@ coi_deliver_send_event(struct mail_deliver_context *ctx,
 		core->chat_rule_name(rule), coi_filter_name(filter));
 }
 
+static bool coi_deliver_is_blocked(struct mail_deliver_context *ctx)
+{
+	static bool logged = FALSE;
+	const char *error;
+	int ret;
+
+	ret = coi_contacts_is_blocked(ctx->rcpt_user, ctx->src_mail, &error);
+	if (ret < 0 && !logged) {
+		logged = TRUE;
+		e_error(ctx->event, "coi: Can't read the contacts, "
+			"so nobody counts as blocked: %s", error);
+	}
+	return ret > 0;
+}
+
+/* Returns the folder that the mail goes to instead of INBOX, or NULL. */
+static const char *
+coi_deliver_get_folder(struct mail_deliver_context *ctx,
+		       enum coi_chat_rule rule, bool have_contacts,
+		       const struct coi_config *config)
+{
+	struct mail_user *user = ctx->rcpt_user;
+	const char *vname;
+
+	if (!coi_deliver_goes_to_inbox(ctx))
+		return NULL;
+	if (have_contacts && coi_deliver_is_blocked(ctx)) {
+		vname = coi_folder_blocked(user);
+		if (coi_deliver_folder_usable(ctx, vname, 0))
+			return vname;
+	}
+	if (rule != COI_CHAT_RULE_NONE && config->filter == COI_FILTER_ACTIVE) {
+		vname = coi_folder_chats(user);
+		if (coi_deliver_folder_usable(ctx, vname,
+					      COI_FOLDER_SUBSCRIBE_NEW))
+			return vname;
+	}
+	return NULL;
+}
+
 static int
 coi_deliver_mail(struct mail_deliver_context *ctx,
 		 struct mail_storage **storage_r)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(ctx->rcpt_user);
 	enum coi_chat_rule rule = COI_CHAT_RULE_NONE;
+	bool have_contacts = FALSE;
 	struct coi_config config;
+	const char *vname;
 	int ret;
 
 	if (cuser != NULL) {
@@ -198,21 +246,23 @@ coi_deliver_mail(struct mail_deliver_context *ctx,
 		cuser->delivering = TRUE;
 		cuser->delivering_chat = FALSE;
 		rule = coi_deliver_detect(ctx);
+		have_contacts = coi_user_settings(ctx->rcpt_user) != NULL &&
+			coi_contacts_exist(ctx->rcpt_user);
 	}
-	if (rule == COI_CHAT_RULE_NONE ||
+	if ((rule == COI_CHAT_RULE_NONE && !have_contacts) ||
 	    coi_config_read(ctx->rcpt_user, NULL, &config) < 0 ||
 	    !config.enabled) {
 		return next_deliver_mail == NULL ? 0 :
 			next_deliver_mail(ctx, storage_r);
 	}
 
-	cuser->delivering_chat = TRUE;
-	if (config.filter == COI_FILTER_ACTIVE &&
-	    coi_deliver_goes_to_inbox(ctx) && coi_deliver_chats_usable(ctx))
-		ret = coi_deliver_to_chats(ctx, storage_r);
+	cuser->delivering_chat = rule != COI_CHAT_RULE_NONE;
+	vname = coi_deliver_get_folder(ctx, rule, have_contacts, &config);
+	if (vname != NULL)
+		ret = coi_deliver_to(ctx, vname, storage_r);
 	else
 		ret = coi_deliver_next(ctx, storage_r);
-	if (ret > 0)
+	if (ret > 0 && rule != COI_CHAT_RULE_NONE)
 		coi_deliver_send_event(ctx, rule, config.filter);
 	return ret;
 }

@@ -47,6 +47,11 @@ bool coi_folder_is_creating(struct mail_user *user)
 	return cuser->creating_folder;
 }
 
+const char *coi_folder_blocked(struct mail_user *user)
+{
+	return t_strconcat(coi_folder_namespace(user)->prefix, "Blocked", NULL);
+}
+
 /* Returns 1 if the folder was created, 0 if it existed, -1 if error. */
 static int coi_folder_create(struct mailbox *box)
 {
@@ -91,20 +96,21 @@ int coi_folder_ensure(struct mail_user *user, const char *vname,
 	return ret < 0 ? -1 : 0;
 }
 
-int coi_folder_open_chats(struct mail_user *user, bool save_only,
-			  struct mailbox **box_r, const char **error_r)
+int coi_folder_open(struct mail_user *user, const char *vname,
+		    enum coi_folder_flags flags, struct mailbox **box_r,
+		    const char **error_r)
 {
 	struct mailbox *box;
 	int ret;
 
-	box = mailbox_alloc(coi_folder_namespace(user)->list,
-			    coi_folder_chats(user),
-			    save_only ? MAILBOX_FLAG_SAVEONLY : 0);
+	box = mailbox_alloc(coi_folder_namespace(user)->list, vname,
+			    (flags & COI_FOLDER_SAVE_ONLY) != 0 ?
+			    MAILBOX_FLAG_SAVEONLY : 0);
 	ret = mailbox_open(box);
 	if (ret < 0 &&
 	    mailbox_get_last_mail_error(box) == MAIL_ERROR_NOTFOUND) {
 		ret = coi_folder_create(box);
-		if (ret > 0)
+		if (ret > 0 && (flags & COI_FOLDER_SUBSCRIBE_NEW) != 0)
 			coi_folder_subscribe(box);
 		if (ret >= 0)
 			ret = mailbox_open(box);

@@ -15,6 +15,8 @@ enum coi_folder_flags {
 	COI_FOLDER_SUBSCRIBE = 0x01,
 	/* Subscribe it if it has to be created. */
 	COI_FOLDER_SUBSCRIBE_NEW = 0x02,
+	/* It is opened for storing mail only. */
+	COI_FOLDER_SAVE_ONLY = 0x04,
 };
 
 /* Value of coi/config/mailbox-root (CFG-1). The settings must be usable,
@@ -23,6 +25,8 @@ const char *coi_folder_root(struct mail_user *user);
 /* <root>/Chats and <root>/Contacts (ENA-1) */
 const char *coi_folder_chats(struct mail_user *user);
 const char *coi_folder_contacts(struct mail_user *user);
+/* where mail from blocked contacts goes (BLK-3) */
+const char *coi_folder_blocked(struct mail_user *user);
 
 /* TRUE while one of the functions below creates a folder, as opposed to the
    user. */
@@ -34,9 +38,11 @@ int coi_folder_ensure(struct mail_user *user, const char *vname,
 		      enum coi_folder_flags flags,
 		      const char **error_r, const char **internal_error_r);
 
-/* Opens the Chats folder, and creates and subscribes it first where it is
-   missing. Returns 0 and the opened mailbox, -1 if error. */
-int coi_folder_open_chats(struct mail_user *user, bool save_only,
-			  struct mailbox **box_r, const char **error_r);
+/* Opens the folder, and creates it first where it is missing; flags say
+   whether it is then subscribed. Returns 0 and the opened mailbox, -1 if
+   error. */
+int coi_folder_open(struct mail_user *user, const char *vname,
+		    enum coi_folder_flags flags, struct mailbox **box_r,
+		    const char **error_r);
 
 #endif

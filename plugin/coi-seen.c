@@ -354,11 +354,12 @@ static int
 coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
 	      const char **error_r)
 {
+	struct mail_user *user = box->storage->user;
 	struct mailbox *inbox, *chats;
 	int ret;
 
-	if (coi_folder_open_chats(box->storage->user, FALSE, &chats,
-				  error_r) < 0)
+	if (coi_folder_open(user, coi_folder_chats(user),
+			    COI_FOLDER_SUBSCRIBE_NEW, &chats, error_r) < 0)
 		return -1;
 	inbox = mailbox_alloc(box->list, box->vname,
 			      box->flags & MAILBOX_FLAG_IGNORE_ACLS);

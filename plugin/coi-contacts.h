@@ -1,0 +1,22 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_CONTACTS_H
+#define COI_CONTACTS_H
+
+/* Blocked contacts (BLK-1..5): the mails in the Contacts folder, and the index
+   of them that makes a delivery's question cheap (docs/contacts-index.md). */
+
+struct mail;
+struct mail_user;
+
+/* TRUE if the user has a Contacts folder. Costs a look at the file system, so
+   that a user without COI pays nothing else. */
+bool coi_contacts_exist(struct mail_user *user);
+
+/* Is the sender in the mail's From header blocked? Brings the index up to date
+   first. Returns 1 if blocked, 0 if not, -1 if error. */
+int coi_contacts_is_blocked(struct mail_user *user, struct mail *mail,
+			    const char **error_r);
+
+#endif
