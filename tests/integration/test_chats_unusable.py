@@ -6,18 +6,13 @@
 import shutil
 
 import pytest
-from harness.config import by_dialect, plugins, settings
+from harness.config import by_dialect, plugins, quota, settings
 from harness.mails import chat, mail
 
 pytestmark = pytest.mark.private
 WAYS = ("lmtp", "lda")
 ACL = plugins("acl") + by_dialect(
     v2_3="plugin {\n  acl = vfile\n}\n", v2_4="acl_driver = vfile\n"
-)
-QUOTA = plugins("quota") + by_dialect(
-    v2_3="plugin {\n  quota = count:User quota\n  quota_vsizes = yes\n"
-    "  quota_rule = *:storage=4k\n  quota_grace = 0\n}\n",
-    v2_4='quota "User quota" {\n  driver = count\n  storage_size = 4k\n  storage_grace = 0\n}\n',
 )
 
 
@@ -94,7 +89,7 @@ def test_FIL_6_quota_exceeded_is_answered_as_stock_does(make_server, log, sieve)
     log.expect("[Qq]uota")
     replies = []
     for with_coi in (False, True):
-        server = make_server(coi=with_coi, before=QUOTA, sieve=sieve)
+        server = make_server(coi=with_coi, before=quota(), sieve=sieve)
         user = server.coi_user("active", "full") if with_coi else server.new_user("full")
         (reply,) = server.lmtp(user, mail=big)
         replies.append(reply)
@@ -105,7 +100,7 @@ def test_FIL_6_quota_exceeded_is_answered_as_stock_does(make_server, log, sieve)
 
 
 def test_FIL_6_quota_leaves_room_for_small_chats(make_server):
-    server = make_server(before=QUOTA)
+    server = make_server(before=quota())
     user = server.coi_user("active")
     server.deliver("lmtp", user, chat("small"))
     assert server.where(user)["small"] == (server.chats, {"$Chat"})

@@ -55,9 +55,9 @@ def life(server, user):
             "FETCH 4 BODY[]",
             "FETCH 1:* (FLAGS BODY.PEEK[HEADER])",
             "CREATE COI",
-            "CREATE COI/Chats",
-            "MOVE 1 COI/Chats",
-            "RENAME COI/Chats Elsewhere",
+            "CREATE COI/Talk",
+            "MOVE 1 COI/Talk",
+            "RENAME COI/Talk Elsewhere",
             "DELETE Elsewhere",
             "STATUS INBOX (MESSAGES UIDNEXT UNSEEN)",
             'LIST "" "*" RETURN (SUBSCRIBED CHILDREN)',
@@ -82,6 +82,18 @@ def test_FIL_7_the_same_answers_folders_flags_and_files(make_server, mail_format
     )
     assert life(ours, user) == life(stock, user)
     assert files(ours, user) == files(stock, user)
+
+
+@pytest.mark.parametrize("make", [chat, mail])
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+def test_FIL_7_the_first_mail_of_all_makes_the_same_files(make_server, mail_format, make):
+    """In an empty home, even to look for a folder can change how INBOX is made."""
+    user = f"first-{make.__name__}"
+    servers = [make_server(coi=coi, mail_format=mail_format) for coi in (False, True)]
+    for server in servers:
+        server.deliver("lmtp", user, make("first"))
+    stock, ours = (files(server, user) for server in servers)
+    assert ours == stock
 
 
 def test_FIL_7_looking_at_the_entries_writes_nothing(make_server):

@@ -48,6 +48,16 @@ def metadata_dict(file_name):
     )
 
 
+def quota(limit="4k"):
+    """A quota that every user's mail as a whole has to fit in."""
+    return plugins("quota") + by_dialect(
+        v2_3="plugin {\n  quota = count:User quota\n  quota_vsizes = yes\n"
+        f"  quota_rule = *:storage={limit}\n  quota_grace = 0\n}}\n",
+        v2_4=f'quota "User quota" {{\n  driver = count\n  storage_size = {limit}\n'
+        "  storage_grace = 0\n}\n",
+    )
+
+
 @dataclass(frozen=True)
 class Config:
     """One server's configuration. Equal ones share a server in a test session."""
@@ -58,6 +68,8 @@ class Config:
     prefix: str = ""
     separator: str = "/"
     sieve: bool = False
+    # Has every user a home? Without one the mail is still in a directory of its own.
+    home: bool = True
     # What stands ahead of the shipped file, and behind it.
     before: str = ""
     after: str = ""
@@ -68,14 +80,14 @@ class Config:
 BASE_2_3 = """\
 ssl = no
 disable_plaintext_auth = no
-mail_location = {mail_format}:~/{mail_format}
+mail_location = {mail_format}:{homes}/%u/{mail_format}
 passdb {{
   driver = static
   args = password={password}
 }}
 userdb {{
   driver = static
-  args = uid={uid} gid={uid} home={homes}/%u allow_all_users=yes {userdb_fields}
+  args = uid={uid} gid={uid} {home_field} allow_all_users=yes {userdb_fields}
 }}
 service lmtp {{
   inet_listener lmtp {{
@@ -89,7 +101,7 @@ BASE_2_4 = """\
 ssl = no
 auth_allow_cleartext = yes
 mail_driver = {mail_format}
-mail_path = ~/{mail_format}
+mail_path = {homes}/%{{user}}/{mail_format}
 passdb static {{
   password = {password}
 }}
@@ -97,7 +109,7 @@ userdb static {{
   fields {{
     uid = {uid}
     gid = {uid}
-    home = {homes}/%{{user}}
+    {home_field}
     {userdb_fields}
   }}
   userdb_static_allow_all_users = yes
@@ -153,8 +165,10 @@ def render(config, shipped_conf, **values):
         v2_4=f"dovecot_config_version = {version()}\ndovecot_storage_version = {version()}\n"
         "protocols {\n  imap = yes\n  lmtp = yes\n}\n",
     )
+    home = by_dialect(v2_3="home={homes}/%u", v2_4="home = {homes}/%{{user}}")
     base = by_dialect(v2_3=BASE_2_3, v2_4=BASE_2_4) + COMMON
     values.update(
+        home_field=home.format(**values) if config.home else "",
         mail_format=config.mail_format,
         prefix=config.prefix,
         separator=config.separator,

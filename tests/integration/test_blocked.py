@@ -1,0 +1,221 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""BLK-1..5: mail from blocked contacts."""
+
+import hashlib
+
+import pytest
+from harness.imap import Literal
+from harness.mails import chat, mail
+from harness.server import ROOT
+
+FORMATS = ("maildir", "sdbox", "mdbox")
+WAYS = ("lmtp", "lda")
+# The From of what harness.mails makes.
+SENDER = "sender@example.org"
+
+
+def hash_of(address):
+    return hashlib.sha3_256(address.lower().encode()).hexdigest()
+
+
+def contact(*addresses, blocked=False, date="Sat, 04 Jan 2025 10:00:00 +0000", **headers):
+    lines = ["Chat-Content: contact", f"Date: {date}"]
+    lines += [f"COI-From-Hash: {hash_of(address)}" for address in addresses]
+    if blocked:
+        lines.append(f"COI-Blocked: {blocked if isinstance(blocked, str) else 'yes'}")
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\n".join([*lines, "", "BEGIN:VCARD\nEND:VCARD\n"]).encode()
+
+
+def add(server, user, *contacts):
+    with server.imap(user) as client:
+        for text in contacts:
+            client.must(f'APPEND "{server.contacts}" ', Literal(text))
+
+
+def where(server, user):
+    """Like server.where(), without the contacts, which have no subject of their own."""
+    found = {}
+    with server.imap(user) as client:
+        for folder in client.folders():
+            if folder != server.contacts:
+                found.update({m.subject: (folder, m.flags) for m in client.mails(folder)})
+    return found
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("message_filter", ["none", "active", "seen"])
+def test_BLK_1_BLK_3_blocked_mail_goes_to_Blocked(server, way, message_filter):
+    user = server.coi_user(message_filter)
+    add(server, user, contact(SENDER, "other@example.org", blocked=True))
+    server.deliver(way, user, mail("ordinary"))
+    server.deliver(way, user, chat("chat"))
+    blocked = server.folder("Blocked")
+    assert where(server, user) == {"ordinary": (blocked, set()), "chat": (blocked, {"$Chat"})}
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", FORMATS)
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+@pytest.mark.parametrize("prefix", ["", "INBOX/"], ids=["plain", "prefix"])
+def test_BLK_3_in_every_setup(make_server, mail_format, sieve, prefix):
+    server = make_server(mail_format=mail_format, sieve=sieve, prefix=prefix)
+    user = server.coi_user("active")
+    add(server, user, contact(SENDER, blocked=True))
+    for number in range(3):
+        server.deliver("lmtp", user, mail(f"mail {number}"))
+    assert {folder for folder, _ in where(server, user).values()} == {server.folder("Blocked")}
+
+
+@pytest.mark.parametrize("value", ["", "no", "whatever", "0"])
+def test_BLK_1_any_value_blocks(server, value):
+    user = server.coi_user("active")
+    add(server, user, contact(SENDER, COI_Blocked=value))
+    server.deliver("lmtp", user, mail("mail"))
+    assert where(server, user)["mail"][0] == server.folder("Blocked")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        contact(SENDER),
+        contact("other@example.org", blocked=True),
+        contact(SENDER, blocked=True).replace(b"Chat-Content: contact\n", b""),
+        contact(SENDER, blocked=True).replace(b": contact", b": other"),
+        contact(blocked=True, COI_From_Hash="not a hash"),
+        b"",
+    ],
+    ids=["not blocked", "another", "no Chat-Content", "another Chat-Content", "no hash", "empty"],
+)
+def test_BLK_1_what_does_not_block(server, text):
+    user = server.coi_user("active")
+    add(server, user, text or b"\n")
+    server.deliver("lmtp", user, mail("mail"))
+    assert where(server, user)["mail"][0] == "INBOX"
+
+
+@pytest.mark.parametrize(
+    "sender, address",
+    [
+        ('"Doe, John" <John.Doe@Example.ORG>', "john.doe@example.org"),
+        ('"john.doe"@example.org', "john.doe@example.org"),
+        ("john.doe@example.org (John)", "john.doe@example.org"),
+        ("=?utf-8?q?J=C3=B6hn?= <john.doe@example.org>", "john.doe@example.org"),
+        ("J <JÖHN@example.org>", "jöhn@example.org"),
+        ("One <one@example.org>, Two <two@example.org>", "one@example.org"),
+    ],
+)
+def test_BLK_2_addresses_are_normalised(server, sender, address):
+    user = server.coi_user("active")
+    add(server, user, contact(address, blocked=True))
+    text = mail("mail").replace(b"Sender <sender@example.org>", sender.encode())
+    server.deliver("lmtp", user, text)
+    assert where(server, user)["mail"][0] == server.folder("Blocked")
+
+
+@pytest.mark.parametrize("sender", ["", "nobody", "<>", "@", "a@", '"'])
+def test_BLK_2_senders_without_an_address_are_not_blocked(server, sender):
+    user = server.coi_user("active")
+    add(server, user, contact(SENDER, blocked=True))
+    text = mail("mail").replace(b"Sender <sender@example.org>", sender.encode())
+    server.deliver("lmtp", user, text)
+    assert where(server, user)["mail"][0] == "INBOX"
+
+
+OLD, NEW = "Sat, 04 Jan 2025 10:00:00 +0000", "Sun, 05 Jan 2025 10:00:00 +0000"
+
+
+@pytest.mark.parametrize(
+    "first, second, folder",
+    [
+        ((True, OLD), (False, NEW), "INBOX"),
+        ((False, NEW), (True, OLD), "INBOX"),
+        ((False, OLD), (True, NEW), "Blocked"),
+        ((True, NEW), (False, OLD), "Blocked"),
+        ((True, OLD), (False, OLD), "INBOX"),
+        ((False, OLD), (True, OLD), "Blocked"),
+    ],
+)
+def test_BLK_4_the_newest_date_decides_then_the_uid(server, first, second, folder):
+    user = server.coi_user("active")
+    add(server, user, *(contact(SENDER, blocked=b, date=d) for b, d in (first, second)))
+    server.deliver("lmtp", user, mail("mail"))
+    if folder != "INBOX":
+        folder = server.folder(folder)
+    assert where(server, user)["mail"][0] == folder
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_BLK_5_each_change_counts_for_the_next_delivery(make_server, mail_format):
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    add(server, user, *(contact(f"friend{n}@example.org") for n in range(20)))
+    server.deliver("lmtp", user, mail("1 before"))
+    add(server, user, contact(SENDER, blocked=True))
+    server.deliver("lmtp", user, mail("2 blocked"))
+    add(server, user, contact(SENDER, date=NEW))
+    server.deliver("lmtp", user, mail("3 unblocked by a newer contact"))
+    with server.imap(user) as client:
+        client.must(f'SELECT "{server.contacts}"')
+        client.store("22", "+FLAGS", "\\Deleted")
+        client.must("EXPUNGE")
+    server.deliver("lmtp", user, mail("4 the newer contact is gone"))
+    with server.imap(user) as client:
+        client.must(f'SELECT "{server.contacts}"')
+        client.store("21", "+FLAGS", "\\Deleted")
+        client.must("EXPUNGE")
+    server.deliver("lmtp", user, mail("5 the blocking one is gone"))
+    blocked = server.folder("Blocked")
+    folders = [found[0] for _, found in sorted(where(server, user).items())]
+    assert folders == ["INBOX", blocked, "INBOX", blocked, "INBOX"]
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("damage", [b"", b"COIC", b"\xff" * 5000])
+def test_BLK_5_a_damaged_index_is_made_anew(make_server, damage):
+    server = make_server()
+    user = server.coi_user("active")
+    add(server, user, contact(SENDER, blocked=True))
+    server.deliver("lmtp", user, mail("1"))
+    index = server.home(user) / "maildir/.COI.Contacts/dovecot-coi.contacts"
+    good = index.read_bytes()
+    index.write_bytes(damage)
+    server.deliver("lmtp", user, mail("2"))
+    assert index.read_bytes() == good
+    assert {folder for folder, _ in where(server, user).values()} == {"Blocked"}
+
+
+def test_BLK_3_not_for_a_user_who_has_disabled_COI(server):
+    user = server.coi_user("active")
+    add(server, user, contact(SENDER, blocked=True))
+    with server.imap(user) as client:
+        assert client.setmetadata({f"{ROOT}/enabled": None}).ok
+    server.deliver("lmtp", user, mail("mail"))
+    assert where(server, user)["mail"][0] == "INBOX"
+
+
+@pytest.mark.private
+def test_BLK_3_FIL_6_where_Blocked_is_unusable_the_mail_arrives(make_server, log):
+    server = make_server()
+    user = server.coi_user("active")
+    add(server, user, contact(SENDER, blocked=True))
+    server.write(user, "maildir/.Blocked", "in the way")
+    log.expect("Blocked|coi: ")
+    server.deliver("lmtp", user, mail("ordinary"))
+    server.deliver("lmtp", user, chat("chat"))
+    assert where(server, user) == {
+        "ordinary": ("INBOX", set()),
+        "chat": (server.chats, {"$Chat"}),
+    }
+
+
+def test_BLK_3_FIL_8_each_recipient_by_their_own_contacts(server):
+    blocking, other, plain = server.coi_user("active"), server.coi_user("active"), server.new_user()
+    add(server, blocking, contact(SENDER, blocked=True))
+    for number, recipients in enumerate([(blocking, other, plain), (plain, other, blocking)]):
+        server.lmtp(*recipients, mail=mail(f"mail {number}"))
+    for user, folder in ((blocking, server.folder("Blocked")), (other, "INBOX"), (plain, "INBOX")):
+        assert [found[0] for found in where(server, user).values()] == [folder] * 2

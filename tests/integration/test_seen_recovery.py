@@ -1,0 +1,96 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""FIL-3: a move that was killed between its two halves is finished by the next one."""
+
+import pytest
+from harness.mails import chat
+from harness.server import ROOT
+
+FORMATS = ("maildir", "sdbox", "mdbox")
+FILTER = f"{ROOT}/message-filter"
+SEEN = "\\Seen"
+
+
+def fetch(server, user, fields, folder):
+    """doveadm's table of these fields: one list of words for each mail."""
+    out = server.doveadm("-f", "tab", "fetch", "-u", user, fields, "mailbox", folder, "all")
+    return [line.split("\t") for line in out.splitlines()[1:]]
+
+
+def index_dir(server, user, mail_format):
+    found = server.home(user) / mail_format
+    return found if mail_format == "maildir" else next(found.glob("mailboxes/INBOX/*"))
+
+
+def journal(server, user, mail_format, uidvalidity, mails):
+    """The file that a killed move leaves behind (plugin/coi-seen-journal.h)."""
+    path = index_dir(server, user, mail_format) / "dovecot-coi.moving"
+    lines = [f"1\t{uidvalidity}"] + [f"{uid}\t{guid}" for uid, guid in mails]
+    path.write_text("\n".join(lines) + "\n")
+    path.chmod(0o666)
+    return path
+
+
+@pytest.fixture(params=FORMATS)
+def killed(request, make_server):
+    """A user whose session was killed: chat 0 is in both folders, chat 1 in INBOX only."""
+    server = make_server(mail_format=request.param)
+    user = server.coi_user("seen")
+    for number in range(3):
+        server.deliver("lmtp", user, chat(f"chat {number}"))
+    with server.imap(user) as client:
+        assert client.setmetadata({FILTER: "none"}).ok
+        client.must("SELECT INBOX")
+        client.store("1:2", "+FLAGS", SEEN)
+        client.must(f'COPY 1 "{server.chats}"')
+        assert client.setmetadata({FILTER: "seen"}).ok
+    mails = fetch(server, user, "uid guid", "INBOX")
+    assert fetch(server, user, "guid", server.chats) == [[mails[0][1]]], "a copy keeps the GUID"
+    (status,) = [
+        line
+        for line in server.doveadm("mailbox", "status", "-u", user, "uidvalidity", "INBOX").split()
+        if line.startswith("uidvalidity=")
+    ]
+    return server, user, request.param, status.partition("=")[2], mails
+
+
+def see_the_third(server, user):
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("3", "+FLAGS", SEEN)
+        return client.subjects("INBOX"), client.subjects(server.chats)
+
+
+@pytest.mark.private
+def test_FIL_3_the_next_move_finishes_it(killed):
+    server, user, mail_format, uidvalidity, mails = killed
+    path = journal(server, user, mail_format, uidvalidity, mails[:2])
+    assert see_the_third(server, user) == ([], ["chat 0", "chat 1", "chat 2"])
+    assert not path.exists()
+
+
+@pytest.mark.private
+def test_FIL_3_a_journal_of_another_INBOX_means_nothing(killed):
+    server, user, mail_format, uidvalidity, mails = killed
+    path = journal(server, user, mail_format, int(uidvalidity) + 1, mails[:2])
+    assert see_the_third(server, user) == (["chat 0", "chat 1"], ["chat 0", "chat 2"])
+    assert not path.exists()
+
+
+@pytest.mark.private
+def test_FIL_3_a_journal_with_other_mails_means_nothing(killed):
+    server, user, mail_format, uidvalidity, mails = killed
+    journal(server, user, mail_format, uidvalidity, [(mails[0][0], "f" * 32), (99, mails[1][1])])
+    assert see_the_third(server, user) == (["chat 0", "chat 1"], ["chat 0", "chat 2"])
+
+
+@pytest.mark.private
+def test_FIL_3_a_move_leaves_no_file_behind(make_server):
+    server = make_server()
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat"))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", SEEN)
+    assert not list(server.home(user).glob("**/dovecot-coi*"))
