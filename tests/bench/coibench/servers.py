@@ -1,0 +1,105 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""The servers that are compared, and the processor time that each of them takes."""
+
+import os
+from pathlib import Path
+
+from harness import config
+from harness.server import PrivateServer
+
+STOCK = ("A", "B")
+OURS = "coi"
+KINDS = (*STOCK, OURS)
+FORMATS = ("maildir", "sdbox")
+LMTP_PROCESSES = 10
+
+# Kept from the start, and none beyond them: no process starts while the clock runs.
+KEEP_LMTP = config.by_dialect(
+    v2_3=f"""\
+service lmtp {{
+  process_min_avail = {LMTP_PROCESSES}
+  process_limit = {LMTP_PROCESSES}
+  client_limit = 1
+  service_count = 0
+  idle_kill = 1 days
+}}
+""",
+    v2_4=f"""\
+service lmtp {{
+  process_min_avail = {LMTP_PROCESSES}
+  process_limit = {LMTP_PROCESSES}
+  client_limit = 1
+  restart_request_count = unlimited
+  idle_kill_interval = 1 days
+}}
+""",
+)
+
+# For the case in which stock stores to a folder.
+DETAIL = "lmtp_save_to_detail_mailbox = yes\n"
+
+
+class BenchServer(PrivateServer):
+    """A private server whose processes can be told from others'."""
+
+    def processes(self, name=None):
+        """PIDs of Dovecot's processes, or of those with one name, the master left out."""
+        found = []
+        for entry in Path("/proc").iterdir():
+            if not entry.name.isdigit():
+                continue
+            try:
+                stat = (entry / "stat").read_text()
+            except OSError:
+                continue
+            comm, _, rest = stat.partition("(")[2].rpartition(")")
+            if int(rest.split()[1]) == self.process.pid and name in (None, comm):
+                found.append(int(entry.name))
+        return found
+
+    def cpu_ns(self):
+        """Processor time that its present processes have had so far."""
+        total = 0
+        for pid in (self.process.pid, *self.processes()):
+            try:
+                total += int(Path(f"/proc/{pid}/schedstat").read_text().split()[0])
+            except OSError:
+                pass
+        return total
+
+
+def start(mail_format, kind, options, extra=""):
+    settings = config.Config(
+        coi=kind == OURS,
+        mail_format=mail_format,
+        after=("" if options.defaults else KEEP_LMTP) + DETAIL + extra,
+    )
+    shipped = f"{options.stage}/etc/dovecot/conf.d/*coi*.conf"
+    return BenchServer(settings, options.work, shipped).start()
+
+
+class Lab:
+    """All servers of a run: for each mail format two stock ones and ours."""
+
+    def __init__(self, options):
+        os.chmod(options.work, 0o755)
+        self.servers = {(f, kind): start(f, kind, options) for f in FORMATS for kind in KINDS}
+
+    def get(self, mail_format, kind):
+        return self.servers[mail_format, kind]
+
+    def problems(self):
+        """What servers have logged that makes their figures worthless."""
+        words = (" Error: ", " Panic: ", " Fatal: ", " Warning: ")
+        return [
+            f"{kind}, {mail_format}: {line}"
+            for (mail_format, kind), server in self.servers.items()
+            for line in server.log_text().splitlines()
+            if any(word in line for word in words) and "Time moved" not in line
+        ]
+
+    def close(self):
+        for server in self.servers.values():
+            server.stop()
