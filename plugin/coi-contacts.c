@@ -5,7 +5,10 @@
 #include "lib.h"
 #include "array.h"
 #include "buffer.h"
+#include "istream.h"
 #include "message-address.h"
+#include "message-size.h"
+#include "read-full.h"
 #include "safe-mkstemp.h"
 #include "sha3.h"
 #include "str.h"
@@ -26,6 +29,12 @@
 #define COI_CONTACTS_INDEX_NAME "dovecot-coi.contacts"
 #define COI_ADDRESS_MAX_SIZE 1000
 
+/* Whoever writes contacts must not be able to exhaust the memory of a process
+   that delivers to others, too. */
+#define COI_CONTACTS_MAX 65536
+#define COI_CONTACT_MAX_HASHES 32
+#define COI_CONTACT_MAX_HEADER_SIZE ((uoff_t)64 * 1024)
+
 ARRAY_DEFINE_TYPE(coi_contact, struct coi_contact);
 
 struct coi_contacts {
@@ -43,11 +52,16 @@ struct coi_contacts {
 
 	void *mmap_base;
 	size_t mmap_size;
+	/* The index in memory: a new one, or the file where Dovecot is not to
+	   use mmap(). */
+	buffer_t *buffer;
+
+	/* A mail couldn't be read, so the index is good for this time only. */
+	bool incomplete;
 };
 
-static const char *const contact_headers[] = {
-	"Chat-Content", "COI-From-Hash", "COI-Blocked", "Date", NULL
-};
+static const char *const contact_headers[] = { "Chat-Content", "COI-From-Hash",
+					       "COI-Blocked", "Date", NULL };
 
 static struct mailbox *coi_contacts_alloc(struct mail_user *user)
 {
@@ -56,18 +70,6 @@ static struct mailbox *coi_contacts_alloc(struct mail_user *user)
 	/* The server looks at them, whatever the user may do. */
 	return mailbox_alloc(ns->list, coi_folder_contacts(user),
 			     MAILBOX_FLAG_IGNORE_ACLS);
-}
-
-bool coi_contacts_exist(struct mail_user *user)
-{
-	struct mailbox *box = coi_contacts_alloc(user);
-	enum mailbox_existence existence;
-	bool ret;
-
-	ret = mailbox_exists(box, FALSE, &existence) == 0 &&
-		existence == MAILBOX_EXISTENCE_SELECT;
-	mailbox_free(&box);
-	return ret;
 }
 
 /* libdovecot's SHA-3 and not OpenSSL's: it is in the process already, and a
@@ -107,20 +109,23 @@ coi_contacts_open(struct coi_contacts *contacts, const char **error_r)
 	struct mailbox_status status;
 	const char *dir;
 
-	if (mailbox_open(contacts->box) < 0 ||
-	    mailbox_sync(contacts->box, MAILBOX_SYNC_FLAG_FAST) < 0) {
-		*error_r = t_strdup(mailbox_get_last_internal_error(
-						contacts->box, NULL));
+	/* What has just been opened is as the index has it. It isn't synced: that
+	   costs much in a large maildir, and what is put there without telling
+	   the index is found when the user next looks at the folder. */
+	if (mailbox_open(contacts->box) < 0) {
+		*error_r = t_strdup(
+			mailbox_get_last_internal_error(contacts->box, NULL));
 		return -1;
 	}
-	mailbox_get_open_status(contacts->box, STATUS_UIDVALIDITY |
-				STATUS_UIDNEXT | STATUS_MESSAGES, &status);
+	mailbox_get_open_status(
+		contacts->box,
+		STATUS_UIDVALIDITY | STATUS_UIDNEXT | STATUS_MESSAGES, &status);
 	contacts->state.uidvalidity = status.uidvalidity;
 	contacts->state.uidnext = status.uidnext;
 	contacts->state.messages = status.messages;
 	if (mailbox_get_path_to(contacts->box, MAILBOX_LIST_PATH_TYPE_INDEX,
 				&dir) > 0) {
-		contacts->path = t_strconcat(dir, "/"COI_CONTACTS_INDEX_NAME,
+		contacts->path = t_strconcat(dir, "/" COI_CONTACTS_INDEX_NAME,
 					     NULL);
 	}
 	return 0;
@@ -136,26 +141,47 @@ static void coi_contacts_use_index(struct coi_contacts *contacts,
 		contacts->index = index;
 }
 
-/* An index that can't be read is one that isn't there. */
-static void coi_contacts_map_index(struct coi_contacts *contacts)
+static void
+coi_contacts_map_index(struct coi_contacts *contacts, int fd, size_t size)
 {
+	void *base = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
+
+	if (base == MAP_FAILED)
+		return;
+	contacts->mmap_base = base;
+	contacts->mmap_size = size;
+	coi_contacts_use_index(contacts, base, size);
+}
+
+static void
+coi_contacts_read_index(struct coi_contacts *contacts, int fd, size_t size)
+{
+	void *data = buffer_append_space_unsafe(contacts->buffer, size);
+
+	if (read_full(fd, data, size) > 0)
+		coi_contacts_use_index(contacts, data, size);
+}
+
+/* An index that can't be read is one that isn't there. */
+static void coi_contacts_open_index(struct coi_contacts *contacts)
+{
+	size_t max_size = contacts->core->contacts_index_size(COI_CONTACTS_MAX);
 	struct stat st;
-	void *base;
 	int fd;
 
 	if (contacts->path == NULL)
 		return;
-	fd = open(contacts->path, O_RDONLY | O_CLOEXEC);
+	fd = open(contacts->path,
+		  O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd == -1)
 		return;
-	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) && st.st_size > 0) {
-		base = mmap(NULL, st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-		if (base != MAP_FAILED) {
-			contacts->mmap_base = base;
-			contacts->mmap_size = st.st_size;
-			coi_contacts_use_index(contacts, base, st.st_size);
-		}
-	}
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
+	    (uintmax_t)st.st_size > max_size)
+		;
+	else if (contacts->box->storage->set->mmap_disable)
+		coi_contacts_read_index(contacts, fd, st.st_size);
+	else
+		coi_contacts_map_index(contacts, fd, st.st_size);
 	i_close_fd(&fd);
 }
 
@@ -168,9 +194,8 @@ static bool coi_contacts_index_is_current(const struct coi_contacts *contacts)
 
 /* Adds the contacts of the old index whose mails are still there. Returns the
    first UID that the old index doesn't know. */
-static uint32_t
-coi_contacts_keep_old(const struct coi_contacts *contacts,
-		      ARRAY_TYPE(coi_contact) *dest)
+static uint32_t coi_contacts_keep_old(const struct coi_contacts *contacts,
+				      ARRAY_TYPE(coi_contact) *dest)
 {
 	struct coi_contact contact;
 	uint32_t seq1, seq2;
@@ -180,7 +205,8 @@ coi_contacts_keep_old(const struct coi_contacts *contacts,
 	    contacts->index_state.uidnext > contacts->state.uidnext)
 		return 1;
 	for (size_t i = 0; i < contacts->index_count; i++) {
-		contacts->core->contacts_index_get(contacts->index, i, &contact);
+		contacts->core->contacts_index_get(contacts->index, i,
+						   &contact);
 		mailbox_get_seq_range(contacts->box, contact.uid, contact.uid,
 				      &seq1, &seq2);
 		if (seq1 != 0)
@@ -189,29 +215,63 @@ coi_contacts_keep_old(const struct coi_contacts *contacts,
 	return contacts->index_state.uidnext;
 }
 
+static bool coi_contacts_header_is_too_large(struct mail *mail)
+{
+	struct message_size hdr_size;
+	struct istream *input;
+
+	return mail_get_hdr_stream(mail, &hdr_size, &input) == 0 &&
+		hdr_size.physical_size > COI_CONTACT_MAX_HEADER_SIZE;
+}
+
+/* Returns 1 and the mail's hashes if it is a contact, 0 if not, -1 if it can't
+   be read. */
+static int
+coi_contacts_get_hashes(struct mail *mail, const char *const **hashes_r)
+{
+	const char *value;
+	int ret;
+
+	if (coi_contacts_header_is_too_large(mail))
+		return 0;
+	ret = mail_get_first_header(mail, "Chat-Content", &value);
+	if (ret > 0) {
+		if (strcasecmp(t_str_trim(value, " \t\r\n"), "contact") != 0)
+			return 0;
+		ret = mail_get_headers(mail, "COI-From-Hash", hashes_r);
+	}
+	return ret < 0 && mail->expunged ? 0 : ret;
+}
+
 /* A mail that can't be read is no contact: it must not stop the others. */
 static void
-coi_contacts_add_mail(const struct coi_contacts *contacts, struct mail *mail,
+coi_contacts_add_mail(struct coi_contacts *contacts, struct mail *mail,
 		      ARRAY_TYPE(coi_contact) *dest)
 {
 	struct coi_contact contact;
 	struct coi_bytes bytes;
 	const char *const *hashes, *value;
+	unsigned int count = 0;
 	time_t date;
-	int tz;
+	int ret, tz;
 
-	if (mail_get_first_header(mail, "Chat-Content", &value) <= 0 ||
-	    strcasecmp(t_str_trim(value, " \t\r\n"), "contact") != 0 ||
-	    mail_get_headers(mail, "COI-From-Hash", &hashes) <= 0)
+	ret = coi_contacts_get_hashes(mail, &hashes);
+	if (ret <= 0) {
+		if (ret < 0)
+			contacts->incomplete = TRUE;
 		return;
+	}
 
 	i_zero(&contact);
 	contact.uid = mail->uid;
-	contact.blocked = mail_get_first_header(mail, "COI-Blocked",
-						&value) > 0;
+	contact.blocked = mail_get_first_header(mail, "COI-Blocked", &value) >
+		0;
 	if (mail_get_date(mail, &date, &tz) == 0 && date > 0)
 		contact.date = date;
-	for (; *hashes != NULL; hashes++) {
+	for (; *hashes != NULL && count < COI_CONTACT_MAX_HASHES; hashes++) {
+		if (array_count(dest) >= COI_CONTACTS_MAX)
+			break;
+		count++;
 		bytes.data = *hashes;
 		bytes.size = strlen(*hashes);
 		if (contacts->core->contact_hash_parse(bytes, contact.hash))
@@ -220,7 +280,7 @@ coi_contacts_add_mail(const struct coi_contacts *contacts, struct mail *mail,
 }
 
 static void
-coi_contacts_add_new(const struct coi_contacts *contacts, uint32_t first_uid,
+coi_contacts_add_new(struct coi_contacts *contacts, uint32_t first_uid,
 		     ARRAY_TYPE(coi_contact) *dest)
 {
 	struct mailbox_header_lookup_ctx *headers;
@@ -228,54 +288,58 @@ coi_contacts_add_new(const struct coi_contacts *contacts, uint32_t first_uid,
 	uint32_t seq1, seq2;
 	struct mail *mail;
 
-	mailbox_get_seq_range(contacts->box, first_uid, (uint32_t)-1,
-			      &seq1, &seq2);
+	mailbox_get_seq_range(contacts->box, first_uid, (uint32_t)-1, &seq1,
+			      &seq2);
 	if (seq1 == 0)
 		return;
 	t = mailbox_transaction_begin(contacts->box, 0, __func__);
 	headers = mailbox_header_lookup_init(contacts->box, contact_headers);
 	mail = mail_alloc(t, MAIL_FETCH_DATE, headers);
 	mailbox_header_lookup_unref(&headers);
-	for (uint32_t seq = seq1; seq <= seq2; seq++) T_BEGIN {
-		mail_set_seq(mail, seq);
-		coi_contacts_add_mail(contacts, mail, dest);
-	} T_END;
+	for (uint32_t seq = seq1; seq <= seq2; seq++) {
+		T_BEGIN {
+			mail_set_seq(mail, seq);
+			coi_contacts_add_mail(contacts, mail, dest);
+		}
+		T_END;
+	}
 	mail_free(&mail);
 	(void)mailbox_transaction_commit(&t);
 }
 
 /* Whole or not at all; of two processes, the last one stays. If it can't be
    written, the next delivery makes it again. */
-static void
-coi_contacts_write_index(const struct coi_contacts *contacts,
-			 const buffer_t *index)
+static void coi_contacts_write_index(const struct coi_contacts *contacts)
 {
+	const struct mailbox_permissions *perm =
+		mailbox_get_permissions(contacts->box);
 	string_t *tmp_path;
 	int fd;
 
-	if (contacts->path == NULL)
+	if (contacts->path == NULL || contacts->incomplete)
 		return;
 	tmp_path = t_str_new(256);
 	str_append(tmp_path, contacts->path);
 	str_append_c(tmp_path, '.');
-	fd = safe_mkstemp_hostpid(tmp_path, 0600, (uid_t)-1, (gid_t)-1);
+	fd = safe_mkstemp_hostpid_group(tmp_path, perm->file_create_mode,
+					perm->file_create_gid,
+					perm->file_create_gid_origin);
 	if (fd == -1) {
 		e_warning(contacts->box->event,
 			  "coi: safe_mkstemp(%s) failed: %m", str_c(tmp_path));
 		return;
 	}
-	if (write_full(fd, index->data, index->used) < 0 ||
+	if (write_full(fd, contacts->buffer->data, contacts->buffer->used) <
+		    0 ||
 	    rename(str_c(tmp_path), contacts->path) < 0) {
-		e_warning(contacts->box->event,
-			  "coi: Can't write %s: %m", contacts->path);
+		e_warning(contacts->box->event, "coi: Can't write %s: %m",
+			  contacts->path);
 		i_unlink_if_exists(str_c(tmp_path));
 	}
 	i_close_fd(&fd);
 }
 
-static int
-coi_contacts_update(struct coi_contacts *contacts, buffer_t *index,
-		    const char **error_r)
+static void coi_contacts_update(struct coi_contacts *contacts)
 {
 	ARRAY_TYPE(coi_contact) list;
 	uint32_t first_uid;
@@ -284,47 +348,48 @@ coi_contacts_update(struct coi_contacts *contacts, buffer_t *index,
 	i_array_init(&list, 64);
 	first_uid = coi_contacts_keep_old(contacts, &list);
 	coi_contacts_add_new(contacts, first_uid, &list);
-
-	size = contacts->core->contacts_index_size(array_count(&list));
-	if (size == 0) {
-		*error_r = "Too many contacts";
-		array_free(&list);
-		return -1;
+	if (array_count(&list) >= COI_CONTACTS_MAX) {
+		e_warning(contacts->box->event,
+			  "coi: There are more than %u "
+			  "contacts. The newest ones don't count",
+			  COI_CONTACTS_MAX);
 	}
-	contacts->core->contacts_index_write(&contacts->state,
+
+	/* done with the old index */
+	buffer_set_used_size(contacts->buffer, 0);
+	size = contacts->core->contacts_index_size(array_count(&list));
+	contacts->core->contacts_index_write(
+		&contacts->state,
 		array_is_empty(&list) ? NULL : array_front_modifiable(&list),
-		array_count(&list), buffer_append_space_unsafe(index, size));
+		array_count(&list),
+		buffer_append_space_unsafe(contacts->buffer, size));
 	array_free(&list);
 
-	coi_contacts_write_index(contacts, index);
-	coi_contacts_use_index(contacts, index->data, index->used);
-	return 0;
+	coi_contacts_write_index(contacts);
+	coi_contacts_use_index(contacts, contacts->buffer->data,
+			       contacts->buffer->used);
 }
 
-static int
-coi_contacts_lookup(struct coi_contacts *contacts,
-		    const unsigned char hash[COI_CONTACT_HASH_SIZE],
-		    const char **error_r)
+static int coi_contacts_lookup(struct coi_contacts *contacts,
+			       const unsigned char hash[COI_CONTACT_HASH_SIZE],
+			       const char **error_r)
 {
-	buffer_t *index = NULL;
-	int ret = 0;
+	bool blocked;
 
 	if (coi_contacts_open(contacts, error_r) < 0)
 		return -1;
 	if (contacts->state.messages == 0)
 		return 0;
-	coi_contacts_map_index(contacts);
-	if (!coi_contacts_index_is_current(contacts)) {
-		index = buffer_create_dynamic(default_pool, 4096);
-		ret = coi_contacts_update(contacts, index, error_r);
-	}
-	if (ret == 0 &&
-	    contacts->core->contacts_index_is_blocked(contacts->index, hash))
-		ret = 1;
-	buffer_free(&index);
+	contacts->buffer = buffer_create_dynamic(default_pool, 4096);
+	coi_contacts_open_index(contacts);
+	if (!coi_contacts_index_is_current(contacts))
+		coi_contacts_update(contacts);
+	blocked = contacts->core->contacts_index_is_blocked(contacts->index,
+							    hash);
+	buffer_free(&contacts->buffer);
 	if (contacts->mmap_base != NULL)
 		(void)munmap(contacts->mmap_base, contacts->mmap_size);
-	return ret;
+	return blocked ? 1 : 0;
 }
 
 int coi_contacts_is_blocked(struct mail_user *user, struct mail *mail,

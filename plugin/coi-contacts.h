@@ -10,10 +10,6 @@
 struct mail;
 struct mail_user;
 
-/* TRUE if the user has a Contacts folder. Costs a look at the file system, so
-   that a user without COI pays nothing else. */
-bool coi_contacts_exist(struct mail_user *user);
-
 /* Is the sender in the mail's From header blocked? Brings the index up to date
    first. Returns 1 if blocked, 0 if not, -1 if error. */
 int coi_contacts_is_blocked(struct mail_user *user, struct mail *mail,

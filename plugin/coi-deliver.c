@@ -9,8 +9,8 @@
  * (FIL-5).
  *
  * A folder of ours must never cost a mail (FIL-6). It is opened before it is
- * made the default. If storing to it fails all the same, the delivery is done
- * again as it would have been without COI.
+ * made the default. If storing to it fails all the same, the mail is stored
+ * where it would have gone by default without COI.
  */
 
 #include "lib.h"
@@ -49,9 +49,8 @@ coi_deliver_get_header(struct mail *mail, const char *name)
 
 static enum coi_chat_rule coi_deliver_detect(struct mail_deliver_context *ctx)
 {
-	static const char *const names[] = {
-		"Chat-Version", "Message-ID", "References", NULL
-	};
+	static const char *const names[] = { "Chat-Version", "Message-ID",
+					     "References", NULL };
 	struct mail *mail = ctx->src_mail;
 	const struct coi_core *core = coi_core_get(ctx->event);
 	struct mailbox_header_lookup_ctx *headers;
@@ -78,22 +77,37 @@ static bool coi_deliver_goes_to_inbox(struct mail_deliver_context *ctx)
 	return strcasecmp(ctx->rcpt_default_mailbox, "INBOX") == 0;
 }
 
+/* Makes sure that the folder is there. Before Sieve runs, also that it can be
+   opened: where Sieve can't open the default folder, it fails in a way that
+   can't be told from other failures of the script. Without Sieve, storing the
+   mail tells, and a folder isn't opened twice. */
 static bool
 coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname,
 			  enum coi_folder_flags flags)
 {
 	struct mailbox *box;
 	const char *error;
+	int ret;
 
-	if (coi_folder_open(ctx->rcpt_user, vname, flags | COI_FOLDER_SAVE_ONLY,
-			    &box, &error) < 0) {
-		e_error(ctx->event, "coi: Can't open %s, "
+	if (next_deliver_mail == NULL) {
+		ret = coi_folder_exists(ctx->rcpt_user, vname) ?
+			0 :
+			coi_folder_ensure(ctx->rcpt_user, vname, flags, &error,
+					  &error);
+	} else {
+		ret = coi_folder_open(ctx->rcpt_user, vname,
+				      flags | COI_FOLDER_SAVE_ONLY, &box,
+				      &error);
+		if (ret == 0)
+			mailbox_free(&box);
+	}
+	if (ret < 0) {
+		e_error(ctx->event,
+			"coi: Can't open %s, "
 			"so the mail goes where other mail goes: %s",
 			str_sanitize(vname, 200), error);
-		return FALSE;
 	}
-	mailbox_free(&box);
-	return TRUE;
+	return ret == 0;
 }
 
 /* What Dovecot does after its hooks: TRUE if it would answer with a temporary
@@ -108,9 +122,8 @@ static bool coi_deliver_is_tempfailed(struct mail_deliver_context *ctx,
 	return ctx->tempfail_error != NULL || error == MAIL_ERROR_TEMP;
 }
 
-static int
-coi_deliver_next(struct mail_deliver_context *ctx,
-		 struct mail_storage **storage_r)
+static int coi_deliver_next(struct mail_deliver_context *ctx,
+			    struct mail_storage **storage_r)
 {
 	int ret = 0;
 
@@ -121,27 +134,33 @@ coi_deliver_next(struct mail_deliver_context *ctx,
 		return ret;
 	/* What our caller would do next. Done here, to know how it ends. */
 	return mail_deliver_save(ctx, ctx->rcpt_default_mailbox, 0, NULL,
-				 storage_r) < 0 ? -1 : 1;
+				 storage_r) < 0 ?
+		-1 :
+		1;
 }
 
-static void
+/* Returns FALSE if the mailbox is full: that is the user's affair, and another
+   folder would not help. */
+static bool
 coi_deliver_log_failure(struct mail_deliver_context *ctx, const char *vname,
 			struct mail_storage *storage)
 {
 	enum mail_error code = MAIL_ERROR_TEMP;
-	const char *error = storage == NULL ? "Unknown error" :
+	const char *error = storage == NULL ?
+		"Unknown error" :
 		mail_storage_get_last_internal_error(storage, &code);
 
-	/* a full mailbox is the user's affair */
-	e_log(ctx->event,
-	      code == MAIL_ERROR_NOQUOTA ? LOG_TYPE_INFO : LOG_TYPE_ERROR,
-	      "coi: Can't store to %s, so the mail goes where other mail goes: "
-	      "%s", str_sanitize(vname, 200), error);
+	if (code == MAIL_ERROR_NOQUOTA)
+		return FALSE;
+	e_error(ctx->event,
+		"coi: Can't store to %s, "
+		"so the mail goes where other mail goes: %s",
+		str_sanitize(vname, 200), error);
+	return TRUE;
 }
 
-static int
-coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
-	       struct mail_storage **storage_r)
+static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
+			  struct mail_storage **storage_r)
 {
 	const char *orig_mailbox = ctx->rcpt_default_mailbox;
 	int ret;
@@ -151,14 +170,17 @@ coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
 	if (ret > 0 || ctx->saved_mail || !ctx->tried_default_save)
 		return ret;
 
-	/* It is our folder that failed. All that Sieve wanted to do has been
-	   undone with it. */
-	coi_deliver_log_failure(ctx, vname, *storage_r);
+	/* It is our folder that failed. Sieve isn't asked again: what it has
+	   done elsewhere (a redirect, a copy) stays done. If the mailbox is
+	   full, Dovecot's answer to that is the right one. */
+	if (!coi_deliver_log_failure(ctx, vname, *storage_r))
+		return ret;
 	ctx->rcpt_default_mailbox = orig_mailbox;
-	ctx->tried_default_save = FALSE;
 	ctx->tempfail_error = NULL;
 	*storage_r = NULL;
-	return coi_deliver_next(ctx, storage_r);
+	return mail_deliver_save(ctx, orig_mailbox, 0, NULL, storage_r) < 0 ?
+		-1 :
+		1;
 }
 
 static const char *coi_filter_name(enum coi_filter filter)
@@ -181,10 +203,10 @@ coi_deliver_send_event(struct mail_deliver_context *ctx,
 	const struct coi_core *core = coi_core_get(ctx->event);
 	struct event_passthrough *e;
 
-	e = event_create_passthrough(ctx->event)->
-		set_name("coi_chat_delivered")->
-		add_str("rule", core->chat_rule_name(rule))->
-		add_str("filter", coi_filter_name(filter));
+	e = event_create_passthrough(ctx->event)
+		    ->set_name("coi_chat_delivered")
+		    ->add_str("rule", core->chat_rule_name(rule))
+		    ->add_str("filter", coi_filter_name(filter));
 	e_debug(e->event(), "coi: Delivered a chat mail (rule %s, filter %s)",
 		core->chat_rule_name(rule), coi_filter_name(filter));
 }
@@ -198,8 +220,10 @@ static bool coi_deliver_is_blocked(struct mail_deliver_context *ctx)
 	ret = coi_contacts_is_blocked(ctx->rcpt_user, ctx->src_mail, &error);
 	if (ret < 0 && !logged) {
 		logged = TRUE;
-		e_error(ctx->event, "coi: Can't read the contacts, "
-			"so nobody counts as blocked: %s", error);
+		e_error(ctx->event,
+			"coi: Can't read the contacts, "
+			"so nobody counts as blocked: %s",
+			error);
 	}
 	return ret > 0;
 }
@@ -229,9 +253,8 @@ coi_deliver_get_folder(struct mail_deliver_context *ctx,
 	return NULL;
 }
 
-static int
-coi_deliver_mail(struct mail_deliver_context *ctx,
-		 struct mail_storage **storage_r)
+static int coi_deliver_mail(struct mail_deliver_context *ctx,
+			    struct mail_storage **storage_r)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(ctx->rcpt_user);
 	enum coi_chat_rule rule = COI_CHAT_RULE_NONE;
@@ -247,14 +270,22 @@ coi_deliver_mail(struct mail_deliver_context *ctx,
 		cuser->delivering_chat = FALSE;
 		rule = coi_deliver_detect(ctx);
 		have_contacts = coi_user_settings(ctx->rcpt_user) != NULL &&
-			coi_contacts_exist(ctx->rcpt_user);
+			coi_folder_exists(ctx->rcpt_user,
+					  coi_folder_contacts(ctx->rcpt_user));
 	}
 	if ((rule == COI_CHAT_RULE_NONE && !have_contacts) ||
 	    coi_config_read(ctx->rcpt_user, NULL, &config) < 0 ||
 	    !config.enabled) {
-		return next_deliver_mail == NULL ? 0 :
+		return next_deliver_mail == NULL ?
+			0 :
 			next_deliver_mail(ctx, storage_r);
 	}
+
+	/* Contacts are the user's own to write: they say who is blocked. An
+	   address with a detail must not reach them. */
+	if (strcmp(ctx->rcpt_default_mailbox,
+		   coi_folder_contacts(ctx->rcpt_user)) == 0)
+		ctx->rcpt_default_mailbox = "INBOX";
 
 	cuser->delivering_chat = rule != COI_CHAT_RULE_NONE;
 	vname = coi_deliver_get_folder(ctx, rule, have_contacts, &config);
@@ -271,10 +302,13 @@ void coi_deliver_set_keywords(struct mail_save_context *ctx, struct mail *mail)
 {
 	struct mail_user *user = ctx->transaction->box->storage->user;
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	unsigned int idx;
 
 	if (cuser->delivering_chat) {
 		coi_keyword_add(ctx);
-	} else if (mail->box->storage->user != user) {
+	} else if (mail->box->storage->user != user &&
+		   coi_keyword_lookup(mail->box, &idx) &&
+		   coi_keyword_in_mail(mail, idx)) {
 		/* A mail to several recipients is copied from the one that the
 		   first of them got, and Sieve copies its keywords (FIL-8). */
 		coi_keyword_remove(ctx);

@@ -9,6 +9,8 @@
 #include "coi-user.h"
 #include "coi-folders.h"
 
+#include <sys/stat.h>
+
 static struct mail_namespace *coi_folder_namespace(struct mail_user *user)
 {
 	return mail_namespace_find_inbox(user->namespaces);
@@ -75,9 +77,43 @@ static void coi_folder_subscribe(struct mailbox *box)
 	}
 }
 
+bool coi_folder_have_inbox(struct mail_user *user)
+{
+	struct mailbox *box;
+	struct stat st;
+	const char *path;
+	bool ret;
+
+	/* Not mailbox_exists(): in a home that is still empty, that has the
+	   list index made first, and INBOX then comes out differently. */
+	box = mailbox_alloc(coi_folder_namespace(user)->list, "INBOX",
+			    MAILBOX_FLAG_IGNORE_ACLS);
+	ret = mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_MAILBOX, &path) <=
+			0 ||
+		stat(path, &st) == 0 || errno != ENOENT;
+	mailbox_free(&box);
+	return ret;
+}
+
+bool coi_folder_exists(struct mail_user *user, const char *vname)
+{
+	struct mailbox *box;
+	enum mailbox_existence existence;
+	bool ret;
+
+	if (!coi_folder_have_inbox(user))
+		return FALSE;
+	box = mailbox_alloc(coi_folder_namespace(user)->list, vname,
+			    MAILBOX_FLAG_IGNORE_ACLS);
+	ret = mailbox_exists(box, FALSE, &existence) == 0 &&
+		existence == MAILBOX_EXISTENCE_SELECT;
+	mailbox_free(&box);
+	return ret;
+}
+
 int coi_folder_ensure(struct mail_user *user, const char *vname,
-		      enum coi_folder_flags flags,
-		      const char **error_r, const char **internal_error_r)
+		      enum coi_folder_flags flags, const char **error_r,
+		      const char **internal_error_r)
 {
 	struct mailbox *box;
 	int ret;
@@ -105,7 +141,8 @@ int coi_folder_open(struct mail_user *user, const char *vname,
 
 	box = mailbox_alloc(coi_folder_namespace(user)->list, vname,
 			    (flags & COI_FOLDER_SAVE_ONLY) != 0 ?
-			    MAILBOX_FLAG_SAVEONLY : 0);
+				    MAILBOX_FLAG_SAVEONLY :
+				    0);
 	ret = mailbox_open(box);
 	if (ret < 0 &&
 	    mailbox_get_last_mail_error(box) == MAIL_ERROR_NOTFOUND) {

@@ -32,11 +32,19 @@ const char *coi_folder_blocked(struct mail_user *user);
    user. */
 bool coi_folder_is_creating(struct mail_user *user);
 
+/* FALSE if the user's INBOX has yet to be made, and with it all the rest. Makes
+   nothing. Where that can't be told, TRUE. */
+bool coi_folder_have_inbox(struct mail_user *user);
+
+/* TRUE if the folder is there, and not only about to be made by Dovecot when it
+   is first used. Costs a look at the file system. */
+bool coi_folder_exists(struct mail_user *user, const char *vname);
+
 /* Makes sure that the folder exists. Returns 0 if it does, -1 if it can't be
    created; error_r is for the user and internal_error_r for the log. */
 int coi_folder_ensure(struct mail_user *user, const char *vname,
-		      enum coi_folder_flags flags,
-		      const char **error_r, const char **internal_error_r);
+		      enum coi_folder_flags flags, const char **error_r,
+		      const char **internal_error_r);
 
 /* Opens the folder, and creates it first where it is missing; flags say
    whether it is then subscribed. Returns 0 and the opened mailbox, -1 if
