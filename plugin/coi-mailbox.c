@@ -11,10 +11,8 @@
 #include "coi-user.h"
 #include "coi-mailbox.h"
 
-#define COI_MAILBOX_CONTEXT(obj) \
-	MODULE_CONTEXT(obj, coi_storage_module)
-#define COI_MAIL_CONTEXT(obj) \
-	MODULE_CONTEXT(obj, coi_mail_module)
+#define COI_MAILBOX_CONTEXT(obj) MODULE_CONTEXT(obj, coi_storage_module)
+#define COI_MAIL_CONTEXT(obj) MODULE_CONTEXT(obj, coi_mail_module)
 
 struct coi_mailbox {
 	union mailbox_module_context module_ctx;
@@ -45,9 +43,9 @@ static void coi_transaction_free(struct coi_transaction *ct)
 	i_free(ct);
 }
 
-static int
-coi_mailbox_transaction_commit(struct mailbox_transaction_context *t,
-			       struct mail_transaction_commit_changes *changes_r)
+static int coi_mailbox_transaction_commit(
+	struct mailbox_transaction_context *t,
+	struct mail_transaction_commit_changes *changes_r)
 {
 	struct mailbox *box = t->box;
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
@@ -57,15 +55,19 @@ coi_mailbox_transaction_commit(struct mailbox_transaction_context *t,
 	if (ct == NULL)
 		return cbox->module_ctx.super.transaction_commit(t, changes_r);
 
-	if (coi_metadata_before_commit(t, ct->metadata_changes) < 0) {
+	if (coi_metadata_before_commit(t, &ct->metadata) < 0) {
 		coi_transaction_free(ct);
 		cbox->module_ctx.super.transaction_rollback(t);
 		return -1;
 	}
 	coi_seen_before_commit(&ct->seen, t);
 	ret = cbox->module_ctx.super.transaction_commit(t, changes_r);
-	if (ret == 0)
+	if (ret == 0) {
+		/* our caller may yet ask for an error from before */
+		mail_storage_last_error_push(box->storage);
 		coi_seen_after_commit(&ct->seen, box);
+		mail_storage_last_error_pop(box->storage);
+	}
 	coi_transaction_free(ct);
 	return ret;
 }

@@ -16,7 +16,7 @@
 struct coi_transaction {
 	union mailbox_transaction_module_context module_ctx;
 
-	enum coi_metadata_change metadata_changes;
+	struct coi_metadata_changes metadata;
 	struct coi_seen seen;
 };
 

@@ -26,7 +26,7 @@
 #include "coi-metadata.h"
 
 /* What GETMETADATA "" calls /private/vendor/vendor.dovecot/coi/config/ */
-#define COI_CONFIG_KEY_PREFIX \
+#define COI_CONFIG_KEY_PREFIX                       \
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER \
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT "coi/config/"
 
@@ -55,21 +55,21 @@ static struct coi_bytes coi_bytes_from_str(const char *str)
 
 /* Looks up a stored value. Returns 1 if found, 0 if not, -1 if error. Unlike
    mailbox_attribute_get(), it logs nothing. */
-static int
-coi_config_lookup(struct mail_user *user, struct dict *dict,
-		  struct mailbox *inbox, const char *name,
-		  const char **value_r, const char **error_r)
+static int coi_config_lookup(struct mail_user *user, struct dict *dict,
+			     struct mailbox *inbox, const char *name,
+			     const char **value_r, const char **error_r)
 {
 	struct mailbox_metadata metadata;
 	const char *path;
 
 	if (mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, &metadata) < 0) {
-		*error_r = t_strdup_printf("Can't get the GUID of INBOX: %s",
+		*error_r = t_strdup_printf(
+			"Can't get the GUID of INBOX: %s",
 			mailbox_get_last_internal_error(inbox, NULL));
 		return -1;
 	}
 	path = t_strconcat(DICT_PATH_PRIVATE, guid_128_to_string(metadata.guid),
-			   "/"COI_CONFIG_KEY_PREFIX, name, NULL);
+			   "/" COI_CONFIG_KEY_PREFIX, name, NULL);
 	return dict_lookup(dict, mail_user_get_dict_op_settings(user),
 			   pool_datastack_create(), path, value_r, error_r);
 }
@@ -86,12 +86,13 @@ coi_config_read_inbox(struct mail_user *user, struct mailbox *inbox,
 	ret = coi_user_get_dict(user, &dict, error_r);
 	if (ret <= 0)
 		return ret;
-	ret = coi_config_lookup(user, dict, inbox, COI_CONFIG_ENABLED,
-				&value, error_r);
+	ret = coi_config_lookup(user, dict, inbox, COI_CONFIG_ENABLED, &value,
+				error_r);
 	if (ret <= 0)
 		return ret;
 	core = coi_core_get(user->event);
-	if (core == NULL || !core->config_enabled_parse(coi_bytes_from_str(value)))
+	if (core == NULL ||
+	    !core->config_enabled_parse(coi_bytes_from_str(value)))
 		return 0;
 	config_r->enabled = TRUE;
 
@@ -110,22 +111,15 @@ coi_config_read_user(struct mail_user *user, struct coi_config *config_r,
 		     const char **error_r)
 {
 	struct mail_namespace *ns = mail_namespace_find_inbox(user->namespaces);
-	enum mailbox_existence existence;
 	struct mailbox *inbox;
 	int ret;
 
-	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
 	/* The entries hang on the GUID of INBOX. Where INBOX hasn't been made
 	   yet, there are none, and it is not for us to make it. */
-	if (mailbox_exists(inbox, FALSE, &existence) < 0) {
-		*error_r = t_strdup_printf("Can't open INBOX: %s",
-			mailbox_get_last_internal_error(inbox, NULL));
-		ret = -1;
-	} else if (existence != MAILBOX_EXISTENCE_SELECT) {
-		ret = 0;
-	} else {
-		ret = coi_config_read_inbox(user, inbox, config_r, error_r);
-	}
+	if (!coi_folder_have_inbox(user))
+		return 0;
+	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+	ret = coi_config_read_inbox(user, inbox, config_r, error_r);
 	mailbox_free(&inbox);
 	return ret;
 }
@@ -149,7 +143,8 @@ int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 		i_zero(config_r);
 		if (!logged) {
 			logged = TRUE;
-			e_error(user->event, "coi: Can't read the user's "
+			e_error(user->event,
+				"coi: Can't read the user's "
 				"metadata, so COI counts as disabled: %s",
 				error);
 		}
@@ -173,9 +168,10 @@ int coi_config_set_enabled(struct mail_user *user, bool enabled,
 	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
 	ret = mailbox_open(inbox);
 	if (ret == 0) {
-		t = mailbox_transaction_begin(inbox,
-			MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
-		ret = mailbox_attribute_set(t, MAIL_ATTRIBUTE_TYPE_PRIVATE,
+		t = mailbox_transaction_begin(
+			inbox, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
+		ret = mailbox_attribute_set(
+			t, MAIL_ATTRIBUTE_TYPE_PRIVATE,
 			COI_CONFIG_KEY_PREFIX COI_CONFIG_ENABLED, &value);
 		if (ret < 0)
 			mailbox_transaction_rollback(&t);
@@ -183,14 +179,14 @@ int coi_config_set_enabled(struct mail_user *user, bool enabled,
 			ret = mailbox_transaction_commit(&t);
 	}
 	if (ret < 0)
-		*error_r = t_strdup(mailbox_get_last_internal_error(inbox, NULL));
+		*error_r =
+			t_strdup(mailbox_get_last_internal_error(inbox, NULL));
 	mailbox_free(&inbox);
 	return ret;
 }
 
-static int
-coi_attribute_get(struct mailbox *box, const char *key,
-		  struct mail_attribute_value *value_r)
+static int coi_attribute_get(struct mailbox *box, const char *key,
+			     struct mail_attribute_value *value_r)
 {
 	struct mail_user *user = box->storage->user;
 
@@ -204,10 +200,9 @@ coi_attribute_get(struct mailbox *box, const char *key,
 	return 1;
 }
 
-static int
-coi_attribute_value_read(struct mailbox *box,
-			 const struct mail_attribute_value *value,
-			 const char **str_r)
+static int coi_attribute_value_read(struct mailbox *box,
+				    const struct mail_attribute_value *value,
+				    const char **str_r)
 {
 	uoff_t size;
 	int ret;
@@ -223,79 +218,93 @@ coi_attribute_value_read(struct mailbox *box,
 	return mailbox_attribute_value_to_string(box->storage, value, str_r);
 }
 
-static int
-coi_attribute_set_entry(struct mailbox_transaction_context *t,
-			const char *name, const char *value)
+/* Checks a value, and notes what its being set brings about. Returns the reason
+   if it is refused, or NULL. */
+static const char *
+coi_attribute_check(struct mail_user *user, const char *name, const char *value,
+		    struct coi_metadata_changes *changes)
 {
-	struct mail_user *user = t->box->storage->user;
-	struct coi_transaction *ct = coi_transaction_get(t);
 	const struct coi_core *core = coi_core_get(user->event);
 	struct coi_bytes bytes = coi_bytes_from_str(value);
 	enum coi_filter filter;
 
 	if (core == NULL) {
-		mail_storage_set_error(t->box->storage, MAIL_ERROR_TEMP,
-				       "COI is not available at the moment");
-		return -1;
+		changes->refused_code = MAIL_ERROR_TEMP;
+		return "COI is not available at the moment";
 	}
 	if (strcmp(name, COI_CONFIG_ENABLED) == 0) {
 		if (!core->config_enabled_parse(bytes)) {
-			mail_storage_set_error(t->box->storage,
-				MAIL_ERROR_PARAMS,
-				"coi/config/enabled can only be set to "
-				"\"yes\" or NIL");
-			return -1;
+			return "coi/config/enabled can only be set to "
+			       "\"yes\" or NIL";
 		}
-		ct->metadata_changes |= COI_METADATA_CHANGE_ENABLE;
+		changes->enable = TRUE;
 	} else {
 		if (!core->config_filter_parse(bytes, &filter)) {
-			mail_storage_set_error(t->box->storage,
-				MAIL_ERROR_PARAMS,
-				"coi/config/message-filter can only be set to "
-				"\"none\", \"active\", \"seen\" or NIL");
-			return -1;
+			return "coi/config/message-filter can only be set to "
+			       "\"none\", \"active\", \"seen\" or NIL";
 		}
 		if (filter != COI_FILTER_NONE)
-			ct->metadata_changes |= COI_METADATA_CHANGE_FILTER;
+			changes->filter = TRUE;
 	}
-	return 0;
+	return NULL;
 }
 
+static const char *
+coi_attribute_get_refusal(struct mailbox *box, const char *name,
+			  const struct mail_attribute_value *value,
+			  struct coi_metadata_changes *changes)
+{
+	struct mail_user *user = box->storage->user;
+	const char *str;
+
+	if (!coi_user_is_offered(user))
+		return "COI is not available on this server";
+	if (strcmp(name, COI_CONFIG_MAILBOX_ROOT) == 0)
+		return "coi/config/mailbox-root is set by the server";
+	if (strcmp(name, COI_CONFIG_ENABLED) != 0 &&
+	    strcmp(name, COI_CONFIG_MESSAGE_FILTER) != 0)
+		return "There is no such coi/config entry";
+	if (value->value == NULL && value->value_stream == NULL)
+		return NULL;
+
+	if (coi_attribute_value_read(box, value, &str) < 0)
+		str = NULL;
+	return coi_attribute_check(user, name, str, changes);
+}
+
+/* A value that is refused fails the commit and not this call: after a failure
+   here, cmd_setmetadata() never asks for the literals behind it, and a client
+   that waits to be asked would wait for ever. Until then an unset takes its
+   place, which needs no memory however large the value is. */
 static int
 coi_attribute_set(struct mailbox_transaction_context *t, const char *key,
 		  const struct mail_attribute_value *value)
 {
-	struct mail_user *user = t->box->storage->user;
-	const char *str, *name = coi_config_entry_name(key);
+	struct coi_metadata_changes *changes;
+	struct mail_attribute_value *refused_value;
+	const char *refused;
 
-	if (!coi_user_is_offered(user)) {
+	if (COI_USER_CONTEXT(t->box->storage->user) == NULL) {
 		mail_storage_set_error(t->box->storage, MAIL_ERROR_NOTPOSSIBLE,
-				       "COI is not available on this server");
+				       "COI is not available for this user");
 		return -1;
 	}
-	if (strcmp(name, COI_CONFIG_MAILBOX_ROOT) == 0) {
-		mail_storage_set_error(t->box->storage, MAIL_ERROR_NOTPOSSIBLE,
-			"coi/config/mailbox-root is set by the server");
-		return -1;
+	changes = &coi_transaction_get(t)->metadata;
+	changes->refused_code = MAIL_ERROR_PARAMS;
+	refused = coi_attribute_get_refusal(t->box, coi_config_entry_name(key),
+					    value, changes);
+	if (refused != NULL) {
+		changes->refused = refused;
+		refused_value = (struct mail_attribute_value *)value;
+		refused_value->value = NULL;
+		refused_value->value_stream = NULL;
 	}
-	if (strcmp(name, COI_CONFIG_ENABLED) != 0 &&
-	    strcmp(name, COI_CONFIG_MESSAGE_FILTER) != 0) {
-		mail_storage_set_error(t->box->storage, MAIL_ERROR_PARAMS,
-				       "There is no such coi/config entry");
-		return -1;
-	}
-	if (value->value == NULL && value->value_stream == NULL)
-		return 0;
-
-	if (coi_attribute_value_read(t->box, value, &str) < 0)
-		return -1;
-	return coi_attribute_set_entry(t, name, str);
+	return 0;
 }
 
 /* Lists the entries that exist below key_prefix (CFG-7). */
-static int
-coi_attribute_iter(struct mailbox *box, const char *key_prefix, pool_t pool,
-		   ARRAY_TYPE(const_string) *keys)
+static int coi_attribute_iter(struct mailbox *box, const char *key_prefix,
+			      pool_t pool, ARRAY_TYPE(const_string) *keys)
 {
 	static const char *const names[] = {
 		COI_CONFIG_MAILBOX_ROOT,
@@ -317,9 +326,11 @@ coi_attribute_iter(struct mailbox *box, const char *key_prefix, pool_t pool,
 			ret = coi_config_lookup(user, dict, box, names[i],
 						&value, &error);
 			if (ret < 0) {
-				mail_storage_set_critical(box->storage,
+				mail_storage_set_critical(
+					box->storage,
 					"coi: Can't read the user's metadata: "
-					"%s", error);
+					"%s",
+					error);
 				return -1;
 			}
 			if (ret == 0)
@@ -343,7 +354,7 @@ static const struct mailbox_attribute_internal coi_config_attribute = {
 };
 
 int coi_metadata_before_commit(struct mailbox_transaction_context *t,
-			       enum coi_metadata_change changes)
+			       const struct coi_metadata_changes *changes)
 {
 	struct mail_user *user = t->box->storage->user;
 	enum coi_folder_flags chats_flags = COI_FOLDER_SUBSCRIBE_NEW;
@@ -351,9 +362,15 @@ int coi_metadata_before_commit(struct mailbox_transaction_context *t,
 	const char *error, *internal_error;
 	int ret = 0;
 
-	if (changes == 0)
+	if (changes->refused != NULL) {
+		mail_storage_set_error(t->box->storage, changes->refused_code,
+				       changes->refused);
+		return -1;
+	}
+	/* dsync brings the folders itself */
+	if ((!changes->enable && !changes->filter) || user->dsyncing)
 		return 0;
-	if ((changes & COI_METADATA_CHANGE_ENABLE) != 0) {
+	if (changes->enable) {
 		/* A client may say "yes" again and again. It is only the first
 		   one that subscribes a folder that the user has. */
 		if (coi_config_read(user, t->box, &config) == 0 &&
@@ -369,7 +386,8 @@ int coi_metadata_before_commit(struct mailbox_transaction_context *t,
 	if (ret < 0) {
 		e_error(user->event, "coi: Can't create the COI folders: %s",
 			internal_error);
-		mail_storage_set_error(t->box->storage, MAIL_ERROR_TEMP,
+		mail_storage_set_error(
+			t->box->storage, MAIL_ERROR_TEMP,
 			t_strdup_printf("Can't create the COI folders: %s",
 					error));
 	}

@@ -8,18 +8,23 @@
    (CFG-1..7): how clients read and set them, and how we read them. */
 
 #include "coi.h"
+#include "mail-error.h"
 
 struct mail_user;
 struct mailbox;
 struct mailbox_transaction_context;
 
 /* What a transaction on INBOX asks of its commit. */
-enum coi_metadata_change {
+struct coi_metadata_changes {
 	/* enabled is being set to yes: all COI folders must exist (ENA-1) */
-	COI_METADATA_CHANGE_ENABLE = 0x01,
+	bool enable;
 	/* message-filter is being set to a value that moves mail: the Chats
 	   folder must exist (ENA-5) */
-	COI_METADATA_CHANGE_FILTER = 0x02,
+	bool filter;
+	/* One of the entries was refused: the reason for the client. The
+	   commit fails, and nothing is changed. */
+	const char *refused;
+	enum mail_error refused_code;
 };
 
 /* The user's own configuration. */
@@ -44,8 +49,9 @@ int coi_config_set_enabled(struct mail_user *user, bool enabled,
 			   const char **error_r);
 
 /* Makes the folders that the changes need. Called before they are committed.
-   Returns -1 after setting the storage's error, if they can't be made. */
+   Returns -1 after setting the storage's error, if the changes are refused or
+   the folders can't be made. */
 int coi_metadata_before_commit(struct mailbox_transaction_context *t,
-			       enum coi_metadata_change changes);
+			       const struct coi_metadata_changes *changes);
 
 #endif
