@@ -67,17 +67,21 @@ bool coi_keyword_lookup(struct mailbox *box, unsigned int *idx_r)
 	return mail_index_keyword_lookup(box->index, COI_KEYWORD, idx_r);
 }
 
-bool coi_keyword_in_mail(struct mail *mail, unsigned int idx)
+bool coi_keyword_in_indexes(const ARRAY_TYPE(keyword_indexes) *indexes,
+			    unsigned int idx)
 {
-	const ARRAY_TYPE(keyword_indexes) *indexes =
-		mail_get_keyword_indexes(mail);
-	unsigned int mail_idx;
+	unsigned int elem;
 
-	array_foreach_elem(indexes, mail_idx) {
-		if (mail_idx == idx)
+	array_foreach_elem(indexes, elem) {
+		if (elem == idx)
 			return TRUE;
 	}
 	return FALSE;
+}
+
+bool coi_keyword_in_mail(struct mail *mail, unsigned int idx)
+{
+	return coi_keyword_in_indexes(mail_get_keyword_indexes(mail), idx);
 }
 
 bool coi_keyword_in_keywords(const struct mail_keywords *keywords,

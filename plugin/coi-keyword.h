@@ -4,6 +4,8 @@
 #ifndef COI_KEYWORD_H
 #define COI_KEYWORD_H
 
+#include "mail-index.h"
+
 /* The keyword that marks chat mail (DET-6). */
 #define COI_KEYWORD "$Chat"
 
@@ -21,6 +23,8 @@ void coi_keyword_remove(struct mail_save_context *ctx);
 bool coi_keyword_lookup(struct mailbox *box, unsigned int *idx_r);
 
 bool coi_keyword_in_mail(struct mail *mail, unsigned int idx);
+bool coi_keyword_in_indexes(const ARRAY_TYPE(keyword_indexes) *indexes,
+			    unsigned int idx);
 bool coi_keyword_in_keywords(const struct mail_keywords *keywords,
 			     unsigned int idx);
 

@@ -6,6 +6,8 @@
 #include "array.h"
 #include "istream.h"
 #include "ostream.h"
+#include "safe-mkstemp.h"
+#include "str.h"
 #include "mail-storage-private.h"
 #include "coi-seen-journal.h"
 
@@ -15,11 +17,24 @@
 
 #define JOURNAL_VERSION "1"
 
-/* Returns NULL for an index in memory: then there is nowhere to keep it. */
+const char *coi_seen_journal_dir(struct mailbox *inbox)
+{
+	const char *dir;
+
+	if (!mail_index_is_in_memory(inbox->index))
+		return inbox->index->dir;
+	return mailbox_get_path_to(inbox, MAILBOX_LIST_PATH_TYPE_CONTROL,
+				   &dir) > 0 ?
+		dir :
+		NULL;
+}
+
 static const char *coi_seen_journal_path(struct mailbox *inbox)
 {
-	return mail_index_is_in_memory(inbox->index) ? NULL :
-		t_strconcat(inbox->index->dir, "/"COI_SEEN_JOURNAL_NAME, NULL);
+	const char *dir = coi_seen_journal_dir(inbox);
+
+	return dir == NULL ? NULL :
+			     t_strconcat(dir, "/" COI_SEEN_JOURNAL_NAME, NULL);
 }
 
 static uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox)
@@ -34,27 +49,40 @@ int coi_seen_journal_write(struct mailbox *inbox,
 			   const ARRAY_TYPE(coi_seen_journal) *entries,
 			   const char **error_r)
 {
+	const struct mailbox_permissions *perm = mailbox_get_permissions(inbox);
 	const struct coi_seen_journal_entry *entry;
 	const char *tmp_path, *path = coi_seen_journal_path(inbox);
 	struct ostream *output;
+	string_t *str;
 	int fd, ret;
 
 	if (path == NULL)
 		return 0;
-	tmp_path = t_strconcat(path, ".tmp", NULL);
-	fd = open(tmp_path, O_CREAT | O_TRUNC | O_WRONLY | O_CLOEXEC, 0600);
+	str = t_str_new(256);
+	str_printfa(str, "%s.", path);
+	fd = safe_mkstemp_hostpid_group(str, perm->file_create_mode,
+					perm->file_create_gid,
+					perm->file_create_gid_origin);
+	tmp_path = str_c(str);
 	if (fd == -1) {
-		*error_r = t_strdup_printf("open(%s) failed: %m", tmp_path);
+		*error_r = t_strdup_printf("safe_mkstemp(%s) failed: %m",
+					   tmp_path);
 		return -1;
 	}
 	output = o_stream_create_fd_file_autoclose(&fd, 0);
 	o_stream_cork(output);
-	o_stream_nsend_str(output, t_strdup_printf(JOURNAL_VERSION"\t%u\n",
+	o_stream_nsend_str(
+		output,
+		t_strdup_printf(JOURNAL_VERSION "\t%u\n",
 				coi_seen_journal_uidvalidity(inbox)));
-	array_foreach(entries, entry) T_BEGIN {
-		o_stream_nsend_str(output, t_strdup_printf("%u\t%s\n",
-					entry->uid, entry->guid));
-	} T_END;
+	array_foreach(entries, entry) {
+		T_BEGIN {
+			const char *line = t_strdup_printf(
+				"%u\t%s\n", entry->uid, entry->guid);
+			o_stream_nsend_str(output, line);
+		}
+		T_END;
+	}
 	ret = o_stream_finish(output);
 	if (ret < 0) {
 		*error_r = t_strdup_printf("write(%s) failed: %s", tmp_path,
@@ -77,8 +105,10 @@ coi_seen_journal_is_for(struct mailbox *inbox, struct istream *input)
 	const char *line = i_stream_read_next_line(input);
 
 	return line != NULL &&
-		strcmp(line, t_strdup_printf(JOURNAL_VERSION"\t%u",
-				coi_seen_journal_uidvalidity(inbox))) == 0;
+		strcmp(line,
+		       t_strdup_printf(JOURNAL_VERSION "\t%u",
+				       coi_seen_journal_uidvalidity(inbox))) ==
+		0;
 }
 
 int coi_seen_journal_read(struct mailbox *inbox, pool_t pool,
@@ -93,7 +123,7 @@ int coi_seen_journal_read(struct mailbox *inbox, pool_t pool,
 	i_zero(&entry);
 	if (path == NULL)
 		return 0;
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd == -1) {
 		if (errno == ENOENT)
 			return 0;
@@ -104,7 +134,7 @@ int coi_seen_journal_read(struct mailbox *inbox, pool_t pool,
 	if (coi_seen_journal_is_for(inbox, input)) {
 		while ((line = i_stream_read_next_line(input)) != NULL) {
 			if (str_parse_uint32(line, &entry.uid, &guid) < 0 ||
-			    *guid != '\t')
+			    guid[0] != '\t' || guid[1] == '\0')
 				break;
 			entry.guid = p_strdup(pool, guid + 1);
 			array_push_back(entries, &entry);

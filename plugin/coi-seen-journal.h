@@ -6,12 +6,14 @@
 
 /* What a move of seen mail was about to do, so that the next one can finish it
    if the process is killed between storing the copies and expunging the
-   originals. A file next to INBOX's index, there only while a move is on. The
-   caller holds the lock for moves.
+   originals. A file there only while a move is on, next to INBOX's index, or
+   where that is in memory only, next to its control files. The caller holds the
+   lock for moves, which is in the same place.
 
    Format, one line each, ended by LF:
      journal = "1" TAB uidvalidity LF *(uid TAB guid LF)
-   uidvalidity and uid are those of INBOX, in decimal; guid is the mail's. */
+   uidvalidity and uid are those of INBOX, in decimal; guid is the mail's, and
+   not empty. */
 
 struct mailbox;
 
@@ -24,6 +26,9 @@ struct coi_seen_journal_entry {
 ARRAY_DEFINE_TYPE(coi_seen_journal, struct coi_seen_journal_entry);
 
 #define COI_SEEN_JOURNAL_NAME "dovecot-coi.moving"
+
+/* The folder for both, or NULL for a mailbox that has no files here. */
+const char *coi_seen_journal_dir(struct mailbox *inbox);
 
 /* Returns 0 if ok, -1 if error. */
 int coi_seen_journal_write(struct mailbox *inbox,

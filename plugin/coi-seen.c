@@ -18,6 +18,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "file-create-locked.h"
 #include "file-lock.h"
 #include "hash.h"
 #include "mail-storage-private.h"
@@ -30,7 +31,8 @@
 #include "coi-seen.h"
 
 #define COI_SEEN_LOCK_NAME "dovecot-coi.lock"
-#define COI_SEEN_LOCK_SECS 60
+/* Beyond it the mail stays in INBOX: a client's command waits that long. */
+#define COI_SEEN_LOCK_SECS 20
 
 void coi_seen_init(struct coi_seen *seen)
 {
@@ -48,15 +50,10 @@ void coi_seen_deinit(struct coi_seen *seen)
 
 void coi_seen_add_mail(struct mail *mail)
 {
-	struct coi_seen *seen;
-	unsigned int idx;
+	struct coi_transaction *ct = coi_transaction_get(mail->transaction);
 
-	if (!coi_keyword_lookup(mail->box, &idx))
-		return;
-	seen = &coi_transaction_get(mail->transaction)->seen;
-	seq_range_array_add(&seen->seen_seqs, mail->seq);
-	if (coi_keyword_in_mail(mail, idx))
-		seq_range_array_add(&seen->chat_seqs, mail->seq);
+	/* Done for each mail of a STORE, so no more than this. */
+	seq_range_array_add(&ct->seen.seen_seqs, mail->seq);
 }
 
 void coi_seen_add_keywords(struct mail *mail,
@@ -75,16 +72,27 @@ void coi_seen_add_keywords(struct mail *mail,
 void coi_seen_before_commit(struct coi_seen *seen,
 			    struct mailbox_transaction_context *t)
 {
+	struct mail_index_view *view = t->box->view;
+	uint32_t count = mail_index_view_get_messages_count(view);
+	ARRAY_TYPE(keyword_indexes) keywords;
 	struct seq_range_iter iter;
-	unsigned int n = 0;
+	unsigned int idx, n = 0;
 	uint32_t seq, uid;
 
-	seq_range_array_intersect(&seen->chat_seqs, &seen->seen_seqs);
-	seq_range_array_iter_init(&iter, &seen->chat_seqs);
-	while (seq_range_array_iter_nth(&iter, n++, &seq)) {
-		mail_index_lookup_uid(t->view, seq, &uid);
-		if (uid != 0)
+	if (!coi_keyword_lookup(t->box, &idx))
+		return;
+	/* The mailbox's view doesn't have the transaction's changes, among them
+	   a replacement that drops $Chat. A mail beyond it is only just being
+	   saved. */
+	t_array_init(&keywords, 16);
+	seq_range_array_iter_init(&iter, &seen->seen_seqs);
+	while (seq_range_array_iter_nth(&iter, n++, &seq) && seq <= count) {
+		mail_index_lookup_keywords(view, seq, &keywords);
+		if (coi_keyword_in_indexes(&keywords, idx) ||
+		    seq_range_exists(&seen->chat_seqs, seq)) {
+			mail_index_lookup_uid(view, seq, &uid);
 			seq_range_array_add(&seen->uids, uid);
+		}
 	}
 }
 
@@ -99,9 +107,8 @@ coi_seen_search_uids(struct mailbox_transaction_context *t,
 	arg = mail_search_build_add(search_args, SEARCH_UIDSET);
 	p_array_init(&arg->value.seqset, search_args->pool, array_count(uids));
 	array_append_array(&arg->value.seqset, uids);
-	search_ctx = mailbox_search_init(t, search_args, NULL,
-					 MAIL_FETCH_FLAGS | MAIL_FETCH_GUID,
-					 NULL);
+	search_ctx = mailbox_search_init(
+		t, search_args, NULL, MAIL_FETCH_FLAGS | MAIL_FETCH_GUID, NULL);
 	mail_search_args_unref(&search_args);
 	return search_ctx;
 }
@@ -111,11 +118,11 @@ static const char *coi_seen_get_error(struct mailbox *box)
 	return t_strdup(mailbox_get_last_internal_error(box, NULL));
 }
 
-/* Returns 0 if the mail is being moved or is gone, -1 if error. */
-static int
-coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
-		   struct mail *mail, pool_t pool,
-		   ARRAY_TYPE(coi_seen_journal) *journal)
+/* Returns 1 if the mail is being moved, 0 if there is nothing to move, -1 if it
+   can't be moved. */
+static int coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
+			      struct mail *mail, pool_t pool,
+			      ARRAY_TYPE(coi_seen_journal) *journal)
 {
 	struct coi_seen_journal_entry *entry;
 	struct mail_save_context *save_ctx;
@@ -124,13 +131,9 @@ coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
 	/* another session may have taken it back */
 	if ((mail_get_flags(mail) & MAIL_SEEN) == 0)
 		return 0;
-	if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0) {
-		if (mail->expunged)
-			return 0;
-		mail_storage_copy_error(dest_trans->box->storage,
-					mail->box->storage);
-		return -1;
-	}
+	if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0)
+		return mail->expunged ? 0 : -1;
+	guid = p_strdup(pool, guid);
 
 	save_ctx = mailbox_save_alloc(dest_trans);
 	mailbox_save_copy_flags(save_ctx, mail);
@@ -138,19 +141,21 @@ coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
 	if (mailbox_move(&save_ctx, mail) < 0)
 		return mail->expunged ? 0 : -1;
 
-	entry = array_append_space(journal);
-	entry->uid = mail->uid;
-	entry->guid = p_strdup(pool, guid);
-	return 0;
+	/* A storage without GUIDs has nothing to recognise a copy by. */
+	if (guid[0] != '\0') {
+		entry = array_append_space(journal);
+		entry->uid = mail->uid;
+		entry->guid = (char *)guid;
+	}
+	return 1;
 }
 
 /* The copies are stored, and the journal knows of it, before anything is
    expunged. */
-static int
-coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
-		     struct mailbox_transaction_context **dest_trans,
-		     const ARRAY_TYPE(coi_seen_journal) *journal,
-		     const char **error_r)
+static int coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
+				struct mailbox_transaction_context **dest_trans,
+				const ARRAY_TYPE(coi_seen_journal) *journal,
+				const char **error_r)
 {
 	struct mailbox *inbox = (*src_trans)->box;
 	struct mailbox *chats = (*dest_trans)->box;
@@ -176,32 +181,44 @@ coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 	return 0;
 }
 
+/* One try to move the mails. Where some of them can't be moved, they are added
+   to bad_uids, and nothing has been done. */
 static int
-coi_seen_move_uids(struct mailbox *inbox, struct mailbox *chats,
-		   const ARRAY_TYPE(seq_range) *uids, pool_t pool,
-		   const char **error_r)
+coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
+		  const ARRAY_TYPE(seq_range) *uids, pool_t pool,
+		  ARRAY_TYPE(seq_range) *bad_uids, const char **error_r)
 {
 	struct mailbox_transaction_context *src_trans, *dest_trans;
 	struct mail_search_context *search_ctx;
 	ARRAY_TYPE(coi_seen_journal) journal;
 	struct mail *mail;
-	int ret = 0;
+	unsigned int moved = 0;
+	int ret;
 
 	p_array_init(&journal, pool, 16);
 	src_trans = mailbox_transaction_begin(inbox, 0, __func__);
-	dest_trans = mailbox_transaction_begin(chats,
-			MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
+	dest_trans = mailbox_transaction_begin(
+		chats, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
 	search_ctx = coi_seen_search_uids(src_trans, uids);
-	while (ret == 0 && mailbox_search_next(search_ctx, &mail)) {
+	while (mailbox_search_next(search_ctx, &mail)) {
 		ret = coi_seen_move_mail(dest_trans, mail, pool, &journal);
-		if (ret < 0)
+		if (ret > 0) {
+			moved++;
+		} else if (ret < 0) {
 			*error_r = coi_seen_get_error(chats);
+			seq_range_array_add(bad_uids, mail->uid);
+			/* others would fail for the same reason */
+			if (mailbox_get_last_mail_error(chats) ==
+			    MAIL_ERROR_NOQUOTA)
+				break;
+		}
 	}
+	ret = array_is_empty(bad_uids) ? 0 : -1;
 	if (mailbox_search_deinit(&search_ctx) < 0 && ret == 0) {
 		*error_r = coi_seen_get_error(inbox);
 		ret = -1;
 	}
-	if (ret < 0 || array_is_empty(&journal)) {
+	if (ret < 0 || moved == 0) {
 		mailbox_transaction_rollback(&dest_trans);
 		mailbox_transaction_rollback(&src_trans);
 		return ret;
@@ -209,11 +226,31 @@ coi_seen_move_uids(struct mailbox *inbox, struct mailbox *chats,
 	return coi_seen_move_commit(&src_trans, &dest_trans, &journal, error_r);
 }
 
+static int coi_seen_move_uids(struct mailbox *inbox, struct mailbox *chats,
+			      ARRAY_TYPE(seq_range) *uids, pool_t pool,
+			      const char **error_r)
+{
+	ARRAY_TYPE(seq_range) bad_uids;
+	const char *error;
+
+	p_array_init(&bad_uids, pool, 4);
+	if (coi_seen_move_try(inbox, chats, uids, pool, &bad_uids, error_r) ==
+	    0)
+		return 0;
+	/* a mail that can't be read must not keep the others */
+	if (array_is_empty(&bad_uids) ||
+	    seq_range_array_remove_seq_range(uids, &bad_uids) == 0 ||
+	    array_is_empty(uids))
+		return -1;
+	array_clear(&bad_uids);
+	(void)coi_seen_move_try(inbox, chats, uids, pool, &bad_uids, &error);
+	return -1;
+}
+
 /* Finds out which of the journal's mails have their copy in the mailbox. */
-static int
-coi_seen_journal_find_copies(struct mailbox *chats,
-			     ARRAY_TYPE(coi_seen_journal) *journal,
-			     const char **error_r)
+static int coi_seen_journal_find_copies(struct mailbox *chats,
+					ARRAY_TYPE(coi_seen_journal) *journal,
+					const char **error_r)
 {
 	HASH_TABLE(char *, struct coi_seen_journal_entry *) guids;
 	struct coi_seen_journal_entry *entry;
@@ -224,16 +261,16 @@ coi_seen_journal_find_copies(struct mailbox *chats,
 	const char *guid;
 	int ret = 0;
 
-	hash_table_create(&guids, default_pool, array_count(journal),
-			  str_hash, strcmp);
+	hash_table_create(&guids, default_pool, array_count(journal), str_hash,
+			  strcmp);
 	array_foreach_modifiable(journal, entry)
 		hash_table_update(guids, entry->guid, entry);
 
 	search_args = mail_search_build_init();
 	mail_search_build_add_all(search_args);
 	t = mailbox_transaction_begin(chats, 0, __func__);
-	search_ctx = mailbox_search_init(t, search_args, NULL,
-					 MAIL_FETCH_GUID, NULL);
+	search_ctx = mailbox_search_init(t, search_args, NULL, MAIL_FETCH_GUID,
+					 NULL);
 	mail_search_args_unref(&search_args);
 	while (mailbox_search_next(search_ctx, &mail)) {
 		if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0)
@@ -329,9 +366,39 @@ coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
 	return ret;
 }
 
-static int
-coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
-		   ARRAY_TYPE(seq_range) *uids, const char **error_r)
+/* Returns 1 if locked, 0 if another session keeps it too long, -1 if error. */
+static int coi_seen_lock(struct mailbox *inbox, struct file_lock **lock_r,
+			 const char **error_r)
+{
+	const struct mailbox_permissions *perm;
+	struct file_create_settings set;
+	const char *dir;
+
+	if (!mail_index_is_in_memory(inbox->index)) {
+		return mailbox_lock_file_create(inbox, COI_SEEN_LOCK_NAME,
+						COI_SEEN_LOCK_SECS, lock_r,
+						error_r);
+	}
+	/* lib-storage's function is for mailboxes with an index on disk. */
+	dir = coi_seen_journal_dir(inbox);
+	if (dir == NULL) {
+		*error_r = "The mailbox has no place for a lock file";
+		return -1;
+	}
+	perm = mailbox_get_permissions(inbox);
+	i_zero(&set);
+	set.lock_timeout_secs = COI_SEEN_LOCK_SECS;
+	set.lock_settings.lock_method = inbox->storage->set->parsed_lock_method;
+	set.mode = (int)perm->file_create_mode;
+	set.gid = perm->file_create_gid;
+	set.gid_origin = perm->file_create_gid_origin;
+	return mail_storage_lock_create(
+		t_strconcat(dir, "/" COI_SEEN_LOCK_NAME, NULL), &set,
+		inbox->storage->set, lock_r, error_r);
+}
+
+static int coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
+			      ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	struct file_lock *lock = NULL;
 	int ret;
@@ -340,19 +407,15 @@ coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
-	/* Nobody else can share an index that is only in memory. */
-	if (!mail_index_is_in_memory(inbox->index) &&
-	    mailbox_lock_file_create(inbox, COI_SEEN_LOCK_NAME,
-				     COI_SEEN_LOCK_SECS, &lock, error_r) <= 0)
+	if (coi_seen_lock(inbox, &lock, error_r) <= 0)
 		return -1;
 	ret = coi_seen_move_locked(inbox, chats, uids, error_r);
 	file_lock_free(&lock);
 	return ret;
 }
 
-static int
-coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
-	      const char **error_r)
+static int coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
+			 const char **error_r)
 {
 	struct mail_user *user = box->storage->user;
 	struct mailbox *inbox, *chats;
@@ -374,12 +437,15 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 	struct coi_config config;
 	const char *error;
 
-	if (array_is_empty(&seen->uids) ||
+	/* dsync copies what another server has decided */
+	if (array_is_empty(&seen->uids) || box->storage->user->dsyncing ||
 	    coi_config_read(box->storage->user, box, &config) < 0 ||
 	    !config.enabled || config.filter != COI_FILTER_SEEN)
 		return;
 	if (coi_seen_move(box, &seen->uids, &error) < 0) {
-		e_error(box->event, "coi: Can't move seen chat mail "
-			"to the Chats folder: %s", error);
+		e_error(box->event,
+			"coi: Can't move seen chat mail "
+			"to the Chats folder: %s",
+			error);
 	}
 }

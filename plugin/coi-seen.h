@@ -16,11 +16,11 @@ struct mailbox_transaction_context;
 
 /* What a transaction on INBOX has changed so far. */
 struct coi_seen {
-	/* sequences that got \Seen, where the mailbox knows $Chat at all */
+	/* sequences that get \Seen */
 	ARRAY_TYPE(seq_range) seen_seqs;
-	/* sequences that had, or got, $Chat */
+	/* sequences that get $Chat */
 	ARRAY_TYPE(seq_range) chat_seqs;
-	/* UIDs of those in both, known from before_commit() on */
+	/* UIDs of the chat mails that get \Seen, known from before_commit() on */
 	ARRAY_TYPE(seq_range) uids;
 };
 
