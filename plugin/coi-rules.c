@@ -14,28 +14,43 @@
 
 #define SPECIAL_USE_TRASH "\\Trash"
 
-/* Returns TRUE if the mailbox is one that the rules are about at all. */
+/* Returns TRUE if the mailbox is one that the rules are about at all. An alias
+   of the inbox namespace has the same folders under other names. */
 static bool coi_rules_apply(struct mailbox *box)
 {
 	struct mail_user *user = box->storage->user;
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct mail_namespace *ns = box->list->ns;
 
+	if (ns->alias_for != NULL)
+		ns = ns->alias_for;
 	return cuser != NULL && !cuser->delivering && !user->dsyncing &&
-		box->list->ns == mail_namespace_find_inbox(user->namespaces) &&
+		ns == mail_namespace_find_inbox(user->namespaces) &&
 		coi_user_settings(user) != NULL;
+}
+
+/* As the storage calls it, which is the same in every alias. */
+static const char *coi_rules_chats_name(struct mail_user *user)
+{
+	struct mail_namespace *ns = mail_namespace_find_inbox(user->namespaces);
+
+	return mailbox_list_get_storage_name(ns->list, coi_folder_chats(user));
 }
 
 static bool coi_rules_is_chats(struct mailbox *box)
 {
-	return strcmp(box->vname, coi_folder_chats(box->storage->user)) == 0;
+	return strcmp(box->name, coi_rules_chats_name(box->storage->user)) == 0;
 }
 
-static bool
-coi_rules_is_below(const char *vname, const char *ancestor, char sep)
+/* Returns TRUE if the mailbox is one that the Chats folder is below of. To
+   rename INBOX leaves the folders below its name where they are. */
+static bool coi_rules_is_above_chats(struct mailbox *box)
 {
-	size_t len = strlen(ancestor);
+	const char *chats_name = coi_rules_chats_name(box->storage->user);
+	size_t len = strlen(box->name);
 
-	return strncmp(vname, ancestor, len) == 0 && vname[len] == sep;
+	return !box->inbox_any && strncmp(chats_name, box->name, len) == 0 &&
+		chats_name[len] == mailbox_list_get_hierarchy_sep(box->list);
 }
 
 static bool coi_rules_is_enabled(struct mailbox *box)
@@ -81,8 +96,10 @@ static void coi_rules_set_enabled(struct mailbox *box, bool enabled)
 
 	mail_storage_last_error_push(storage);
 	if (coi_config_set_enabled(storage->user, enabled, &error) < 0) {
-		e_error(box->event, "coi: Can't %s COI in the user's metadata: "
-			"%s", enabled ? "enable" : "disable", error);
+		e_error(box->event,
+			"coi: Can't %s COI in the user's metadata: "
+			"%s",
+			enabled ? "enable" : "disable", error);
 	}
 	mail_storage_last_error_pop(storage);
 }
@@ -102,8 +119,7 @@ int coi_rules_create_box(union mailbox_module_context *ctx, struct mailbox *box,
 	return ret;
 }
 
-int coi_rules_delete_box(union mailbox_module_context *ctx,
-			 struct mailbox *box)
+int coi_rules_delete_box(union mailbox_module_context *ctx, struct mailbox *box)
 {
 	bool is_chats = coi_rules_apply(box) && coi_rules_is_chats(box);
 	int ret = ctx->super.delete_box(box);
@@ -113,11 +129,9 @@ int coi_rules_delete_box(union mailbox_module_context *ctx,
 	return ret;
 }
 
-int coi_rules_rename_box(union mailbox_module_context *ctx,
-			 struct mailbox *src, struct mailbox *dest)
+int coi_rules_rename_box(union mailbox_module_context *ctx, struct mailbox *src,
+			 struct mailbox *dest)
 {
-	struct mail_user *user = src->storage->user;
-	char sep = mail_namespace_get_sep(src->list->ns);
 	bool from_chats, from_above, disable = FALSE;
 	int ret;
 
@@ -125,13 +139,11 @@ int coi_rules_rename_box(union mailbox_module_context *ctx,
 		return ctx->super.rename_box(src, dest);
 
 	from_chats = coi_rules_is_chats(src);
-	/* renaming INBOX leaves the folders below its name where they are */
-	from_above = !src->inbox_any &&
-		coi_rules_is_below(coi_folder_chats(user), src->vname, sep);
+	from_above = coi_rules_is_above_chats(src);
 	if ((from_chats || from_above) && coi_rules_is_enabled(src)) {
 		if (from_above || !coi_rules_is_below_trash(dest)) {
-			mail_storage_set_error(src->storage,
-				MAIL_ERROR_NOTPOSSIBLE,
+			mail_storage_set_error(
+				src->storage, MAIL_ERROR_NOTPOSSIBLE,
 				"This folder is needed for COI. "
 				"Disable COI before renaming it");
 			return -1;

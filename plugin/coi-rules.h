@@ -18,7 +18,7 @@ int coi_rules_create_box(union mailbox_module_context *ctx, struct mailbox *box,
 			 const struct mailbox_update *update, bool directory);
 int coi_rules_delete_box(union mailbox_module_context *ctx,
 			 struct mailbox *box);
-int coi_rules_rename_box(union mailbox_module_context *ctx,
-			 struct mailbox *src, struct mailbox *dest);
+int coi_rules_rename_box(union mailbox_module_context *ctx, struct mailbox *src,
+			 struct mailbox *dest);
 
 #endif
