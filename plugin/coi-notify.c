@@ -11,6 +11,10 @@
  * a timeout, and put a shorter one in its place: at once if the client hasn't
  * been told anything lately, else when the interval is over. Nothing wakes up
  * that would not have woken up before, and no file is watched twice.
+ *
+ * At once can be too early: in a maildir the file appears before the delivery
+ * has given it its UID, and a look in between sees nothing, with no event to
+ * follow. So a second look is taken when Dovecot would have taken its first.
  */
 
 #include "lib.h"
@@ -24,8 +28,18 @@
 
 /* Least time between two updates of one mailbox: some 30 a second. */
 #define COI_NOTIFY_INTERVAL_MSECS 33
+/* As long as Dovecot's own delay. */
+#define COI_NOTIFY_LATE_MSECS 500
 
 static struct coi_notify *watched_mailboxes;
+
+static void coi_notify_late(struct coi_notify *notify)
+{
+	struct mailbox *box = notify->box;
+
+	timeout_remove(&notify->to_late);
+	box->notify_callback(box, box->notify_context);
+}
 
 static void coi_notify_now(struct coi_notify *notify)
 {
@@ -34,6 +48,13 @@ static void coi_notify_now(struct coi_notify *notify)
 	timeout_remove(&box->to_notify_delay);
 	notify->to_delay = NULL;
 	notify->last_time = ioloop_timeval;
+	if (notify->to_late != NULL) {
+		timeout_reset(notify->to_late);
+	} else {
+		notify->to_late = timeout_add_short(COI_NOTIFY_LATE_MSECS,
+						    coi_notify_late, notify);
+	}
+	/* may free the mailbox, and with it what notify points to */
 	box->notify_callback(box, box->notify_context);
 }
 
@@ -57,15 +78,16 @@ static void coi_notify_after_io(struct mail_user *user ATTR_UNUSED)
 	struct coi_notify *notify;
 	struct mailbox *box;
 
-	for (notify = watched_mailboxes; notify != NULL; notify = notify->next) {
+	for (notify = watched_mailboxes; notify != NULL;
+	     notify = notify->next) {
 		box = notify->box;
 		if (box->to_notify_delay == NULL) {
 			notify->to_delay = NULL;
 		} else if (box->to_notify_delay != notify->to_delay) {
 			timeout_remove(&box->to_notify_delay);
-			box->to_notify_delay = timeout_add_short(
-				coi_notify_get_delay(notify),
-				coi_notify_now, notify);
+			box->to_notify_delay =
+				timeout_add_short(coi_notify_get_delay(notify),
+						  coi_notify_now, notify);
 			notify->to_delay = box->to_notify_delay;
 		}
 	}
@@ -89,26 +111,28 @@ static bool coi_notify_hook_io(struct mail_user *user)
 	return TRUE;
 }
 
+static void coi_notify_unwatch(struct coi_notify *notify)
+{
+	if (!notify->watched)
+		return;
+	notify->watched = FALSE;
+	timeout_remove(&notify->to_late);
+	DLLIST_REMOVE(&watched_mailboxes, notify);
+}
+
 void coi_notify_changed(struct coi_notify *notify, struct mailbox *box)
 {
-	bool watch = box->notify_callback != NULL &&
-		coi_notify_hook_io(box->storage->user);
-
-	if (watch == notify->watched)
-		return;
-	notify->watched = watch;
-	notify->box = box;
-	notify->to_delay = NULL;
-	if (watch)
+	if (box->notify_callback == NULL) {
+		coi_notify_unwatch(notify);
+	} else if (!notify->watched && coi_notify_hook_io(box->storage->user)) {
+		notify->watched = TRUE;
+		notify->box = box;
+		notify->to_delay = NULL;
 		DLLIST_PREPEND(&watched_mailboxes, notify);
-	else
-		DLLIST_REMOVE(&watched_mailboxes, notify);
+	}
 }
 
 void coi_notify_deinit(struct coi_notify *notify)
 {
-	if (notify->watched) {
-		notify->watched = FALSE;
-		DLLIST_REMOVE(&watched_mailboxes, notify);
-	}
+	coi_notify_unwatch(notify);
 }

@@ -17,6 +17,8 @@ struct coi_notify {
 	/* the delay that we have put in place of Dovecot's, for comparison
 	   only: the mailbox owns it */
 	const struct timeout *to_delay;
+	/* our own, for the second look */
+	struct timeout *to_late;
 	struct timeval last_time;
 	bool watched;
 };
