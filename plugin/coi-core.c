@@ -18,8 +18,9 @@ void coi_core_init(const char *module_path)
 {
 	const char *slash = strrchr(module_path, '/');
 
-	core_path = slash == NULL ? i_strdup(COI_CORE_PATH) :
-		i_strdup_printf("%.*s/"COI_CORE_PATH,
+	core_path = slash == NULL ?
+		i_strdup(COI_CORE_PATH) :
+		i_strdup_printf("%.*s/" COI_CORE_PATH,
 				(int)(slash - module_path), module_path);
 }
 
@@ -69,8 +70,10 @@ const struct coi_core *coi_core_get(struct event *event)
 		return core;
 	core_tried = TRUE;
 	if (coi_core_load(&error) < 0) {
-		e_error(event, "coi: Can't load the core library, "
-			"so chat mail is treated as ordinary mail: %s", error);
+		e_error(event,
+			"coi: Can't load the core library, "
+			"so chat mail is treated as ordinary mail: %s",
+			error);
 	}
 	return core;
 }

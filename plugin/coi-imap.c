@@ -24,11 +24,12 @@ static void coi_imap_client_created(struct client **_client)
 		/* Dovecot announces METADATA only with a dict of its own.
 		   Ours serves all entries if the admin allows that, else those
 		   of ours, which are all server entries (RFC 5464, 1). */
-		if (strstr(str_c(client->capability_string),
-			   "METADATA") == NULL) {
+		if (strstr(str_c(client->capability_string), "METADATA") ==
+		    NULL) {
 			client_add_capability(client,
-				client->set->imap_metadata ?
-				"METADATA" : "METADATA-SERVER");
+					      client->set->imap_metadata ?
+						      "METADATA" :
+						      "METADATA-SERVER");
 		}
 	}
 	if (next_hook_client_created != NULL)

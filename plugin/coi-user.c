@@ -45,9 +45,8 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 {
 	const struct coi_core *core;
 	struct mail_namespace *ns;
-	struct coi_bytes root = {
-		set->coi_mailbox_root, strlen(set->coi_mailbox_root)
-	};
+	struct coi_bytes root = { set->coi_mailbox_root,
+				  strlen(set->coi_mailbox_root) };
 	const char *error;
 	char sep = '\0';
 
@@ -105,8 +104,10 @@ const struct coi_settings *coi_user_settings(struct mail_user *user)
 		cuser->set_failed = TRUE;
 		if (!logged) {
 			logged = TRUE;
-			e_error(user->event, "coi: COI is off, because its "
-				"settings can't be used: %s", error);
+			e_error(user->event,
+				"coi: COI is off, because its "
+				"settings can't be used: %s",
+				error);
 		}
 		return NULL;
 	}
@@ -145,7 +146,8 @@ bool coi_user_is_offered(struct mail_user *user)
 		return TRUE;
 	if (!logged) {
 		logged = TRUE;
-		e_error(user->event, "coi: COI is off, "
+		e_error(user->event,
+			"coi: COI is off, "
 			"because there is no place for its metadata: %s",
 			ret < 0 ? error : coi_compat_no_dict_hint);
 	}

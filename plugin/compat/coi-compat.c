@@ -23,8 +23,8 @@ int coi_compat_settings_get(struct mail_user *user,
 			    const struct coi_settings **set_r,
 			    const char **error_r)
 {
-	return settings_get(user->event, &coi_setting_parser_info, 0,
-			    set_r, error_r);
+	return settings_get(user->event, &coi_setting_parser_info, 0, set_r,
+			    error_r);
 }
 
 void coi_compat_settings_free(const struct coi_settings **set)
@@ -32,9 +32,8 @@ void coi_compat_settings_free(const struct coi_settings **set)
 	settings_free(*set);
 }
 
-static int
-attribute_dict_init(struct mail_user *user, const char *filter_name,
-		    struct dict **dict_r, const char **error_r)
+static int attribute_dict_init(struct mail_user *user, const char *filter_name,
+			       struct dict **dict_r, const char **error_r)
 {
 	struct event *event = event_create(user->event);
 	int ret;
@@ -51,7 +50,8 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 	int ret;
 
 	ret = attribute_dict_init(user, "mail_attribute", dict_r, error_r);
-	return ret != 0 ? ret :
+	return ret != 0 ?
+		ret :
 		attribute_dict_init(user, "coi_attribute", dict_r, error_r);
 }
 
@@ -74,12 +74,9 @@ bool coi_compat_mailbox_has_special_use(struct mailbox *box,
 const char coi_compat_no_dict_hint[] =
 	"neither mail_attribute_dict nor plugin/coi_attribute_dict is set";
 
-static const char *const coi_setting_names[] = {
-	"coi_attribute_dict",
-	"coi_mailbox_root",
-	"coi_notify_instant",
-	NULL
-};
+static const char *const coi_setting_names[] = { "coi_attribute_dict",
+						 "coi_mailbox_root",
+						 "coi_notify_instant", NULL };
 
 /* Nobody else tells the admin about a typo in plugin { }. */
 static void coi_settings_warn_unknown(struct mail_user *user)
@@ -113,7 +110,8 @@ int coi_compat_settings_get(struct mail_user *user,
 
 	set = p_new(user->pool, struct coi_settings, 1);
 	value = mail_user_plugin_getenv(user, "coi_mailbox_root");
-	set->coi_mailbox_root = value == NULL ? COI_DEFAULT_MAILBOX_ROOT : value;
+	set->coi_mailbox_root = value == NULL ? COI_DEFAULT_MAILBOX_ROOT :
+						value;
 	set->coi_notify_instant =
 		mail_user_plugin_getenv(user, "coi_notify_instant") == NULL ||
 		mail_user_plugin_getenv_bool(user, "coi_notify_instant");
@@ -130,20 +128,25 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 				   const char **error_r)
 {
 	struct dict_settings dict_set;
-	const char *uri;
+	const char *uri, *home;
 
 	uri = mail_user_set_get_storage_set(user)->mail_attribute_dict;
 	if (*uri == '\0')
 		uri = mail_user_plugin_getenv(user, "coi_attribute_dict");
 	if (uri == NULL || *uri == '\0')
 		return 0;
+	if (strncmp(uri, "file:~/", 7) == 0 &&
+	    mail_user_get_home(user, &home) <= 0) {
+		*error_r = t_strdup_printf("%s: The user has no home", uri);
+		return -1;
+	}
 
 	i_zero(&dict_set);
 	dict_set.base_dir = user->set->base_dir;
 	dict_set.event_parent = user->event;
 	if (dict_init(uri, &dict_set, dict_r, error_r) < 0) {
-		*error_r = t_strdup_printf("dict_init(%s) failed: %s",
-					   uri, *error_r);
+		*error_r = t_strdup_printf("dict_init(%s) failed: %s", uri,
+					   *error_r);
 		return -1;
 	}
 	return 1;
@@ -153,9 +156,9 @@ bool coi_compat_mailbox_has_special_use(struct mailbox *box,
 					const char *special_use)
 {
 	return box->set != NULL && box->set->special_use != NULL &&
-		str_array_icase_find(
-			t_strsplit_spaces(box->set->special_use, " "),
-			special_use);
+		str_array_icase_find(t_strsplit_spaces(box->set->special_use,
+						       " "),
+				     special_use);
 }
 
 #endif

@@ -15,7 +15,8 @@
 static const struct setting_define coi_setting_defines[] = {
 	DEF(STR, coi_mailbox_root),
 	DEF(BOOL, coi_notify_instant),
-	{ .type = SET_FILTER_NAME, .key = "coi_attribute",
+	{ .type = SET_FILTER_NAME,
+	  .key = "coi_attribute",
 	  .required_setting = "dict" },
 
 	SETTING_DEFINE_LIST_END
