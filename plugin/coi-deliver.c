@@ -211,6 +211,21 @@ coi_deliver_send_event(struct mail_deliver_context *ctx,
 		core->chat_rule_name(rule), coi_filter_name(filter));
 }
 
+/* Returns TRUE if the user has a Contacts folder. Contacts are the user's own to
+   write: they say who is blocked. So an address with a detail doesn't reach
+   them, whether the user has COI already or not. */
+static bool coi_deliver_check_contacts(struct mail_deliver_context *ctx)
+{
+	const char *vname;
+
+	if (coi_user_settings(ctx->rcpt_user) == NULL)
+		return FALSE;
+	vname = coi_folder_contacts(ctx->rcpt_user);
+	if (strcmp(ctx->rcpt_default_mailbox, vname) == 0)
+		ctx->rcpt_default_mailbox = "INBOX";
+	return coi_folder_exists(ctx->rcpt_user, vname);
+}
+
 static bool coi_deliver_is_blocked(struct mail_deliver_context *ctx)
 {
 	static bool logged = FALSE;
@@ -269,9 +284,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		cuser->delivering = TRUE;
 		cuser->delivering_chat = FALSE;
 		rule = coi_deliver_detect(ctx);
-		have_contacts = coi_user_settings(ctx->rcpt_user) != NULL &&
-			coi_folder_exists(ctx->rcpt_user,
-					  coi_folder_contacts(ctx->rcpt_user));
+		have_contacts = coi_deliver_check_contacts(ctx);
 	}
 	if ((rule == COI_CHAT_RULE_NONE && !have_contacts) ||
 	    coi_config_read(ctx->rcpt_user, NULL, &config) < 0 ||
@@ -280,12 +293,6 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 			0 :
 			next_deliver_mail(ctx, storage_r);
 	}
-
-	/* Contacts are the user's own to write: they say who is blocked. An
-	   address with a detail must not reach them. */
-	if (strcmp(ctx->rcpt_default_mailbox,
-		   coi_folder_contacts(ctx->rcpt_user)) == 0)
-		ctx->rcpt_default_mailbox = "INBOX";
 
 	cuser->delivering_chat = rule != COI_CHAT_RULE_NONE;
 	vname = coi_deliver_get_folder(ctx, rule, have_contacts, &config);

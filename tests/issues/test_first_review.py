@@ -92,15 +92,21 @@ def test_strangers_could_write_contacts(make_server):
         before="lmtp_save_to_detail_mailbox = yes\nrecipient_delimiter = +\n"
         "lda_mailbox_autocreate = yes\n"
     )
-    user = server.coi_user("none")
+    user = server.new_user()
     blocking = mail(
         "blocking",
         "Chat-Content: contact",
         "COI-Blocked: yes",
         f"COI-From-Hash: {hashlib.sha3_256(b'sender@example.org').hexdigest()}",
     )
-    (reply,) = server.lmtp(f"{user}+COI/Contacts", mail=blocking)
-    assert reply.startswith("250")
+    for _ in ("before COI is enabled", "and after"):
+        (reply,) = server.lmtp(f"{user}+COI/Contacts", mail=blocking)
+        assert reply.startswith("250")
+        with server.imap(user) as client:
+            assert client.setmetadata({f"{ROOT}/enabled": "yes"}).ok
+            assert client.exists("INBOX") == 1
+            client.store("1", "+FLAGS", "\\Deleted")
+            client.must("EXPUNGE")
     server.deliver("lmtp", user, mail("honest"))
     assert {folder for folder, _ in server.where(user).values()} == {"INBOX"}
 
