@@ -6,48 +6,17 @@
 
 #include <gtest/gtest.h>
 
-#include <algorithm>
 #include <cstddef>
-#include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
 
 #include "coi.h"
+#include "core_util.h"
 
 namespace coi::test {
 
 using OptionalText = std::optional<std::string_view>;
-
-// A copy on the heap of exactly the text's size, so that AddressSanitizer sees
-// a read beyond its end. nullopt is a coi_bytes that says "absent".
-class Bytes {
- public:
-  explicit Bytes(const OptionalText& text)
-      : size_(text ? text->size() : 0), data_(text ? new char[size_] : nullptr) {
-    if (text) {
-      std::copy(text->begin(), text->end(), data_.get());
-    }
-  }
-
-  struct coi_bytes get() const {
-    return {.data = data_.get(), .size = size_};
-  }
-
-  // Whether `part` lies within these bytes.
-  bool Holds(const struct coi_bytes& part) const {
-    return data_ != nullptr && part.data >= data_.get() &&
-           part.data + part.size <= data_.get() + size_;
-  }
-
- private:
-  size_t size_;
-  std::unique_ptr<char[]> data_;
-};
-
-inline const struct coi_core& Core() {
-  return *coi_core(COI_CORE_VERSION);
-}
 
 inline std::string Repeat(std::string_view text, size_t times) {
   std::string result;
