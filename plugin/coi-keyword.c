@@ -19,6 +19,13 @@ void coi_keyword_add(struct mail_save_context *ctx)
 	static const char *const names[] = { COI_KEYWORD, NULL };
 	struct mailbox *box = ctx->transaction->box;
 	struct mail_keywords *keywords, *merged;
+	unsigned int idx;
+
+	/* Only what isn't there yet: where two lists that are merged share a
+	   keyword, Dovecot may drop another one. */
+	if (ctx->data.keywords != NULL && coi_keyword_lookup(box, &idx) &&
+	    coi_keyword_in_keywords(ctx->data.keywords, idx))
+		return;
 
 	keywords = mailbox_keywords_create_valid(box, names);
 	if (ctx->data.keywords != NULL) {

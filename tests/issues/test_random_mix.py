@@ -1,0 +1,32 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Mistakes that tests/stress/mix has found."""
+
+import pytest
+from harness.imap import Literal
+from harness.mails import chat, mail
+
+
+def test_the_first_keyword_of_Chats_was_lost_in_a_move(server):
+    """Dovecot drops it where it merges keywords of which one stands in both lists."""
+    user = server.coi_user("seen")
+    with server.imap(user) as client:
+        client.must(f'APPEND "{server.chats}" (First) ', Literal(chat("other")))
+    server.deliver("lmtp", user, chat("chat"))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "First")
+        client.store("1", "+FLAGS", "\\Seen")
+    assert server.where(user)["chat"] == (server.chats, {"$Chat", "First", "\\Seen"})
+
+
+@pytest.mark.private
+def test_the_first_keyword_of_INBOX_was_lost_beside_Chat_of_a_script(make_server):
+    server = make_server(sieve=True)
+    user = server.coi_user("none")
+    with server.imap(user) as client:
+        client.must("APPEND INBOX (First) ", Literal(mail("other")))
+    server.write(user, ".dovecot.sieve", 'require "imap4flags"; addflag ["$Chat", "First"];')
+    server.deliver("lmtp", user, chat("chat"))
+    assert server.where(user)["chat"] == ("INBOX", {"$Chat", "First"})
