@@ -168,8 +168,8 @@ static int coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 	if (mailbox_transaction_commit(dest_trans) < 0) {
 		*error_r = coi_seen_get_error(chats);
 		mailbox_transaction_rollback(src_trans);
-		/* nothing has been stored */
-		coi_seen_journal_remove(inbox);
+		/* The journal stays: what is thought to be not stored may yet
+		   appear, when Dovecot repairs the mailbox. */
 		return -1;
 	}
 	if (mailbox_transaction_commit(src_trans) < 0 ||

@@ -1,7 +1,9 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""Mistakes that tests/stress/mix has found."""
+"""Mistakes that tests/stress/mix and other trials with much at once have found."""
+
+import os
 
 import pytest
 from harness.imap import Literal
@@ -30,3 +32,23 @@ def test_the_first_keyword_of_INBOX_was_lost_beside_Chat_of_a_script(make_server
     server.write(user, ".dovecot.sieve", 'require "imap4flags"; addflag ["$Chat", "First"];')
     server.deliver("lmtp", user, chat("chat"))
     assert server.where(user)["chat"] == ("INBOX", {"$Chat", "First"})
+
+
+@pytest.mark.private
+def test_a_move_that_failed_and_was_then_repaired_by_Dovecot_doubled_mail(make_server, log):
+    """A killed sdbox process leaves files behind, which Dovecot takes for mail later on."""
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat"))
+    log.expect("already exists, rebuilding|Rebuilding index")
+    mailboxes = server.home(user) / "sdbox/mailboxes"
+    (original,) = mailboxes.glob("INBOX/dbox-Mails/u.*")
+    os.link(original, mailboxes / "COI/Chats/dbox-Mails/u.1")
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Seen")
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Seen")
+        assert client.exists("INBOX") == 0
+        assert client.subjects(server.chats) == ["chat"]
