@@ -8,6 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
+from harness import instruments
 from harness.config import Config
 from harness.container import ContainerServer
 from harness.server import HARMLESS, PROBLEM, Pool, leftover_processes
@@ -38,7 +39,8 @@ class LogWatch:
             line
             for server in self.marks
             for line in self.lines(server)
-            if PROBLEM.search(line)
+            if instruments.SANITIZER.search(line)
+            or PROBLEM.search(line)
             and not HARMLESS.search(line)
             and not any(pattern.search(line) for pattern in self.expected)
         ]
@@ -68,6 +70,14 @@ def pytest_runtest_makereport(item):
             report.sections.append((f"log of server {getattr(server, 'name', '')}", text))
 
 
+@pytest.fixture(autouse=True)
+def no_reports():
+    """Valgrind, where it watches, has found nothing."""
+    yield
+    reports = instruments.take_reports()
+    assert not reports, "\n".join(reports)
+
+
 @pytest.fixture(scope="session")
 def work_dir(tmp_path_factory):
     """Below here all files are made. Mail processes must get through to it."""
@@ -88,6 +98,8 @@ def pool(work_dir, shipped_conf):
     servers = Pool(work_dir, shipped_conf)
     yield servers
     servers.close()
+    reports = instruments.take_reports()
+    assert not reports, "\n".join(reports)
     # Without a process namespace of our own there may be somebody else's.
     if os.environ.get("COI_TEST_MODULES_ARE_A_COPY"):
         assert not leftover_processes()

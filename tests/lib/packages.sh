@@ -12,7 +12,7 @@ suite_packages=(
 	python3 python3-pytest)
 # On the host alone.
 host_packages=(
-	clang clang-tidy clang-format cppcheck shellcheck git debootstrap)
+	clang clang-tidy clang-format cppcheck shellcheck git debootstrap valgrind)
 
 clang_runtime() { # the sanitizers' and libFuzzer's part of clang
 	printf 'libclang-rt-%s-dev\n' "$(

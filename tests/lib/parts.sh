@@ -5,7 +5,7 @@
 #
 # The parts of tests/run, in their order. It is sourced.
 
-parts=(build lint integration chroot containers demo)
+parts=(build lint integration sanitized chroot containers demo)
 skipped_parts=()
 # Not a time: the same work on every machine.
 fuzz_runs=200000
@@ -22,7 +22,7 @@ skip_part() { skipped_parts+=("$1"); }
 
 # With an expression for pytest, no part is run that has no pytest in it.
 choose_parts() {
-	local with_pytest=(integration chroot containers)
+	local with_pytest=(integration sanitized chroot containers)
 	if [ -n "$expr" ] && [ ${#only[@]} = 0 ]; then
 		only=("${with_pytest[@]}")
 	fi
@@ -129,6 +129,25 @@ part_integration() {
 	if wanted build || check build gcc build_gcc; then
 		pytest_suite "integration $(dovecot --version | cut -d' ' -f1)" host \
 			"$top/tests/lib/suite" "$cache/gcc"
+	fi
+}
+
+# -- the same with sanitizers, and some of it under valgrind --
+
+# What delivers, moves, reads metadata and contacts, once each.
+valgrind_tests=(integration/test_recipients.py integration/test_capability.py
+	integration/test_seen_recovery.py integration/test_blocked.py)
+
+part_sanitized() {
+	local dovecot
+	dovecot=$(dovecot --version | cut -d' ' -f1)
+	if wanted build || check build sanitizers build_sanitized; then
+		pytest_suite "integration $dovecot" sanitizers \
+			"$top/tests/lib/suite" --sanitize "$cache/sanitized"
+	fi
+	if wanted build || wanted integration || check build gcc build_gcc; then
+		pytest_suite "integration $dovecot" valgrind "$top/tests/lib/suite" \
+			--valgrind "$cache/gcc" "${valgrind_tests[@]}"
 	fi
 }
 

@@ -178,6 +178,7 @@ def render(config, shipped_conf, **values):
         (
             head,
             base.format(**values),
+            values["extra"],
             config.before,
             f"!include {shipped_conf}\n" if config.coi else "",
             config.after,

@@ -12,7 +12,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from . import config
+from . import config, instruments
 from .imap import Imap, ImapError
 from .lmtp import Lmtp
 
@@ -159,6 +159,8 @@ class PrivateServer(Server):
         self.shipped_conf = shipped_conf
         self.configure()
         self.process = None
+        # Whether a test has killed processes of it with SIGKILL.
+        self.kills = False
 
     def configure(self):
         self.conf.write_text(
@@ -174,6 +176,7 @@ class PrivateServer(Server):
                 password=PASSWORD,
                 imap_port=self.imap_address[1],
                 lmtp_port=self.lmtp_address[1],
+                extra=instruments.snippet(),
             )
         )
 
@@ -185,6 +188,7 @@ class PrivateServer(Server):
             stdin=subprocess.DEVNULL,
             stdout=self.log.open("ab"),
             stderr=subprocess.STDOUT,
+            env=instruments.environment(),
         )
         # Dovecot opens all its listeners before it starts the first process.
         await_greeting(
@@ -192,6 +196,7 @@ class PrivateServer(Server):
             lambda: self.process.poll() is None,
             lambda: self.conf.read_text() + self.log_text(),
         )
+        instruments.check(self.process.pid)
         return self
 
     def begin_to_stop(self):
@@ -213,7 +218,12 @@ class PrivateServer(Server):
     def remove(self):
         """Stops it and removes its files. A crash that no test noticed is noticed here."""
         self.stop()
-        crashes = [line for line in self.log_text().splitlines() if CRASH.search(line)]
+        crashes = [
+            line
+            for line in self.log_text().splitlines()
+            if (CRASH.search(line) and not (self.kills and "killed with signal 9" in line))
+            or instruments.SANITIZER.search(line)
+        ]
         shutil.rmtree(self.dir)
         assert not crashes, "\n".join(crashes)
 
@@ -226,9 +236,16 @@ class PrivateServer(Server):
         command, *rest = args
         if command == "dovecot-lda":
             command = "/usr/lib/dovecot/dovecot-lda"
-        return subprocess.run(
-            [command, "-c", self.conf, *rest], input=input or b"", capture_output=True, timeout=300
+        done = subprocess.run(
+            instruments.wrapped([command, "-c", self.conf, *rest]),
+            input=input or b"",
+            capture_output=True,
+            timeout=300,
+            env=instruments.environment(),
         )
+        stderr = done.stderr.decode(errors="replace")
+        assert not instruments.SANITIZER.search(stderr), stderr
+        return done
 
     def log_text(self):
         return self.log.read_text(errors="replace")

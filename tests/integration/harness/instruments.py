@@ -1,0 +1,72 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Servers under sanitizers or valgrind, where tests/lib/suite has asked for it.
+
+COI_TEST_ENV holds NAME=VALUE words that Dovecot's processes get, COI_TEST_WRAPPER
+a program that runs imap, lmtp and dovecot-lda, and COI_TEST_REPORTS is the folder
+where it leaves what was found. Sanitizers report to the log.
+"""
+
+import os
+import re
+from pathlib import Path
+
+from .config import by_dialect
+
+ENV = dict(word.split("=", 1) for word in os.environ.get("COI_TEST_ENV", "").split())
+WRAPPER = os.environ.get("COI_TEST_WRAPPER")
+REPORTS = os.environ.get("COI_TEST_REPORTS")
+SANITIZER = re.compile(r"(Address|UndefinedBehavior|Leak)Sanitizer|: runtime error: ")
+LIBEXEC = "/usr/lib/dovecot"
+
+
+def environment():
+    return {**os.environ, **ENV}
+
+
+def wrapped(command):
+    """The command as it is to be run."""
+    return [WRAPPER, *command] if WRAPPER and command[0].startswith(LIBEXEC) else command
+
+
+def snippet():
+    """What the instruments need in a configuration."""
+    text = ""
+    if ENV or WRAPPER:
+        # Both reserve more address space than they use.
+        text += "default_vsz_limit = 0\n"
+    if ENV:
+        text += by_dialect(
+            v2_3="import_environment = $import_environment "
+            + " ".join(f"{name}={value}" for name, value in ENV.items())
+            + "\n",
+            v2_4="import_environment {\n"
+            + "".join(f"  {name} = {value}\n" for name, value in ENV.items())
+            + "}\n",
+        )
+    if WRAPPER:
+        for name in ("imap", "lmtp"):
+            executable = f"{WRAPPER} {LIBEXEC}/{name}"
+            text += f"service {name} {{\n  executable = {executable}\n}}\n"
+    return text
+
+
+def check(master):
+    """Fails where the processes of a server that has started don't have the sanitizers."""
+    for library in ENV.get("LD_PRELOAD", "").split(":"):
+        children = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        maps = [Path(f"/proc/{pid}/maps") for pid in children]
+        assert any(library in path.read_text() for path in maps if path.exists()), library
+
+
+def take_reports():
+    """The text of all reports that were left since the last call."""
+    texts = []
+    for path in sorted(Path(REPORTS).iterdir()) if REPORTS else ():
+        text = path.read_text(errors="replace")
+        # A process that has only just begun to write has no more than a name.
+        if text.strip():
+            texts.append(f"{path.name}:\n{text}")
+            path.unlink()
+    return texts
