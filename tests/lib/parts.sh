@@ -134,9 +134,8 @@ part_integration() {
 
 # -- the same with sanitizers, and some of it under valgrind --
 
-# What delivers, moves, reads metadata and contacts, once each.
-valgrind_tests=(integration/test_recipients.py integration/test_capability.py
-	integration/test_seen_recovery.py integration/test_blocked.py)
+# What delivers and moves; all would take very long.
+valgrind_tests=(integration/test_recipients.py integration/test_seen_recovery.py)
 
 part_sanitized() {
 	local dovecot

@@ -3,8 +3,12 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """A small IMAP client that says exactly what it is told to, byte for byte."""
 
+import os
 import re
 import socket
+
+# How long an answer may take. None is ever that slow; a server that hangs is.
+TIMEOUT = float(os.environ.get("COI_TEST_TIMEOUT", "30"))
 
 
 class Literal:
@@ -56,7 +60,7 @@ def value(given):
 
 
 class Imap:
-    def __init__(self, address, timeout=30):
+    def __init__(self, address, timeout=TIMEOUT):
         self.sock = socket.create_connection(address, timeout)
         self.stream = self.sock.makefile("rb")
         self.count = 0
