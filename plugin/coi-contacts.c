@@ -40,8 +40,8 @@ ARRAY_DEFINE_TYPE(coi_contact, struct coi_contact);
 struct coi_contacts {
 	const struct coi_core *core;
 	struct mailbox *box;
-	/* NULL where indexes are in memory */
-	const char *path;
+	/* Our index and Dovecot's log, NULL where indexes are in memory. */
+	const char *path, *log_path;
 
 	/* the folder as it is now */
 	struct coi_contacts_state state;
@@ -103,15 +103,70 @@ coi_contacts_hash_sender(const struct coi_core *core, struct mail *mail,
 	return TRUE;
 }
 
+static void coi_contacts_get_paths(struct coi_contacts *contacts)
+{
+	const char *dir;
+
+	if (mailbox_get_path_to(contacts->box, MAILBOX_LIST_PATH_TYPE_INDEX,
+				&dir) <= 0)
+		return;
+	contacts->path = t_strconcat(dir, "/" COI_CONTACTS_INDEX_NAME, NULL);
+	contacts->log_path = t_strconcat(
+		dir, "/" MAIL_INDEX_PREFIX MAIL_TRANSACTION_LOG_SUFFIX, NULL);
+}
+
+static void coi_contacts_forget_log(struct coi_contacts *contacts)
+{
+	contacts->state.log_inode = 0;
+	contacts->state.log_size = 0;
+	contacts->state.log_changed = 0;
+}
+
+/* Where another machine may write the log, stat() may tell of its changes only
+   later. */
+static void coi_contacts_stat_log(struct coi_contacts *contacts)
+{
+	struct stat st;
+
+	if (contacts->log_path == NULL ||
+	    contacts->box->storage->set->mail_nfs_index ||
+	    stat(contacts->log_path, &st) < 0)
+		return;
+	contacts->state.log_inode = st.st_ino;
+	contacts->state.log_size = st.st_size;
+	contacts->state.log_changed = (int64_t)st.st_ctim.tv_sec * 1000000000 +
+		st.st_ctim.tv_nsec;
+}
+
+/* FALSE where Dovecot has had the folder's index open since before the last
+   change: it keeps them open for a while, and opening the mailbox doesn't look
+   at the log again. */
+static bool coi_contacts_view_is_newest(struct mailbox *box)
+{
+	const struct mail_index_header *hdr, *newest;
+	struct mail_index_view *view;
+	bool ret;
+
+	if (mail_index_refresh(box->index) < 0)
+		return FALSE;
+	view = mail_index_view_open(box->index);
+	hdr = mail_index_get_header(box->view);
+	newest = mail_index_get_header(view);
+	ret = hdr->uid_validity == newest->uid_validity &&
+		hdr->next_uid == newest->next_uid &&
+		hdr->messages_count == newest->messages_count;
+	mail_index_view_close(&view);
+	return ret;
+}
+
 static int
 coi_contacts_open(struct coi_contacts *contacts, const char **error_r)
 {
 	struct mailbox_status status;
-	const char *dir;
 
-	/* What has just been opened is as the index has it. It isn't synced: that
-	   costs much in a large maildir, and what is put there without telling
-	   the index is found when the user next looks at the folder. */
+	/* It isn't synced: that costs much in a large maildir, and what is put
+	   there without telling the index is found when the user next looks at
+	   the folder. */
 	if (mailbox_open(contacts->box) < 0) {
 		*error_r = t_strdup(
 			mailbox_get_last_internal_error(contacts->box, NULL));
@@ -123,11 +178,8 @@ coi_contacts_open(struct coi_contacts *contacts, const char **error_r)
 	contacts->state.uidvalidity = status.uidvalidity;
 	contacts->state.uidnext = status.uidnext;
 	contacts->state.messages = status.messages;
-	if (mailbox_get_path_to(contacts->box, MAILBOX_LIST_PATH_TYPE_INDEX,
-				&dir) > 0) {
-		contacts->path = t_strconcat(dir, "/" COI_CONTACTS_INDEX_NAME,
-					     NULL);
-	}
+	if (!coi_contacts_view_is_newest(contacts->box))
+		coi_contacts_forget_log(contacts);
 	return 0;
 }
 
@@ -185,11 +237,34 @@ static void coi_contacts_open_index(struct coi_contacts *contacts)
 	i_close_fd(&fd);
 }
 
+static bool coi_contacts_log_is_same(const struct coi_contacts *contacts)
+{
+	const struct coi_contacts_state *now = &contacts->state;
+	const struct coi_contacts_state *then = &contacts->index_state;
+
+	return now->log_inode == then->log_inode &&
+		now->log_size == then->log_size &&
+		now->log_changed == then->log_changed;
+}
+
+/* The folder needn't be opened. */
+static bool coi_contacts_index_is_fresh(const struct coi_contacts *contacts)
+{
+	return contacts->index.data != NULL && contacts->state.log_inode != 0 &&
+		coi_contacts_log_is_same(contacts);
+}
+
+/* Needs the opened folder. */
 static bool coi_contacts_index_is_current(const struct coi_contacts *contacts)
 {
+	const struct coi_contacts_state *now = &contacts->state;
+	const struct coi_contacts_state *then = &contacts->index_state;
+
 	return contacts->index.data != NULL &&
-		memcmp(&contacts->index_state, &contacts->state,
-		       sizeof(contacts->state)) == 0;
+		now->uidvalidity == then->uidvalidity &&
+		now->uidnext == then->uidnext &&
+		now->messages == then->messages &&
+		coi_contacts_log_is_same(contacts);
 }
 
 /* Adds the contacts of the old index whose mails are still there. Returns the
@@ -374,22 +449,26 @@ static int coi_contacts_lookup(struct coi_contacts *contacts,
 			       const unsigned char hash[COI_CONTACT_HASH_SIZE],
 			       const char **error_r)
 {
-	bool blocked;
+	int ret = 0;
 
-	if (coi_contacts_open(contacts, error_r) < 0)
-		return -1;
-	if (contacts->state.messages == 0)
-		return 0;
+	coi_contacts_get_paths(contacts);
+	/* before the folder is opened: what changes later is then seen next
+	   time */
+	coi_contacts_stat_log(contacts);
 	contacts->buffer = buffer_create_dynamic(default_pool, 4096);
 	coi_contacts_open_index(contacts);
-	if (!coi_contacts_index_is_current(contacts))
-		coi_contacts_update(contacts);
-	blocked = contacts->core->contacts_index_is_blocked(contacts->index,
-							    hash);
+	if (!coi_contacts_index_is_fresh(contacts)) {
+		ret = coi_contacts_open(contacts, error_r);
+		if (ret == 0 && !coi_contacts_index_is_current(contacts))
+			coi_contacts_update(contacts);
+	}
+	if (ret == 0 &&
+	    contacts->core->contacts_index_is_blocked(contacts->index, hash))
+		ret = 1;
 	buffer_free(&contacts->buffer);
 	if (contacts->mmap_base != NULL)
 		(void)munmap(contacts->mmap_base, contacts->mmap_size);
-	return blocked ? 1 : 0;
+	return ret;
 }
 
 int coi_contacts_is_blocked(struct mail_user *user, struct mail *mail,

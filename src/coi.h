@@ -30,7 +30,7 @@
 extern "C" {
 #endif
 
-#define COI_CORE_VERSION 1
+#define COI_CORE_VERSION 2
 #define COI_CORE_SYMBOL "coi_core"
 
 struct coi_bytes {
@@ -83,12 +83,19 @@ struct coi_contact {
 };
 
 /* The state of the Contacts folder that an index was made from. Mail there is
-   never changed and UIDs only grow, so these three tell whether an index is
+   never changed and UIDs only grow, so the first three tell whether an index is
    still good. */
 struct coi_contacts_state {
 	uint32_t uidvalidity;
 	uint32_t uidnext;
 	uint32_t messages;
+	/* The file that Dovecot logs changes of the folder to, as it was before
+	   the folder was opened: as long as it is still the same, so are they.
+	   All 0 where that isn't known. The change time is in nanoseconds since
+	   1970. */
+	uint64_t log_inode;
+	uint64_t log_size;
+	int64_t log_changed;
 };
 
 struct coi_core {

@@ -17,8 +17,8 @@ namespace {
 using std::string_view;
 
 constexpr string_view kMagic = "COIC";
-constexpr uint32_t kVersion = 1;
-constexpr size_t kHeadSize = 24;
+constexpr uint32_t kVersion = 2;
+constexpr size_t kHeadSize = 48;
 constexpr size_t kRecordSize = COI_CONTACT_HASH_SIZE + 16;
 constexpr size_t kCountMax = size_t{1} << 24U;
 constexpr uint32_t kFlagBlocked = 0x1;
@@ -95,6 +95,9 @@ void WriteIndex(const struct coi_contacts_state& state, std::span<struct coi_con
   writer.PutNumber(state.uidvalidity);
   writer.PutNumber(state.uidnext);
   writer.PutNumber(state.messages);
+  writer.PutNumber(state.log_inode);
+  writer.PutNumber(state.log_size);
+  writer.PutNumber(state.log_changed);
   writer.PutNumber(static_cast<uint32_t>(contacts.size()));
   for (const struct coi_contact& contact : contacts) {
     writer.PutBytes(contact.hash, sizeof(contact.hash));
@@ -116,6 +119,9 @@ std::optional<Index> Index::Read(string_view bytes) noexcept {
   state.uidvalidity = head.TakeNumber<uint32_t>();
   state.uidnext = head.TakeNumber<uint32_t>();
   state.messages = head.TakeNumber<uint32_t>();
+  state.log_inode = head.TakeNumber<uint64_t>();
+  state.log_size = head.TakeNumber<uint64_t>();
+  state.log_changed = head.TakeNumber<int64_t>();
   // Too high a count has the size 0, which is none.
   if (bytes.size() != IndexSize(head.TakeNumber<uint32_t>())) {
     return std::nullopt;

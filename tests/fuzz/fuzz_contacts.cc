@@ -27,7 +27,7 @@ using std::string_view;
 using Contacts = std::vector<struct coi_contact>;
 using Hash = std::array<unsigned char, COI_CONTACT_HASH_SIZE>;
 
-constexpr size_t kHeadSize = 24;
+constexpr size_t kHeadSize = 48;
 constexpr size_t kRecordSize = 48;
 
 // Empty where there is no address.
@@ -88,6 +88,10 @@ void CheckHash(string_view text) {
 auto Tied(const struct coi_contact& c) {
   return std::make_tuple(string_view(reinterpret_cast<const char*>(c.hash), sizeof(c.hash)), c.date,
                          c.uid, c.blocked);
+}
+
+auto Tied(const struct coi_contacts_state& s) {
+  return std::tie(s.uidvalidity, s.uidnext, s.messages, s.log_inode, s.log_size, s.log_changed);
 }
 
 bool IsBefore(const struct coi_contact& a, const struct coi_contact& b) {
@@ -152,8 +156,7 @@ void CheckRewritten(const struct coi_contacts_state& state, Contacts contacts) {
   struct coi_contacts_state state_again = {};
   const auto again = CheckIndex(index, &state_again);
   FUZZ_CHECK(again);
-  FUZZ_CHECK(state_again.uidvalidity == state.uidvalidity && state_again.uidnext == state.uidnext &&
-             state_again.messages == state.messages);
+  FUZZ_CHECK(Tied(state_again) == Tied(state));
 
   std::sort(contacts.begin(), contacts.end(), IsBefore);
   FUZZ_CHECK(std::equal(contacts.begin(), contacts.end(), again->begin(), again->end(),

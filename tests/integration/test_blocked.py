@@ -173,18 +173,92 @@ def test_BLK_5_each_change_counts_for_the_next_delivery(make_server, mail_format
     assert folders == ["INBOX", blocked, "INBOX", blocked, "INBOX"]
 
 
+def contacts_dir(server, user):
+    """Where the Contacts folder has its index."""
+    return next(server.home(user).glob("**/*Contacts/**/dovecot.index.log")).parent
+
+
+def where_now(server, user):
+    """Where the next mail goes."""
+    server.deliver("lmtp", user, mail("next"))
+    folder = next(found[0] for subject, found in where(server, user).items() if subject == "next")
+    server.doveadm("expunge", "-u", user, "mailbox", folder, "all")
+    return folder
+
+
 @pytest.mark.private
-@pytest.mark.parametrize("damage", [b"", b"COIC", b"\xff" * 5000])
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_BLK_5_a_folder_that_has_not_changed_is_not_opened(make_server, mail_format, log):
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    add(server, user, contact(SENDER, blocked=True))
+    for number in range(3):
+        server.deliver("lmtp", user, mail(f"mail {number}"))
+    directory = contacts_dir(server, user)
+    index = directory / "dovecot-coi.contacts"
+    written = index.stat()
+    (directory / "dovecot.index").write_bytes(b"not an index" * 50)
+    server.deliver("lmtp", user, mail("mail 3"))
+    assert index.stat() == written
+    assert {found[0] for found in where(server, user).values()} == {server.folder("Blocked")}
+    # Who opens the folder notices, and so does this test.
+    log.expect("Contacts")
+    (directory / "dovecot.index.log").chmod(0o666)
+    server.deliver("lmtp", user, mail("mail 4"))
+    assert "mail 4" in where(server, user)
+    assert log.count(server, "Error: .*Contacts") or index.stat() != written
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_BLK_5_what_becomes_of_the_folder_counts_at_once(make_server, mail_format):
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    blocked, contacts = server.folder("Blocked"), server.contacts
+    assert where_now(server, user) == "INBOX"
+    add(server, user, contact(SENDER, blocked=True))
+    assert where_now(server, user) == blocked
+    for flags in ("\\Seen", "\\Flagged $Keyword"):
+        with server.imap(user) as client:
+            client.must(f'SELECT "{contacts}"')
+            client.store("1", "+FLAGS", flags)
+        assert [where_now(server, user) for _ in range(3)] == [blocked] * 3
+    with server.imap(user) as client:
+        client.must(f'RENAME "{contacts}" Away')
+    assert where_now(server, user) == "INBOX"
+    with server.imap(user) as client:
+        client.must("SELECT Away")
+        client.must("APPEND Away ", Literal(contact(SENDER, date=NEW)))
+        client.must(f'RENAME Away "{contacts}"')
+    assert where_now(server, user) == "INBOX"
+    with server.imap(user) as client:
+        client.must(f'DELETE "{contacts}"')
+        client.must(f'CREATE "{contacts}"')
+    assert where_now(server, user) == "INBOX"
+    add(server, user, contact(SENDER, blocked=True))
+    assert where_now(server, user) == blocked
+    server.doveadm("index", "-u", user, contacts)
+    server.doveadm("force-resync", "-u", user, contacts)
+    assert where_now(server, user) == blocked
+
+
+@pytest.mark.private
+@pytest.mark.parametrize(
+    "damage", [b"", b"COIC", b"COIC\x01", b"\xff" * 5000], ids=["none", "cut off", "old", "noise"]
+)
 def test_BLK_5_a_damaged_index_is_made_anew(make_server, damage):
     server = make_server()
     user = server.coi_user("active")
     add(server, user, contact(SENDER, blocked=True))
-    server.deliver("lmtp", user, mail("1"))
-    index = server.home(user) / "maildir/.COI.Contacts/dovecot-coi.contacts"
+    for number in range(3):
+        server.deliver("lmtp", user, mail(f"before {number}"))
+    index = contacts_dir(server, user) / "dovecot-coi.contacts"
     good = index.read_bytes()
-    index.write_bytes(damage)
-    server.deliver("lmtp", user, mail("2"))
-    assert index.read_bytes() == good
+    # A whole one of another version, where that is the damage.
+    index.write_bytes(damage + good[5:] if damage.endswith(b"\x01") else damage)
+    for number in range(3):
+        server.deliver("lmtp", user, mail(f"after {number}"))
+    assert index.read_bytes()[48:] == good[48:]
     assert {folder for folder, _ in where(server, user).values()} == {"Blocked"}
 
 

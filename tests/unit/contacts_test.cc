@@ -324,8 +324,16 @@ struct coi_contact Contact(const Hash& hash, int64_t date, uint32_t uid, bool bl
 
 using Contacts = std::vector<struct coi_contact>;
 
-constexpr struct coi_contacts_state kState = {
-    .uidvalidity = 0x01020304, .uidnext = 0x05060708, .messages = 0xfffefdfc};
+constexpr struct coi_contacts_state kState = {.uidvalidity = 0x01020304,
+                                              .uidnext = 0x05060708,
+                                              .messages = 0xfffefdfc,
+                                              .log_inode = 0xf1f2f3f4f5f6f7f8,
+                                              .log_size = 0x0807060504030201,
+                                              .log_changed = -3};
+
+auto Tied(const struct coi_contacts_state& s) {
+  return std::tie(s.uidvalidity, s.uidnext, s.messages, s.log_inode, s.log_size, s.log_changed);
+}
 
 string WriteIndex(Contacts contacts, const struct coi_contacts_state& state = kState) {
   // On the heap at exactly its size, and at an odd address.
@@ -342,13 +350,11 @@ struct Head {
 
 std::optional<Head> ReadIndex(const OptionalText& index) {
   const Bytes bytes(index);
-  Head head = {.state = {.uidvalidity = 1, .uidnext = 2, .messages = 3}, .count = 4};
+  Head head = {.state = kState, .count = 4};
   if (Core().contacts_index_read(bytes.get(), &head.state, &head.count)) {
     return head;
   }
-  EXPECT_EQ(head.state.uidvalidity, 1U);
-  EXPECT_EQ(head.state.uidnext, 2U);
-  EXPECT_EQ(head.state.messages, 3U);
+  EXPECT_EQ(Tied(head.state), Tied(kState));
   EXPECT_EQ(head.count, 4U);
   return nullopt;
 }
@@ -373,16 +379,19 @@ Contacts ReadContacts(string_view index) {
 }
 
 TEST(ContactsIndex, Size) {
-  EXPECT_EQ(Core().contacts_index_size(0), 24U);
-  EXPECT_EQ(Core().contacts_index_size(1), 72U);
-  EXPECT_EQ(Core().contacts_index_size(size_t{1} << 24), 24 + 48 * (size_t{1} << 24));
+  EXPECT_EQ(Core().contacts_index_size(0), 48U);
+  EXPECT_EQ(Core().contacts_index_size(1), 96U);
+  EXPECT_EQ(Core().contacts_index_size(size_t{1} << 24), 48 + 48 * (size_t{1} << 24));
   EXPECT_EQ(Core().contacts_index_size((size_t{1} << 24) + 1), 0U);
   EXPECT_EQ(Core().contacts_index_size(std::numeric_limits<size_t>::max()), 0U);
 }
 
-constexpr string_view kEmptyIndex = "434f4943 01000000 04030201 08070605 fcfdfeff 00000000";
+constexpr string_view kEmptyIndex =
+    "434f4943 02000000 04030201 08070605 fcfdfeff"
+    "f8f7f6f5f4f3f2f1 0102030405060708 fdffffffffffffff 00000000";
 constexpr string_view kSmallIndex =
-    "434f4943 01000000 04030201 08070605 fcfdfeff 04000000"
+    "434f4943 02000000 04030201 08070605 fcfdfeff"
+    "f8f7f6f5f4f3f2f1 0102030405060708 fdffffffffffffff 04000000"
     "1111111111111111111111111111111111111111111111111111111111111111"
     "feffffffffffffff 09000000 00000000"
     "1111111111111111111111111111111111111111111111111111111111111111"
@@ -413,9 +422,7 @@ TEST(ContactsIndex, ReadGolden) {
   const string index = FromHex(kSmallIndex);
   const auto head = ReadIndex(index);
   ASSERT_TRUE(head.has_value());
-  EXPECT_EQ(head->state.uidvalidity, kState.uidvalidity);
-  EXPECT_EQ(head->state.uidnext, kState.uidnext);
-  EXPECT_EQ(head->state.messages, kState.messages);
+  EXPECT_EQ(Tied(head->state), Tied(kState));
   ASSERT_EQ(head->count, 4U);
 
   const Contacts contacts = ReadContacts(index);
@@ -588,7 +595,7 @@ TEST(DamagedIndex, TooLong) {
 }
 
 TEST(DamagedIndex, MagicVersionOrCount) {
-  for (const size_t at : {0, 1, 2, 3, 4, 5, 6, 7, 20, 21, 22, 23}) {
+  for (const size_t at : {0, 1, 2, 3, 4, 5, 6, 7, 44, 45, 46, 47}) {
     for (unsigned int bit = 0; bit < 8; ++bit) {
       SCOPED_TRACE(testing::Message() << "byte " << at << " bit " << bit);
       string index = FromHex(kSmallIndex);
@@ -603,7 +610,7 @@ TEST(DamagedIndex, CountThatWrapsAround) {
   string index = FromHex(kEmptyIndex);
   for (const string_view count : {"00000010", "00000050", "56555505", "ffffffff", "01000001"}) {
     SCOPED_TRACE(count);
-    index.replace(20, 4, FromHex(count));
+    index.replace(44, 4, FromHex(count));
     ExpectDamaged(index);
   }
 }
@@ -629,9 +636,9 @@ TEST(DamagedIndex, UnsortedRecords) {
     std::array<size_t, 100> order = {};
     std::iota(order.begin(), order.end(), 0);
     std::shuffle(order.begin(), order.end(), random);
-    string shuffled = index.substr(0, 24);
+    string shuffled = index.substr(0, 48);
     for (const size_t n : order) {
-      shuffled += index.substr(24 + 48 * n, 48);
+      shuffled += index.substr(48 + 48 * n, 48);
     }
     for (unsigned int byte = 0; byte < 256; ++byte) {
       const bool is_blocked = IsBlocked(shuffled, HashOf(static_cast<unsigned char>(byte)));

@@ -157,6 +157,16 @@ class Counter:
 
     def _deliver(self, mail_format, kind, case, mails):
         with self._users(case.home, mail_format, kind, USERS) as (server, prefix):
+            # The first ones find that the home has been copied.
+            self.loader.deliver(
+                self.lab.get(mail_format, kind),
+                case.mail,
+                prefix,
+                USERS,
+                2 * USERS,
+                1,
+                case.folder,
+            )
             self.loader.deliver(server, case.mail, prefix, USERS, mails, 1, case.folder)
             return self._result(mail_format, kind, case, mails)
 
