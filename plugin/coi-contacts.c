@@ -75,20 +75,17 @@ static struct mailbox *coi_contacts_alloc(struct mail_user *user)
 /* libdovecot's SHA-3 and not OpenSSL's: it is in the process already, and a
    delivering process may live for one mail only. */
 static bool
-coi_contacts_hash_sender(const struct coi_core *core, struct mail *mail,
+coi_contacts_hash_sender(const struct coi_core *core, struct coi_bytes from,
 			 unsigned char hash_r[COI_CONTACT_HASH_SIZE])
 {
 	const struct message_address *addr;
-	const char *from;
 	char normalized[COI_ADDRESS_MAX_SIZE];
 	struct coi_bytes local_part, domain;
 	size_t size;
 
-	if (mail_get_first_header(mail, "From", &from) <= 0)
-		return FALSE;
 	addr = message_address_parse(pool_datastack_create(),
-				     (const unsigned char *)from, strlen(from),
-				     1, 0);
+				     (const unsigned char *)from.data,
+				     from.size, 1, 0);
 	if (addr == NULL || addr->mailbox == NULL || addr->domain == NULL)
 		return FALSE;
 	local_part.data = addr->mailbox;
@@ -471,7 +468,7 @@ static int coi_contacts_lookup(struct coi_contacts *contacts,
 	return ret;
 }
 
-int coi_contacts_is_blocked(struct mail_user *user, struct mail *mail,
+int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,
 			    const char **error_r)
 {
 	unsigned char hash[COI_CONTACT_HASH_SIZE];
@@ -481,7 +478,7 @@ int coi_contacts_is_blocked(struct mail_user *user, struct mail *mail,
 	i_zero(&contacts);
 	contacts.core = coi_core_get(user->event);
 	if (contacts.core == NULL ||
-	    !coi_contacts_hash_sender(contacts.core, mail, hash))
+	    !coi_contacts_hash_sender(contacts.core, from, hash))
 		return 0;
 	contacts.box = coi_contacts_alloc(user);
 	ret = coi_contacts_lookup(&contacts, hash, error_r);

@@ -7,12 +7,13 @@
 /* Blocked contacts (BLK-1..5): the mails in the Contacts folder, and the index
    of them that makes a delivery's question cheap (docs/contacts-index.md). */
 
-struct mail;
+#include "coi.h"
+
 struct mail_user;
 
-/* Is the sender in the mail's From header blocked? Brings the index up to date
-   first. Returns 1 if blocked, 0 if not, -1 if error. */
-int coi_contacts_is_blocked(struct mail_user *user, struct mail *mail,
+/* Is the sender in the value of a From header blocked? Brings the index up to
+   date first. Returns 1 if blocked, 0 if not, -1 if error. */
+int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,
 			    const char **error_r);
 
 #endif

@@ -21,6 +21,7 @@
 #include "coi-contacts.h"
 #include "coi-core.h"
 #include "coi-folders.h"
+#include "coi-headers.h"
 #include "coi-keyword.h"
 #include "coi-metadata.h"
 #include "coi-user.h"
@@ -32,41 +33,25 @@
 
 static deliver_mail_func_t *next_deliver_mail;
 
-static struct coi_bytes
-coi_deliver_get_header(struct mail *mail, const char *name)
+/* from_r is left alone where nobody wants it. */
+static enum coi_chat_rule
+coi_deliver_detect(struct mail_deliver_context *ctx, struct coi_bytes *from_r)
 {
-	struct coi_bytes bytes = { NULL, 0 };
-	const char *value;
-
-	/* A header that can't be read is one that isn't there: whatever is
-	   wrong with the mail, delivering it will tell. */
-	if (mail_get_first_header(mail, name, &value) > 0) {
-		bytes.data = value;
-		bytes.size = strlen(value);
-	}
-	return bytes;
-}
-
-static enum coi_chat_rule coi_deliver_detect(struct mail_deliver_context *ctx)
-{
-	static const char *const names[] = { "Chat-Version", "Message-ID",
-					     "References", NULL };
-	struct mail *mail = ctx->src_mail;
+	const char *const names[] = { "Chat-Version", "Message-ID",
+				      "References",
+				      from_r != NULL ? "From" : NULL, NULL };
 	const struct coi_core *core = coi_core_get(ctx->event);
-	struct mailbox_header_lookup_ctx *headers;
+	struct coi_bytes values[N_ELEMENTS(names)];
 	struct coi_chat_headers hdr;
 
 	if (core == NULL)
 		return COI_CHAT_RULE_NONE;
-
-	/* one pass over the header for all three */
-	headers = mailbox_header_lookup_init(mail->box, names);
-	mail_add_temp_wanted_fields(mail, 0, headers);
-	mailbox_header_lookup_unref(&headers);
-
-	hdr.chat_version = coi_deliver_get_header(mail, names[0]);
-	hdr.message_id = coi_deliver_get_header(mail, names[1]);
-	hdr.references = coi_deliver_get_header(mail, names[2]);
+	coi_headers_find(core, ctx->src_mail, names, values);
+	hdr.chat_version = values[0];
+	hdr.message_id = values[1];
+	hdr.references = values[2];
+	if (from_r != NULL)
+		*from_r = values[3];
 	return core->chat_detect(&hdr);
 }
 
@@ -226,13 +211,14 @@ static bool coi_deliver_check_contacts(struct mail_deliver_context *ctx)
 	return coi_folder_exists(ctx->rcpt_user, vname);
 }
 
-static bool coi_deliver_is_blocked(struct mail_deliver_context *ctx)
+static bool
+coi_deliver_is_blocked(struct mail_deliver_context *ctx, struct coi_bytes from)
 {
 	static bool logged = FALSE;
 	const char *error;
 	int ret;
 
-	ret = coi_contacts_is_blocked(ctx->rcpt_user, ctx->src_mail, &error);
+	ret = coi_contacts_is_blocked(ctx->rcpt_user, from, &error);
 	if (ret < 0 && !logged) {
 		logged = TRUE;
 		e_error(ctx->event,
@@ -243,10 +229,11 @@ static bool coi_deliver_is_blocked(struct mail_deliver_context *ctx)
 	return ret > 0;
 }
 
-/* Returns the folder that the mail goes to instead of INBOX, or NULL. */
+/* Returns the folder that the mail goes to instead of INBOX, or NULL. from is
+   the sender that may be blocked; its data is NULL if there are no contacts. */
 static const char *
 coi_deliver_get_folder(struct mail_deliver_context *ctx,
-		       enum coi_chat_rule rule, bool have_contacts,
+		       enum coi_chat_rule rule, struct coi_bytes from,
 		       const struct coi_config *config)
 {
 	struct mail_user *user = ctx->rcpt_user;
@@ -254,7 +241,7 @@ coi_deliver_get_folder(struct mail_deliver_context *ctx,
 
 	if (!coi_deliver_goes_to_inbox(ctx))
 		return NULL;
-	if (have_contacts && coi_deliver_is_blocked(ctx)) {
+	if (from.data != NULL && coi_deliver_is_blocked(ctx, from)) {
 		vname = coi_folder_blocked(user);
 		if (coi_deliver_folder_usable(ctx, vname, 0))
 			return vname;
@@ -273,6 +260,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(ctx->rcpt_user);
 	enum coi_chat_rule rule = COI_CHAT_RULE_NONE;
+	struct coi_bytes from = { NULL, 0 };
 	bool have_contacts = FALSE;
 	struct coi_config config;
 	const char *vname;
@@ -283,8 +271,8 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		   stores the mail after we have returned. */
 		cuser->delivering = TRUE;
 		cuser->delivering_chat = FALSE;
-		rule = coi_deliver_detect(ctx);
 		have_contacts = coi_deliver_check_contacts(ctx);
+		rule = coi_deliver_detect(ctx, have_contacts ? &from : NULL);
 	}
 	if ((rule == COI_CHAT_RULE_NONE && !have_contacts) ||
 	    coi_config_read(ctx->rcpt_user, NULL, &config) < 0 ||
@@ -295,7 +283,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 	}
 
 	cuser->delivering_chat = rule != COI_CHAT_RULE_NONE;
-	vname = coi_deliver_get_folder(ctx, rule, have_contacts, &config);
+	vname = coi_deliver_get_folder(ctx, rule, from, &config);
 	if (vname != NULL)
 		ret = coi_deliver_to(ctx, vname, storage_r);
 	else

@@ -38,6 +38,12 @@ struct coi_bytes {
 	size_t size;
 };
 
+/* A header to look for, and what was found: data is NULL if it isn't there. */
+struct coi_header {
+	struct coi_bytes name;
+	struct coi_bytes value;
+};
+
 /* What the core needs of a mail's top header block: the value of the first
    header of each name as it stands in the mail, still folded and with its
    comments (PROTOCOL DET-4). */
@@ -167,6 +173,14 @@ struct coi_core {
 	   the same for ten contacts as for ten thousand. */
 	bool (*contacts_index_is_blocked)(struct coi_bytes index,
 		const unsigned char hash[COI_CONTACT_HASH_SIZE]);
+
+	/* Finds the first header of each name, in either case, in the top
+	   header block that these bytes of a mail begin with. The values are
+	   pieces of them, without the white space before, still folded.
+	   Returns false if that can't be told because the block doesn't end
+	   within the bytes; the values mean nothing then. */
+	bool (*headers_find)(struct coi_bytes mail, struct coi_header *headers,
+			     size_t count);
 };
 
 typedef const struct coi_core *coi_core_func_t(unsigned int version);

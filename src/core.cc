@@ -13,6 +13,7 @@
 #include "contacts/address.h"
 #include "contacts/hash.h"
 #include "contacts/index.h"
+#include "mail/header.h"
 
 namespace {
 
@@ -126,6 +127,10 @@ static bool ContactsIndexIsBlocked(struct coi_bytes index,
                      hash, COI_CONTACT_HASH_SIZE));
 }
 
+static bool HeadersFind(struct coi_bytes mail, struct coi_header* headers, size_t count) noexcept {
+  return coi::mail::FindHeaders(ToText(mail), {headers, count});
+}
+
 const struct coi_core* coi_core(unsigned int version) {
   static constexpr struct coi_core kCore = {
       .version = COI_CORE_VERSION,
@@ -142,6 +147,7 @@ const struct coi_core* coi_core(unsigned int version) {
       .contacts_index_read = ContactsIndexRead,
       .contacts_index_get = ContactsIndexGet,
       .contacts_index_is_blocked = ContactsIndexIsBlocked,
+      .headers_find = HeadersFind,
   };
   return version == COI_CORE_VERSION ? &kCore : nullptr;
 }

@@ -14,6 +14,9 @@ NESTED = (
 )
 MULTIPART = 'Content-Type: multipart/mixed; boundary="b"'
 
+# More than any buffer that the header block is looked through in.
+LARGE = tuple(f"X-Large-{n}: {'x' * 900}" for n in range(200))
+
 # name: (is it chat?, mail as a function of its subject)
 TABLE = {
     "DET-1 any value": (True, lambda s: mail(s, "Chat-Version: whatever")),
@@ -42,6 +45,16 @@ TABLE = {
     ),
     "DET-4 nested part": (False, lambda s: mail(s, MULTIPART, body=NESTED)),
     "DET-4 header in the body": (False, lambda s: mail(s, body="Chat-Version: 1.0\n\nHello.\n")),
+    "DET-4 first one of a name": (
+        False,
+        lambda s: mail(s, "References: <o@x.org>", "References: <chat$a.b@example.org>"),
+    ),
+    "DET-4 behind many others": (True, lambda s: mail(s, *LARGE[:40], "Chat-Version: 1.0")),
+    "DET-4 large header": (True, lambda s: mail(s, *LARGE, "Chat-Version: 1.0")),
+    "DET-4 large header, not chat": (False, lambda s: mail(s, *LARGE)),
+    "DET-4 no body": (True, lambda s: chat(s).partition(b"\n\n")[0] + b"\n"),
+    "DET-4 no body, not chat": (False, lambda s: mail(s).partition(b"\n\n")[0] + b"\n"),
+    "DET-4 a line that is no header": (True, lambda s: chat(s, "What is this")),
     "DET-5 group": (
         True,
         lambda s: mail(s, message_id="<chat$group.AbCd-_123456.x1@example.org>"),

@@ -87,7 +87,7 @@ part_build() {
 		gtest glue sanitizers "$cache/sanitized/tests/glue/coi-glue-tests"
 	fi
 	if check build clang build_clang; then
-		for name in chat-detect config; do
+		for name in chat-detect config contacts header; do
 			check fuzz "$name" fuzz "$name" || true
 		done
 	fi

@@ -1,0 +1,86 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "istream.h"
+#include "message-header-parser.h"
+#include "mail-storage.h"
+#include "coi.h"
+#include "coi-headers.h"
+
+/* Larger header blocks are left to Dovecot's parser, which needs no buffer for
+   all of them. */
+#define COI_HEADERS_MAX_SIZE ((size_t)64 * 1024)
+
+static struct coi_bytes coi_headers_get_str(const char *str)
+{
+	struct coi_bytes bytes = { str, str == NULL ? 0 : strlen(str) };
+
+	return bytes;
+}
+
+/* As Dovecot gives them: it has no NUL in them. */
+static struct coi_bytes coi_headers_copy_value(struct coi_bytes value)
+{
+	if (value.data == NULL)
+		return value;
+	return coi_headers_get_str(message_header_strdup(
+		pool_datastack_create(), (const unsigned char *)value.data,
+		value.size));
+}
+
+/* Returns FALSE if the header block can't be read, is too large for a buffer,
+   or never ends. */
+static bool
+coi_headers_scan(const struct coi_core *core, struct mail *mail,
+		 const char *const names[], struct coi_bytes values_r[])
+{
+	unsigned int count = str_array_length(names);
+	struct coi_header *headers = t_new(struct coi_header, count);
+	struct coi_bytes bytes = { NULL, 0 };
+	const unsigned char *data;
+	struct istream *input;
+	bool found = FALSE;
+	uoff_t offset;
+
+	if (mail_get_hdr_stream(mail, NULL, &input) < 0)
+		return FALSE;
+	for (unsigned int i = 0; i < count; i++)
+		headers[i].name = coi_headers_get_str(names[i]);
+	offset = input->v_offset;
+	i_stream_seek(input, 0);
+	while (!found && bytes.size < COI_HEADERS_MAX_SIZE &&
+	       i_stream_read_data(input, &data, &bytes.size, bytes.size) > 0) {
+		bytes.data = (const char *)data;
+		found = core->headers_find(bytes, headers, count);
+	}
+	for (unsigned int i = 0; found && i < count; i++)
+		values_r[i] = coi_headers_copy_value(headers[i].value);
+	i_stream_seek(input, offset);
+	return found;
+}
+
+static void coi_headers_parse(struct mail *mail, const char *const names[],
+			      struct coi_bytes values_r[])
+{
+	struct mailbox_header_lookup_ctx *wanted;
+	const char *value;
+
+	/* one pass over the header for all of them */
+	wanted = mailbox_header_lookup_init(mail->box, names);
+	mail_add_temp_wanted_fields(mail, 0, wanted);
+	mailbox_header_lookup_unref(&wanted);
+	for (; *names != NULL; names++, values_r++) {
+		if (mail_get_first_header(mail, *names, &value) <= 0)
+			value = NULL;
+		*values_r = coi_headers_get_str(value);
+	}
+}
+
+void coi_headers_find(const struct coi_core *core, struct mail *mail,
+		      const char *const names[], struct coi_bytes values_r[])
+{
+	if (!coi_headers_scan(core, mail, names, values_r))
+		coi_headers_parse(mail, names, values_r);
+}

@@ -1,0 +1,21 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_HEADERS_H
+#define COI_HEADERS_H
+
+/* Headers of a mail that is being delivered, without Dovecot's parser: that
+   would go through the header for us, and again when the mail is stored. */
+
+struct coi_bytes;
+struct coi_core;
+struct mail;
+
+/* Finds the first header of each name in the mail's top header block (DET-4).
+   names ends with NULL; values_r has as many elements, and they point into the
+   data stack, or their data is NULL where there is no such header. A header that can't be read is one that
+   isn't there: whatever is wrong with the mail, delivering it will tell. */
+void coi_headers_find(const struct coi_core *core, struct mail *mail,
+		      const char *const names[], struct coi_bytes values_r[]);
+
+#endif
