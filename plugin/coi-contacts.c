@@ -39,6 +39,9 @@ ARRAY_DEFINE_TYPE(coi_contact, struct coi_contact);
 
 struct coi_contacts {
 	const struct coi_core *core;
+	struct mail_namespace *ns;
+	const char *vname;
+	/* NULL until the folder is opened */
 	struct mailbox *box;
 	/* Our index and Dovecot's log, NULL where indexes are in memory. */
 	const char *path, *log_path;
@@ -62,15 +65,6 @@ struct coi_contacts {
 
 static const char *const contact_headers[] = { "Chat-Content", "COI-From-Hash",
 					       "COI-Blocked", "Date", NULL };
-
-static struct mailbox *coi_contacts_alloc(struct mail_user *user)
-{
-	struct mail_namespace *ns = mail_namespace_find_inbox(user->namespaces);
-
-	/* The server looks at them, whatever the user may do. */
-	return mailbox_alloc(ns->list, coi_folder_contacts(user),
-			     MAILBOX_FLAG_IGNORE_ACLS);
-}
 
 /* libdovecot's SHA-3 and not OpenSSL's: it is in the process already, and a
    delivering process may live for one mail only. */
@@ -102,14 +96,22 @@ coi_contacts_hash_sender(const struct coi_core *core, struct coi_bytes from,
 
 static void coi_contacts_get_paths(struct coi_contacts *contacts)
 {
+	struct mailbox_list *list = contacts->ns->list;
 	const char *dir;
 
-	if (mailbox_get_path_to(contacts->box, MAILBOX_LIST_PATH_TYPE_INDEX,
-				&dir) <= 0)
+	if (mailbox_list_get_path(
+		    list, mailbox_list_get_storage_name(list, contacts->vname),
+		    MAILBOX_LIST_PATH_TYPE_INDEX, &dir) <= 0)
 		return;
 	contacts->path = t_strconcat(dir, "/" COI_CONTACTS_INDEX_NAME, NULL);
 	contacts->log_path = t_strconcat(
 		dir, "/" MAIL_INDEX_PREFIX MAIL_TRANSACTION_LOG_SUFFIX, NULL);
+}
+
+static const struct mail_storage_settings *
+coi_contacts_storage_settings(const struct coi_contacts *contacts)
+{
+	return mail_namespace_get_default_storage(contacts->ns)->set;
 }
 
 static void coi_contacts_forget_log(struct coi_contacts *contacts)
@@ -126,7 +128,7 @@ static void coi_contacts_stat_log(struct coi_contacts *contacts)
 	struct stat st;
 
 	if (contacts->log_path == NULL ||
-	    contacts->box->storage->set->mail_nfs_index ||
+	    coi_contacts_storage_settings(contacts)->mail_nfs_index ||
 	    stat(contacts->log_path, &st) < 0)
 		return;
 	contacts->state.log_inode = st.st_ino;
@@ -156,19 +158,28 @@ static bool coi_contacts_view_is_newest(struct mailbox *box)
 	return ret;
 }
 
+/* Returns 1 if opened, 0 if there is no such folder, -1 if error. */
 static int
 coi_contacts_open(struct coi_contacts *contacts, const char **error_r)
 {
+	enum mailbox_existence existence;
 	struct mailbox_status status;
 
-	/* It isn't synced: that costs much in a large maildir, and what is put
-	   there without telling the index is found when the user next looks at
-	   the folder. */
-	if (mailbox_open(contacts->box) < 0) {
+	/* The server looks at them, whatever the user may do. */
+	contacts->box = mailbox_alloc(contacts->ns->list, contacts->vname,
+				      MAILBOX_FLAG_IGNORE_ACLS);
+	/* Dovecot isn't to make it on that occasion. It isn't synced either:
+	   that costs much in a large maildir, and what is put there without
+	   telling the index is found when the user next looks at the folder. */
+	if (mailbox_exists(contacts->box, FALSE, &existence) < 0 ||
+	    (existence == MAILBOX_EXISTENCE_SELECT &&
+	     mailbox_open(contacts->box) < 0)) {
 		*error_r = t_strdup(
 			mailbox_get_last_internal_error(contacts->box, NULL));
 		return -1;
 	}
+	if (existence != MAILBOX_EXISTENCE_SELECT)
+		return 0;
 	mailbox_get_open_status(
 		contacts->box,
 		STATUS_UIDVALIDITY | STATUS_UIDNEXT | STATUS_MESSAGES, &status);
@@ -177,7 +188,7 @@ coi_contacts_open(struct coi_contacts *contacts, const char **error_r)
 	contacts->state.messages = status.messages;
 	if (!coi_contacts_view_is_newest(contacts->box))
 		coi_contacts_forget_log(contacts);
-	return 0;
+	return 1;
 }
 
 static void coi_contacts_use_index(struct coi_contacts *contacts,
@@ -227,7 +238,7 @@ static void coi_contacts_open_index(struct coi_contacts *contacts)
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
 	    (uintmax_t)st.st_size > max_size)
 		;
-	else if (contacts->box->storage->set->mmap_disable)
+	else if (coi_contacts_storage_settings(contacts)->mmap_disable)
 		coi_contacts_read_index(contacts, fd, st.st_size);
 	else
 		coi_contacts_map_index(contacts, fd, st.st_size);
@@ -442,29 +453,23 @@ static void coi_contacts_update(struct coi_contacts *contacts)
 			       contacts->buffer->used);
 }
 
-static int coi_contacts_lookup(struct coi_contacts *contacts,
-			       const unsigned char hash[COI_CONTACT_HASH_SIZE],
-			       const char **error_r)
+/* Returns 1 if there is an index, and it is up to date, 0 if there are no
+   contacts, -1 if error. */
+static int
+coi_contacts_get_index(struct coi_contacts *contacts, const char **error_r)
 {
-	int ret = 0;
+	int ret;
 
 	coi_contacts_get_paths(contacts);
 	/* before the folder is opened: what changes later is then seen next
 	   time */
 	coi_contacts_stat_log(contacts);
-	contacts->buffer = buffer_create_dynamic(default_pool, 4096);
 	coi_contacts_open_index(contacts);
-	if (!coi_contacts_index_is_fresh(contacts)) {
-		ret = coi_contacts_open(contacts, error_r);
-		if (ret == 0 && !coi_contacts_index_is_current(contacts))
-			coi_contacts_update(contacts);
-	}
-	if (ret == 0 &&
-	    contacts->core->contacts_index_is_blocked(contacts->index, hash))
-		ret = 1;
-	buffer_free(&contacts->buffer);
-	if (contacts->mmap_base != NULL)
-		(void)munmap(contacts->mmap_base, contacts->mmap_size);
+	if (coi_contacts_index_is_fresh(contacts))
+		return 1;
+	ret = coi_contacts_open(contacts, error_r);
+	if (ret > 0 && !coi_contacts_index_is_current(contacts))
+		coi_contacts_update(contacts);
 	return ret;
 }
 
@@ -477,11 +482,25 @@ int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,
 
 	i_zero(&contacts);
 	contacts.core = coi_core_get(user->event);
-	if (contacts.core == NULL ||
-	    !coi_contacts_hash_sender(contacts.core, from, hash))
+	if (contacts.core == NULL)
 		return 0;
-	contacts.box = coi_contacts_alloc(user);
-	ret = coi_contacts_lookup(&contacts, hash, error_r);
-	mailbox_free(&contacts.box);
+	contacts.ns = mail_namespace_find_inbox(user->namespaces);
+	contacts.vname = coi_folder_contacts(user);
+	contacts.buffer = buffer_create_dynamic(default_pool, 256);
+	ret = coi_contacts_get_index(&contacts, error_r);
+	if (ret > 0) {
+		ret = contacts.index_count > 0 &&
+				coi_contacts_hash_sender(contacts.core, from,
+							 hash) &&
+				contacts.core->contacts_index_is_blocked(
+					contacts.index, hash) ?
+			1 :
+			0;
+	}
+	buffer_free(&contacts.buffer);
+	if (contacts.mmap_base != NULL)
+		(void)munmap(contacts.mmap_base, contacts.mmap_size);
+	if (contacts.box != NULL)
+		mailbox_free(&contacts.box);
 	return ret;
 }

@@ -5,6 +5,7 @@
 #include "lib.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
+#include "mailbox-list.h"
 #include "coi-compat.h"
 #include "coi-user.h"
 #include "coi-folders.h"
@@ -77,38 +78,46 @@ static void coi_folder_subscribe(struct mailbox *box)
 	}
 }
 
+/* Looks for the folder's files, without a mailbox object and without the list
+   index: in a home that is still empty, that would be made first, and INBOX
+   would then come out differently. Returns 1 if they are there, 0 if not, -1 if
+   that can't be told. */
+static int coi_folder_stat(struct mail_user *user, const char *vname)
+{
+	struct mailbox_list *list = coi_folder_namespace(user)->list;
+	const char *path, *name = mailbox_list_get_storage_name(list, vname);
+	struct stat st;
+
+	if (mailbox_list_get_path(list, name, MAILBOX_LIST_PATH_TYPE_MAILBOX,
+				  &path) <= 0)
+		return -1;
+	/* Where a folder is a file, or a file is in the way, Dovecot knows. */
+	if (stat(path, &st) == 0)
+		return S_ISDIR(st.st_mode) ? 1 : -1;
+	return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
+}
+
 bool coi_folder_have_inbox(struct mail_user *user)
 {
-	struct mailbox *box;
-	struct stat st;
-	const char *path;
-	bool ret;
-
-	/* Not mailbox_exists(): in a home that is still empty, that has the
-	   list index made first, and INBOX then comes out differently. */
-	box = mailbox_alloc(coi_folder_namespace(user)->list, "INBOX",
-			    MAILBOX_FLAG_IGNORE_ACLS);
-	ret = mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_MAILBOX, &path) <=
-			0 ||
-		stat(path, &st) == 0 || errno != ENOENT;
-	mailbox_free(&box);
-	return ret;
+	return coi_folder_stat(user, "INBOX") != 0;
 }
 
 bool coi_folder_exists(struct mail_user *user, const char *vname)
 {
 	struct mailbox *box;
 	enum mailbox_existence existence;
-	bool ret;
+	int ret;
 
 	if (!coi_folder_have_inbox(user))
 		return FALSE;
+	ret = coi_folder_stat(user, vname);
+	if (ret >= 0)
+		return ret > 0;
 	box = mailbox_alloc(coi_folder_namespace(user)->list, vname,
 			    MAILBOX_FLAG_IGNORE_ACLS);
-	ret = mailbox_exists(box, FALSE, &existence) == 0 &&
-		existence == MAILBOX_EXISTENCE_SELECT;
+	ret = mailbox_exists(box, FALSE, &existence);
 	mailbox_free(&box);
-	return ret;
+	return ret == 0 && existence == MAILBOX_EXISTENCE_SELECT;
 }
 
 int coi_folder_ensure(struct mail_user *user, const char *vname,

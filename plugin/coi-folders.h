@@ -36,8 +36,9 @@ bool coi_folder_is_creating(struct mail_user *user);
    nothing. Where that can't be told, TRUE. */
 bool coi_folder_have_inbox(struct mail_user *user);
 
-/* TRUE if the folder is there, and not only about to be made by Dovecot when it
-   is first used. Costs a look at the file system. */
+/* TRUE if the folder, or at least something in its place, is there, and not only
+   about to be made by Dovecot when it is first used. Costs a look at the file
+   system. */
 bool coi_folder_exists(struct mail_user *user, const char *vname);
 
 /* Makes sure that the folder exists. Returns 0 if it does, -1 if it can't be
