@@ -15,7 +15,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define JOURNAL_VERSION "1"
+#define JOURNAL_VERSION "2"
 
 const char *coi_seen_journal_dir(struct mailbox *inbox)
 {
@@ -46,11 +46,11 @@ static uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox)
 }
 
 int coi_seen_journal_write(struct mailbox *inbox,
-			   const ARRAY_TYPE(coi_seen_journal) *entries,
+			   const ARRAY_TYPE(seq_range) *uids,
 			   const char **error_r)
 {
 	const struct mailbox_permissions *perm = mailbox_get_permissions(inbox);
-	const struct coi_seen_journal_entry *entry;
+	const struct seq_range *range;
 	const char *tmp_path, *path = coi_seen_journal_path(inbox);
 	struct ostream *output;
 	string_t *str;
@@ -75,10 +75,10 @@ int coi_seen_journal_write(struct mailbox *inbox,
 		output,
 		t_strdup_printf(JOURNAL_VERSION "\t%u\n",
 				coi_seen_journal_uidvalidity(inbox)));
-	array_foreach(entries, entry) {
+	array_foreach(uids, range) {
 		T_BEGIN {
 			const char *line = t_strdup_printf(
-				"%u\t%s\n", entry->uid, entry->guid);
+				"%u\t%u\n", range->seq1, range->seq2);
 			o_stream_nsend_str(output, line);
 		}
 		T_END;
@@ -111,16 +111,22 @@ coi_seen_journal_is_for(struct mailbox *inbox, struct istream *input)
 		0;
 }
 
-int coi_seen_journal_read(struct mailbox *inbox, pool_t pool,
-			  ARRAY_TYPE(coi_seen_journal) *entries,
+static bool coi_seen_journal_parse_range(const char *line, uint32_t *first_r,
+					 uint32_t *last_r)
+{
+	return str_parse_uint32(line, first_r, &line) == 0 && line[0] == '\t' &&
+		str_to_uint32(line + 1, last_r) == 0 && *first_r > 0 &&
+		*first_r <= *last_r;
+}
+
+int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
 			  const char **error_r)
 {
-	const char *line, *guid, *path = coi_seen_journal_path(inbox);
-	struct coi_seen_journal_entry entry;
+	const char *line, *path = coi_seen_journal_path(inbox);
+	uint32_t first, last;
 	struct istream *input;
 	int fd, ret = 1;
 
-	i_zero(&entry);
 	if (path == NULL)
 		return 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
@@ -132,13 +138,9 @@ int coi_seen_journal_read(struct mailbox *inbox, pool_t pool,
 	}
 	input = i_stream_create_fd_autoclose(&fd, IO_BLOCK_SIZE);
 	if (coi_seen_journal_is_for(inbox, input)) {
-		while ((line = i_stream_read_next_line(input)) != NULL) {
-			if (str_parse_uint32(line, &entry.uid, &guid) < 0 ||
-			    guid[0] != '\t' || guid[1] == '\0')
-				break;
-			entry.guid = p_strdup(pool, guid + 1);
-			array_push_back(entries, &entry);
-		}
+		while ((line = i_stream_read_next_line(input)) != NULL &&
+		       coi_seen_journal_parse_range(line, &first, &last))
+			seq_range_array_add_range(uids, first, last);
 	}
 	if (input->stream_errno != 0) {
 		*error_r = t_strdup_printf("read(%s) failed: %s", path,

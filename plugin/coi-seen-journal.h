@@ -11,19 +11,13 @@
    lock for moves, which is in the same place.
 
    Format, one line each, ended by LF:
-     journal = "1" TAB uidvalidity LF *(uid TAB guid LF)
-   uidvalidity and uid are those of INBOX, in decimal; guid is the mail's, and
-   not empty. */
+     journal = "2" TAB uidvalidity LF *(first TAB last LF)
+   uidvalidity and UIDs are those of INBOX, in decimal. Each line has a range of
+   mails. */
+
+#include "seq-range-array.h"
 
 struct mailbox;
-
-struct coi_seen_journal_entry {
-	uint32_t uid;
-	char *guid;
-	/* not in the file: the copy is known to be stored */
-	bool stored;
-};
-ARRAY_DEFINE_TYPE(coi_seen_journal, struct coi_seen_journal_entry);
 
 #define COI_SEEN_JOURNAL_NAME "dovecot-coi.moving"
 
@@ -32,13 +26,12 @@ const char *coi_seen_journal_dir(struct mailbox *inbox);
 
 /* Returns 0 if ok, -1 if error. */
 int coi_seen_journal_write(struct mailbox *inbox,
-			   const ARRAY_TYPE(coi_seen_journal) *entries,
+			   const ARRAY_TYPE(seq_range) *uids,
 			   const char **error_r);
-/* Adds the entries of the journal, allocated from pool. Returns 1 if there is
-   a journal, 0 if not. One that is damaged, or belongs to an INBOX of another
-   UIDVALIDITY, has no entries. -1 if error. */
-int coi_seen_journal_read(struct mailbox *inbox, pool_t pool,
-			  ARRAY_TYPE(coi_seen_journal) *entries,
+/* Adds the journal's mails to uids. Returns 1 if there is a journal, 0 if not.
+   One that belongs to an INBOX of another UIDVALIDITY has no mails, and a
+   damaged one those before the damage. -1 if error. */
+int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
 			  const char **error_r);
 void coi_seen_journal_remove(struct mailbox *inbox);
 

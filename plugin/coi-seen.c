@@ -13,7 +13,8 @@
  * The copies are committed before the originals are expunged. A journal says
  * which these are, so that a move that was killed in between is finished by the
  * next one: an original whose copy is in the Chats folder (same GUID) is only
- * expunged, any other one is moved.
+ * expunged, any other one is moved. The journal has their UIDs, which are never
+ * used again; GUIDs, that may be in the mails' files, are read only then.
  */
 
 #include "lib.h"
@@ -33,6 +34,15 @@
 #define COI_SEEN_LOCK_NAME "dovecot-coi.lock"
 /* Beyond it the mail stays in INBOX: a client's command waits that long. */
 #define COI_SEEN_LOCK_SECS 20
+
+/* A mail that a killed move has left in INBOX. */
+struct coi_seen_left {
+	uint32_t uid;
+	char *guid;
+	/* Its copy is in the Chats folder. */
+	bool stored;
+};
+ARRAY_DEFINE_TYPE(coi_seen_left, struct coi_seen_left);
 
 void coi_seen_init(struct coi_seen *seen)
 {
@@ -98,7 +108,8 @@ void coi_seen_before_commit(struct coi_seen *seen,
 
 static struct mail_search_context *
 coi_seen_search_uids(struct mailbox_transaction_context *t,
-		     const ARRAY_TYPE(seq_range) *uids)
+		     const ARRAY_TYPE(seq_range) *uids,
+		     enum mail_fetch_field wanted_fields)
 {
 	struct mail_search_args *search_args = mail_search_build_init();
 	struct mail_search_context *search_ctx;
@@ -107,8 +118,8 @@ coi_seen_search_uids(struct mailbox_transaction_context *t,
 	arg = mail_search_build_add(search_args, SEARCH_UIDSET);
 	p_array_init(&arg->value.seqset, search_args->pool, array_count(uids));
 	array_append_array(&arg->value.seqset, uids);
-	search_ctx = mailbox_search_init(
-		t, search_args, NULL, MAIL_FETCH_FLAGS | MAIL_FETCH_GUID, NULL);
+	search_ctx = mailbox_search_init(t, search_args, NULL, wanted_fields,
+					 NULL);
 	mail_search_args_unref(&search_args);
 	return search_ctx;
 }
@@ -121,46 +132,33 @@ static const char *coi_seen_get_error(struct mailbox *box)
 /* Returns 1 if the mail is being moved, 0 if there is nothing to move, -1 if it
    can't be moved. */
 static int coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
-			      struct mail *mail, pool_t pool,
-			      ARRAY_TYPE(coi_seen_journal) *journal)
+			      struct mail *mail)
 {
-	struct coi_seen_journal_entry *entry;
 	struct mail_save_context *save_ctx;
-	const char *guid;
 
 	/* another session may have taken it back */
 	if ((mail_get_flags(mail) & MAIL_SEEN) == 0)
 		return 0;
-	if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0)
-		return mail->expunged ? 0 : -1;
-	guid = p_strdup(pool, guid);
 
 	save_ctx = mailbox_save_alloc(dest_trans);
 	mailbox_save_copy_flags(save_ctx, mail);
 	coi_keyword_add(save_ctx);
 	if (mailbox_move(&save_ctx, mail) < 0)
 		return mail->expunged ? 0 : -1;
-
-	/* A storage without GUIDs has nothing to recognise a copy by. */
-	if (guid[0] != '\0') {
-		entry = array_append_space(journal);
-		entry->uid = mail->uid;
-		entry->guid = (char *)guid;
-	}
 	return 1;
 }
 
 /* The copies are stored, and the journal knows of it, before anything is
    expunged. */
-static int coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
-				struct mailbox_transaction_context **dest_trans,
-				const ARRAY_TYPE(coi_seen_journal) *journal,
-				const char **error_r)
+static int
+coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
+		     struct mailbox_transaction_context **dest_trans,
+		     const ARRAY_TYPE(seq_range) *moving, const char **error_r)
 {
 	struct mailbox *inbox = (*src_trans)->box;
 	struct mailbox *chats = (*dest_trans)->box;
 
-	if (coi_seen_journal_write(inbox, journal, error_r) < 0) {
+	if (coi_seen_journal_write(inbox, moving, error_r) < 0) {
 		mailbox_transaction_rollback(dest_trans);
 		mailbox_transaction_rollback(src_trans);
 		return -1;
@@ -190,20 +188,19 @@ coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
 {
 	struct mailbox_transaction_context *src_trans, *dest_trans;
 	struct mail_search_context *search_ctx;
-	ARRAY_TYPE(coi_seen_journal) journal;
+	ARRAY_TYPE(seq_range) moving;
 	struct mail *mail;
-	unsigned int moved = 0;
 	int ret;
 
-	p_array_init(&journal, pool, 16);
+	p_array_init(&moving, pool, 16);
 	src_trans = mailbox_transaction_begin(inbox, 0, __func__);
 	dest_trans = mailbox_transaction_begin(
 		chats, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
-	search_ctx = coi_seen_search_uids(src_trans, uids);
+	search_ctx = coi_seen_search_uids(src_trans, uids, MAIL_FETCH_FLAGS);
 	while (mailbox_search_next(search_ctx, &mail)) {
-		ret = coi_seen_move_mail(dest_trans, mail, pool, &journal);
+		ret = coi_seen_move_mail(dest_trans, mail);
 		if (ret > 0) {
-			moved++;
+			seq_range_array_add(&moving, mail->uid);
 		} else if (ret < 0) {
 			*error_r = coi_seen_get_error(chats);
 			seq_range_array_add(bad_uids, mail->uid);
@@ -218,12 +215,12 @@ coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
 		*error_r = coi_seen_get_error(inbox);
 		ret = -1;
 	}
-	if (ret < 0 || moved == 0) {
+	if (ret < 0 || array_is_empty(&moving)) {
 		mailbox_transaction_rollback(&dest_trans);
 		mailbox_transaction_rollback(&src_trans);
 		return ret;
 	}
-	return coi_seen_move_commit(&src_trans, &dest_trans, &journal, error_r);
+	return coi_seen_move_commit(&src_trans, &dest_trans, &moving, error_r);
 }
 
 static int coi_seen_move_uids(struct mailbox *inbox, struct mailbox *chats,
@@ -247,13 +244,45 @@ static int coi_seen_move_uids(struct mailbox *inbox, struct mailbox *chats,
 	return -1;
 }
 
-/* Finds out which of the journal's mails have their copy in the mailbox. */
-static int coi_seen_journal_find_copies(struct mailbox *chats,
-					ARRAY_TYPE(coi_seen_journal) *journal,
-					const char **error_r)
+/* Finds the journal's mails that are still in INBOX. A mail without a GUID has
+   nothing to recognise its copy by, and stays. */
+static int
+coi_seen_find_left(struct mailbox *inbox, const ARRAY_TYPE(seq_range) *journal,
+		   pool_t pool, ARRAY_TYPE(coi_seen_left) *left,
+		   const char **error_r)
 {
-	HASH_TABLE(char *, struct coi_seen_journal_entry *) guids;
-	struct coi_seen_journal_entry *entry;
+	struct mailbox_transaction_context *t;
+	struct mail_search_context *search_ctx;
+	struct coi_seen_left *mail_left;
+	struct mail *mail;
+	const char *guid;
+	int ret = 0;
+
+	t = mailbox_transaction_begin(inbox, 0, __func__);
+	search_ctx = coi_seen_search_uids(t, journal, MAIL_FETCH_GUID);
+	while (mailbox_search_next(search_ctx, &mail)) {
+		if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0 ||
+		    guid[0] == '\0')
+			continue;
+		mail_left = array_append_space(left);
+		mail_left->uid = mail->uid;
+		mail_left->guid = p_strdup(pool, guid);
+	}
+	if (mailbox_search_deinit(&search_ctx) < 0) {
+		*error_r = coi_seen_get_error(inbox);
+		ret = -1;
+	}
+	(void)mailbox_transaction_commit(&t);
+	return ret;
+}
+
+/* Finds out which of them have their copy in the mailbox. */
+static int
+coi_seen_find_copies(struct mailbox *chats, ARRAY_TYPE(coi_seen_left) *left,
+		     const char **error_r)
+{
+	HASH_TABLE(char *, struct coi_seen_left *) guids;
+	struct coi_seen_left *mail_left;
 	struct mailbox_transaction_context *t;
 	struct mail_search_args *search_args;
 	struct mail_search_context *search_ctx;
@@ -261,10 +290,10 @@ static int coi_seen_journal_find_copies(struct mailbox *chats,
 	const char *guid;
 	int ret = 0;
 
-	hash_table_create(&guids, default_pool, array_count(journal), str_hash,
+	hash_table_create(&guids, default_pool, array_count(left), str_hash,
 			  strcmp);
-	array_foreach_modifiable(journal, entry)
-		hash_table_update(guids, entry->guid, entry);
+	array_foreach_modifiable(left, mail_left)
+		hash_table_update(guids, mail_left->guid, mail_left);
 
 	search_args = mail_search_build_init();
 	mail_search_build_add_all(search_args);
@@ -275,9 +304,9 @@ static int coi_seen_journal_find_copies(struct mailbox *chats,
 	while (mailbox_search_next(search_ctx, &mail)) {
 		if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0)
 			continue;
-		entry = hash_table_lookup(guids, guid);
-		if (entry != NULL)
-			entry->stored = TRUE;
+		mail_left = hash_table_lookup(guids, guid);
+		if (mail_left != NULL)
+			mail_left->stored = TRUE;
 	}
 	if (mailbox_search_deinit(&search_ctx) < 0) {
 		*error_r = coi_seen_get_error(chats);
@@ -286,8 +315,9 @@ static int coi_seen_journal_find_copies(struct mailbox *chats,
 	(void)mailbox_transaction_commit(&t);
 
 	/* several mails may share a GUID */
-	array_foreach_modifiable(journal, entry)
-		entry->stored = hash_table_lookup(guids, entry->guid)->stored;
+	array_foreach_modifiable(left, mail_left)
+		mail_left->stored =
+			hash_table_lookup(guids, mail_left->guid)->stored;
 	hash_table_destroy(&guids);
 	return ret;
 }
@@ -296,25 +326,20 @@ static int coi_seen_journal_find_copies(struct mailbox *chats,
    was to move to uids. */
 static int
 coi_seen_recover_mails(struct mailbox *inbox,
-		       const ARRAY_TYPE(coi_seen_journal) *journal,
+		       const ARRAY_TYPE(coi_seen_left) *left,
 		       ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
-	const struct coi_seen_journal_entry *entry;
+	const struct coi_seen_left *mail_left;
 	struct mailbox_transaction_context *t;
 	struct mail *mail;
-	const char *guid;
 
 	t = mailbox_transaction_begin(inbox, 0, __func__);
-	mail = mail_alloc(t, MAIL_FETCH_GUID, NULL);
-	array_foreach(journal, entry) {
-		if (!mail_set_uid(mail, entry->uid) ||
-		    mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0 ||
-		    strcmp(guid, entry->guid) != 0)
-			continue;
-		if (entry->stored)
+	mail = mail_alloc(t, 0, NULL);
+	array_foreach(left, mail_left) {
+		if (!mail_left->stored)
+			seq_range_array_add(uids, mail_left->uid);
+		else if (mail_set_uid(mail, mail_left->uid))
 			mail_expunge(mail);
-		else
-			seq_range_array_add(uids, entry->uid);
 	}
 	mail_free(&mail);
 	if (mailbox_transaction_commit(&t) < 0 || mailbox_sync(inbox, 0) < 0) {
@@ -328,16 +353,21 @@ static int
 coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
 		 ARRAY_TYPE(seq_range) *uids, pool_t pool, const char **error_r)
 {
-	ARRAY_TYPE(coi_seen_journal) journal;
+	ARRAY_TYPE(seq_range) journal;
+	ARRAY_TYPE(coi_seen_left) left;
 	int ret;
 
-	p_array_init(&journal, pool, 16);
-	ret = coi_seen_journal_read(inbox, pool, &journal, error_r);
+	p_array_init(&journal, pool, 4);
+	ret = coi_seen_journal_read(inbox, &journal, error_r);
 	if (ret <= 0)
 		return ret;
+	p_array_init(&left, pool, 16);
 	if (!array_is_empty(&journal) &&
-	    (coi_seen_journal_find_copies(chats, &journal, error_r) < 0 ||
-	     coi_seen_recover_mails(inbox, &journal, uids, error_r) < 0))
+	    coi_seen_find_left(inbox, &journal, pool, &left, error_r) < 0)
+		return -1;
+	if (!array_is_empty(&left) &&
+	    (coi_seen_find_copies(chats, &left, error_r) < 0 ||
+	     coi_seen_recover_mails(inbox, &left, uids, error_r) < 0))
 		return -1;
 	coi_seen_journal_remove(inbox);
 	return 0;

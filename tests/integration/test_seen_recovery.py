@@ -23,11 +23,10 @@ def index_dir(server, user, mail_format):
     return found if mail_format == "maildir" else next(found.glob("mailboxes/INBOX/*"))
 
 
-def journal(server, user, mail_format, uidvalidity, mails):
+def journal(server, user, mail_format, uidvalidity, *lines):
     """The file that a killed move leaves behind (plugin/coi-seen-journal.h)."""
     path = index_dir(server, user, mail_format) / "dovecot-coi.moving"
-    lines = [f"1\t{uidvalidity}"] + [f"{uid}\t{guid}" for uid, guid in mails]
-    path.write_text("\n".join(lines) + "\n")
+    path.write_text("\n".join([f"2\t{uidvalidity}", *lines]) + "\n")
     path.chmod(0o666)
     return path
 
@@ -52,7 +51,8 @@ def killed(request, make_server):
         for line in server.doveadm("mailbox", "status", "-u", user, "uidvalidity", "INBOX").split()
         if line.startswith("uidvalidity=")
     ]
-    return server, user, request.param, status.partition("=")[2], mails
+    assert [uid for uid, _ in mails] == ["1", "2", "3"]
+    return server, user, request.param, status.partition("=")[2]
 
 
 def see_the_third(server, user):
@@ -63,26 +63,36 @@ def see_the_third(server, user):
 
 
 @pytest.mark.private
-def test_FIL_3_the_next_move_finishes_it(killed):
-    server, user, mail_format, uidvalidity, mails = killed
-    path = journal(server, user, mail_format, uidvalidity, mails[:2])
+@pytest.mark.parametrize("lines", [("1\t2",), ("1\t1", "2\t2"), ("1\t4294967295",)])
+def test_FIL_3_the_next_move_finishes_it(killed, lines):
+    server, user, mail_format, uidvalidity = killed
+    path = journal(server, user, mail_format, uidvalidity, *lines)
     assert see_the_third(server, user) == ([], ["chat 0", "chat 1", "chat 2"])
     assert not path.exists()
 
 
 @pytest.mark.private
-def test_FIL_3_a_journal_of_another_INBOX_means_nothing(killed):
-    server, user, mail_format, uidvalidity, mails = killed
-    path = journal(server, user, mail_format, int(uidvalidity) + 1, mails[:2])
-    assert see_the_third(server, user) == (["chat 0", "chat 1"], ["chat 0", "chat 2"])
+def test_FIL_3_only_the_mails_in_the_journal(killed):
+    server, user, mail_format, uidvalidity = killed
+    journal(server, user, mail_format, uidvalidity, "1\t1", "99\t100")
+    assert see_the_third(server, user) == (["chat 1"], ["chat 0", "chat 2"])
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("line", ["", "2", "2\t", "2\tx", "3\t2", "0\t2", "-1\t2", "2\t2\t"])
+def test_FIL_3_a_damaged_journal_counts_up_to_the_damage(killed, line):
+    server, user, mail_format, uidvalidity = killed
+    path = journal(server, user, mail_format, uidvalidity, "1\t1", line, "2\t2")
+    assert see_the_third(server, user) == (["chat 1"], ["chat 0", "chat 2"])
     assert not path.exists()
 
 
 @pytest.mark.private
-def test_FIL_3_a_journal_with_other_mails_means_nothing(killed):
-    server, user, mail_format, uidvalidity, mails = killed
-    journal(server, user, mail_format, uidvalidity, [(mails[0][0], "f" * 32), (99, mails[1][1])])
+def test_FIL_3_a_journal_of_another_INBOX_means_nothing(killed):
+    server, user, mail_format, uidvalidity = killed
+    path = journal(server, user, mail_format, int(uidvalidity) + 1, "1\t2")
     assert see_the_third(server, user) == (["chat 0", "chat 1"], ["chat 0", "chat 2"])
+    assert not path.exists()
 
 
 @pytest.mark.private

@@ -168,7 +168,9 @@ def test_one_damaged_mail_kept_all_others_in_INBOX(make_server, log):
         server.deliver("lmtp", user, chat(f"chat {number}", body="text\n" * 500))
     log.expect("dbox|coi: |Rebuild|rebuild|Corrupted|EOF|copy|inconsistent")
     files = sorted(server.home(user).glob("sdbox/mailboxes/INBOX/dbox-Mails/u.*"))
-    os.truncate(files[1], 400)
+    # One that can't be linked, nor read.
+    files[1].unlink()
+    files[1].mkdir()
     with server.imap(user) as client:
         client.must("SELECT INBOX")
         client.command("STORE 1:3 +FLAGS (\\Seen)")
