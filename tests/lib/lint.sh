@@ -21,7 +21,7 @@ files() { # PATTERN...
 cpp_files() {
 	files 'src/*.cc' 'src/*.h' 'tests/unit/*.cc' 'tests/unit/*.h' \
 		'tests/fuzz/*.cc' 'tests/fuzz/*.h' 'tests/glue/*.cc' \
-		tests/glue/adapter.h | grep -vx src/coi.h
+		tests/glue/adapter.h | grep -vxE "src/coi(-push|-relay)?\.h"
 }
 c_files() { files 'plugin/*.c' 'plugin/*.h' 'tests/glue/*.c' tests/glue/glue-tests.h; }
 shell_files() {

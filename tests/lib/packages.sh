@@ -8,7 +8,8 @@
 # To build and to run unit, glue and integration tests; in a chroot, too.
 suite_packages=(
 	dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve dovecot-dev
-	g++ cmake ninja-build binutils libgtest-dev libcmocka-dev libssl-dev
+	g++ cmake ninja-build binutils pkg-config libgtest-dev libcmocka-dev
+	libssl-dev libjansson-dev libsqlite3-dev libcurl4-openssl-dev
 	python3 python3-pytest)
 # On the host alone.
 host_packages=(

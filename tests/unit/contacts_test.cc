@@ -2,10 +2,7 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 #include <gtest/gtest.h>
-
-#ifdef COI_HAVE_OPENSSL
 #include <openssl/evp.h>
-#endif
 
 #include <algorithm>
 #include <array>
@@ -290,9 +287,6 @@ TEST(ContactHash, BLK_2_nothing_but_hexadecimal_digits) {
 }
 
 TEST(ContactHash, BLK_2_hash_of_the_normalised_address) {
-#ifndef COI_HAVE_OPENSSL
-  GTEST_SKIP() << "built without OpenSSL";
-#else
   const auto sha3 = [](const string& text) {
     Hash hash = {};
     unsigned int size = 0;
@@ -303,7 +297,6 @@ TEST(ContactHash, BLK_2_hash_of_the_normalised_address) {
   EXPECT_EQ(sha3(Normalize("john.doe", "coi-dev.org").value_or("")), kCoiDevHash);
   EXPECT_EQ(sha3(Normalize("\"John.Doe\"", "COI-dev.org").value_or("")), kCoiDevHash);
   EXPECT_EQ(sha3(Normalize("john.doe", "example.com").value_or("")), kExampleHash);
-#endif
 }
 
 // The hash of equal bytes.

@@ -1,0 +1,123 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_PUSH_H
+#define COI_PUSH_H
+
+/* The second door of the core: what mail processes need for Web Push. The
+ * conventions are those of coi.h. It is a library of its own, because only
+ * users with push subscriptions need it: it links the JSON library. The third
+ * one, struct coi_seal, links libcrypto, which is slow to load; it is needed
+ * only while the push service is away.
+ *
+ * A subscription is stored as one JSON object, made by subscription_parse(),
+ * with its secrets. Nothing else reads or changes it but the functions below.
+ */
+
+#include "coi.h"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define COI_PUSH_VERSION 1
+#define COI_PUSH_SYMBOL "coi_push"
+
+/* A stored subscription, and what a client reads of it, fit into this. */
+#define COI_SUBSCRIPTION_MAX_SIZE 16384
+/* The longest JSON object that a client may set. */
+#define COI_SUBSCRIPTION_INPUT_MAX_SIZE 8192
+/* SUB-6: at most 1 kB */
+#define COI_VALIDATION_MAX_SIZE 1000
+
+/* What of a mail decides which subscriptions want it (MSG-1, SUB-10). */
+struct coi_push_mail {
+	/* it has $Chat */
+	bool chat;
+	/* address of the sender, in any case; absent if there is none */
+	struct coi_bytes from_email;
+};
+
+enum coi_validate_result {
+	/* The text is right: store what was written. */
+	COI_VALIDATE_OK = 0,
+	/* wrong text, too late, or validated already */
+	COI_VALIDATE_REFUSED,
+};
+
+struct coi_push {
+	/* COI_PUSH_VERSION of the library that filled in this table */
+	unsigned int version;
+
+	/* May this be the <id> of a subscription? SUB-2 */
+	bool (*subscription_id_check)(struct coi_bytes id);
+
+	/* Checks the JSON that a client sets (SUB-3, SUB-10; everything but
+	   whether the p256dh key is a point of the curve, and whether the
+	   endpoint is allowed: that is the push service's part), and writes
+	   what is to be stored: unknown keys dropped, synonyms replaced, keys
+	   as unpadded base64url, `created` (SUB-4), not yet validated, to be
+	   discarded at `expires` (both in seconds since 1970), with the text
+	   that validates it.
+	   buf is COI_SUBSCRIPTION_MAX_SIZE large. Returns NULL and the size
+	   written; or a static text for the client that says what is wrong. */
+	const char *(*subscription_parse)(struct coi_bytes json,
+					  int64_t created, int64_t expires,
+					  struct coi_bytes validation,
+					  char *buf, size_t *size_r);
+
+	/* Writes what a client may read of a stored subscription (SUB-4,
+	   SUB-11: `auth` is an empty string, no validation text). Returns
+	   FALSE where the stored value is damaged. */
+	bool (*subscription_show)(struct coi_bytes stored, char *buf,
+				  size_t *size_r);
+
+	/* FALSE where it is damaged, or not validated in time (SUB-8). */
+	bool (*subscription_is_live)(struct coi_bytes stored, int64_t now);
+
+	/* Compares in constant time (SUB-7, SUB-9), and writes the validated
+	   subscription, without the text. */
+	enum coi_validate_result (*subscription_validate)(
+		struct coi_bytes stored, struct coi_bytes text, int64_t now,
+		char *buf, size_t *size_r);
+
+	/* Is it validated, and does it want this mail? MSG-1, SUB-8, SUB-10.
+	   FALSE where it is damaged. */
+	bool (*subscription_wants)(struct coi_bytes stored,
+				   const struct coi_push_mail *mail);
+
+	/* Sets the VAPID key that the push service has answered it will sign
+	   with (docs/handoff.md, `vapid`). */
+	bool (*subscription_set_vapid)(struct coi_bytes stored,
+				       struct coi_bytes vapid, char *buf,
+				       size_t *size_r);
+};
+
+typedef const struct coi_push *coi_push_func_t(unsigned int version);
+__attribute__((visibility("default"))) coi_push_func_t coi_push;
+
+#define COI_SEAL_VERSION 1
+#define COI_SEAL_SYMBOL "coi_seal"
+/* A sealed text is longer than the text by this. */
+#define COI_SEAL_OVERHEAD 128
+
+/* Encrypts what is put into the spool, so that only the push service can read
+   it (MSG-12). */
+struct coi_seal {
+	unsigned int version;
+
+	/* public_key is the text of the file `seal.pub` in the spool (PEM).
+	   buf is text.size + COI_SEAL_OVERHEAD large. Returns the size
+	   written, or 0 if the key can't be used. */
+	size_t (*seal)(struct coi_bytes public_key, struct coi_bytes text,
+		       char *buf);
+};
+
+typedef const struct coi_seal *coi_seal_func_t(unsigned int version);
+__attribute__((visibility("default"))) coi_seal_func_t coi_seal;
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif /* COI_PUSH_H */

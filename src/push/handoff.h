@@ -1,0 +1,44 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+#ifndef COI_PUSH_HANDOFF_H
+#define COI_PUSH_HANDOFF_H
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "push/payload.h"
+
+// The hand-off line, docs/handoff.md: what a mail process asks of the service.
+namespace coi::push {
+
+constexpr size_t kMaxHandoffSize = 256 * 1024;
+
+enum class HandoffKind { kDeliver, kRegister, kGone, kVapid };
+
+struct Handoff {
+  HandoffKind kind = HandoffKind::kDeliver;
+  std::string id;  // 32 hexadecimal digits
+  std::string user;
+  MailInfo mail;                                                   // of kDeliver
+  bool chat = false;                                               // of kDeliver
+  std::vector<std::pair<std::string, std::string>> subscriptions;  // id, stored JSON
+};
+
+// Line is without its LF. Returns false, and a static text, where it is not
+// one. Fields that are not known are ignored.
+bool ParseHandoff(std::string_view line, Handoff* out, const char** error);
+
+// The line, without LF. For the tests, and golden: Parse(Write(x)) == x.
+std::string WriteHandoff(const Handoff& handoff);
+
+// A reply line with its LF: "+" or "-", words and name=value fields, escaped.
+std::string WriteReply(bool ok, const std::vector<std::string>& fields);
+
+}  // namespace coi::push
+
+#endif  // COI_PUSH_HANDOFF_H

@@ -1,0 +1,59 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+#ifndef COI_PUSH_SUBSCRIPTION_H
+#define COI_PUSH_SUBSCRIPTION_H
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "coi-push.h"
+
+// Push subscriptions: PROTOCOL SUB-1..12.
+namespace coi::push {
+
+enum class MsgType { kChat, kMail, kAll };
+
+struct Subscription {
+  std::string client;
+  std::string device;
+  MsgType msgtype = MsgType::kAll;
+  std::string endpoint;
+  std::string p256dh;  // 65 octets, decoded
+  std::string auth;    // 16 octets, decoded
+  // Lower-cased (ASCII, and what else libc's C.UTF-8 is not needed for).
+  std::vector<std::string> exclude_from;
+  int64_t created = 0;  // seconds since 1970
+  bool validated = false;
+  // Only while not validated.
+  std::string validation;
+  int64_t expires = 0;
+  // Id of the VAPID key (VapidKey::id()); "" for the current one.
+  std::string vapid;
+};
+
+bool IsSubscriptionId(std::string_view id) noexcept;
+
+// SUB-3 and SUB-10, for what a client sets. Returns nullptr, or what is wrong
+// with it (static, for the client).
+const char* ParseInput(std::string_view json, Subscription* out);
+
+// What is stored. It reads back the same; Read() refuses all that Write()
+// doesn't write, but keys added by a later version.
+std::string WriteStored(const Subscription& subscription);
+std::optional<Subscription> ReadStored(std::string_view json);
+
+// What a client reads (SUB-4, SUB-11).
+std::string Show(const Subscription& subscription);
+
+bool IsLive(const Subscription& subscription, int64_t now) noexcept;
+bool Wants(const Subscription& subscription, const struct coi_push_mail& mail);
+// SUB-7, SUB-9. On true it is validated, and its text is gone.
+bool Validate(Subscription* subscription, std::string_view text, int64_t now);
+
+}  // namespace coi::push
+
+#endif  // COI_PUSH_SUBSCRIPTION_H
