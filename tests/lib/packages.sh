@@ -10,7 +10,7 @@ suite_packages=(
 	dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve dovecot-dev
 	g++ cmake ninja-build binutils pkg-config libgtest-dev libcmocka-dev
 	libssl-dev libjansson-dev libsqlite3-dev libcurl4-openssl-dev
-	python3 python3-pytest)
+	python3 python3-pytest python3-cryptography)
 # On the host alone.
 host_packages=(
 	clang clang-tidy clang-format cppcheck shellcheck git debootstrap valgrind)
@@ -18,14 +18,6 @@ host_packages=(
 clang_runtime() { # the sanitizers' and libFuzzer's part of clang
 	printf 'libclang-rt-%s-dev\n' "$(
 		apt-cache depends clang | sed -n 's/.*Depends: clang-\([0-9]*\)$/\1/p')"
-}
-
-install_packages() {
-	local packages=("${suite_packages[@]}" "${host_packages[@]}")
-	if wanted build || wanted lint; then
-		packages+=("$(clang_runtime)")
-	fi
-	apt_install "${packages[@]}"
 }
 
 # The name of this machine's Debian, or of the other one.
@@ -37,15 +29,48 @@ other_suite() {
 	esac
 }
 
+# What reads encrypted pushes in the tests, and isn't ours (RFC 8188). Debian has
+# it from 13 on. Before, npm has; there it needs nothing else. A chroot of Debian
+# 12 does without: the tests that need it are skipped.
+http_ece=http_ece@1.2.1
+export COI_TEST_NODE_MODULES=$COI_CACHE/$http_ece/node_modules
+
+http_ece_packages() { # SUITE
+	[ "$1" = bookworm ] || echo python3-http-ece
+}
+
+install_http_ece() {
+	[ ! -e "$COI_TEST_NODE_MODULES/http_ece/package.json" ] || return 0
+	# One that isn't apt's may be there, and clash with apt's.
+	if ! command -v npm >/dev/null; then
+		apt_install nodejs npm || return
+	fi
+	npm install --prefix "$COI_CACHE/$http_ece" --ignore-scripts --no-audit \
+		--no-fund "$http_ece"
+}
+
+install_packages() {
+	local packages=("${suite_packages[@]}" "${host_packages[@]}") more
+	if wanted build || wanted lint; then
+		packages+=("$(clang_runtime)")
+	fi
+	more=$(http_ece_packages "$(this_suite)")
+	apt_install "${packages[@]}" ${more:+"$more"} || return
+	[ -n "$more" ] || install_http_ece
+}
+
 # The other Debian, with all that its suite needs.
 make_root() { # SUITE DIR
-	local marker=$2/.coi-packages in_root=$top/tests/lib/in-root
+	local marker=$2/.coi-packages in_root=$top/tests/lib/in-root more
+	local packages=("${suite_packages[@]}")
+	more=$(http_ece_packages "$1")
+	packages+=(${more:+"$more"})
 	"$top/docker/rootfs" "$1" "$2" || return
-	[ "$(cat "$marker" 2>/dev/null)" != "${suite_packages[*]}" ] || return 0
+	[ "$(cat "$marker" 2>/dev/null)" != "${packages[*]}" ] || return 0
 	proxy_from_apt
 	"$in_root" "$2" apt-get -q update &&
 		"$in_root" "$2" apt-get -q -y install --no-install-recommends \
-			"${suite_packages[@]}" &&
+			"${packages[@]}" &&
 		"$in_root" "$2" apt-get -q clean &&
-		printf '%s\n' "${suite_packages[*]}" >"$marker"
+		printf '%s\n' "${packages[*]}" >"$marker"
 }
