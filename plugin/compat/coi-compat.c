@@ -9,12 +9,12 @@
 #include "mail-storage-settings.h"
 #include "mail-user.h"
 #include "coi-config.h"
+#include "coi-settings-info.h"
 #include "coi-compat.h"
 
 #ifdef COI_HAVE_SETTINGS_GET
 
 #include "settings.h"
-#include "coi-settings-info.h"
 
 const char coi_compat_no_dict_hint[] =
 	"neither mail_attribute nor coi_attribute has a dict";
@@ -74,54 +74,24 @@ bool coi_compat_mailbox_has_special_use(struct mailbox *box,
 const char coi_compat_no_dict_hint[] =
 	"neither mail_attribute_dict nor plugin/coi_attribute_dict is set";
 
-static const char *const coi_setting_names[] = { "coi_attribute_dict",
-						 "coi_mailbox_root",
-						 "coi_notify_instant", NULL };
-
-/* Nobody else tells the admin about a typo in plugin { }. */
-static void coi_settings_warn_unknown(struct mail_user *user)
-{
-	static bool warned = FALSE;
-	const char *const *envs;
-	unsigned int i, count;
-
-	if (warned || !array_is_created(&user->set->plugin_envs))
-		return;
-	warned = TRUE;
-	envs = array_get(&user->set->plugin_envs, &count);
-	for (i = 0; i + 1 < count; i += 2) {
-		if (strncmp(envs[i], "coi_", 4) == 0 &&
-		    !str_array_find(coi_setting_names, envs[i])) {
-			e_warning(user->event,
-				  "coi: Ignoring unknown setting plugin/%s",
-				  envs[i]);
-		}
-	}
-}
-
 int coi_compat_settings_get(struct mail_user *user,
 			    const struct coi_settings **set_r,
-			    const char **error_r ATTR_UNUSED)
+			    const char **error_r)
 {
-	struct coi_settings *set;
-	const char *value;
+	const char *const *envs = NULL;
+	unsigned int count = 0;
 
-	coi_settings_warn_unknown(user);
-
-	set = p_new(user->pool, struct coi_settings, 1);
-	value = mail_user_plugin_getenv(user, "coi_mailbox_root");
-	set->coi_mailbox_root = value == NULL ? COI_DEFAULT_MAILBOX_ROOT :
-						value;
-	set->coi_notify_instant =
-		mail_user_plugin_getenv(user, "coi_notify_instant") == NULL ||
-		mail_user_plugin_getenv_bool(user, "coi_notify_instant");
-	*set_r = set;
-	return 0;
+	if (array_is_created(&user->set->plugin_envs))
+		envs = array_get(&user->set->plugin_envs, &count);
+	return coi_settings_parse(user->event, envs, count, set_r, error_r);
 }
 
 void coi_compat_settings_free(const struct coi_settings **set)
 {
+	pool_t pool = (*set)->pool;
+
 	*set = NULL;
+	pool_unref(&pool);
 }
 
 int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,

@@ -7,26 +7,12 @@
 /* All that differs between the Dovecot versions. No other file asks for a
    version or a feature of it. */
 
-#include "lib.h"
+#include "coi-config.h"
+#include "coi-settings.h"
 
 struct dict;
 struct mail_user;
 struct mailbox;
-
-/* The admin's settings. Docs: docs/configure.md. */
-struct coi_settings {
-	/* used by versions with typed settings only */
-	pool_t pool;
-
-	/* Parent of the Chats and Contacts folders, below the prefix of the
-	   inbox namespace, with that namespace's separator. */
-	const char *coi_mailbox_root;
-
-	/* Tell idle clients of changes at once (IDL-3). */
-	bool coi_notify_instant;
-};
-
-#define COI_DEFAULT_MAILBOX_ROOT "COI"
 
 /* Returns 0 if ok, -1 if there is something wrong with them. */
 int coi_compat_settings_get(struct mail_user *user,

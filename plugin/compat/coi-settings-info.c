@@ -3,9 +3,11 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 #include "lib.h"
+#include "coi-config.h"
+#ifdef COI_HAVE_SETTINGS_GET
 #include "settings.h"
+#endif
 #include "settings-parser.h"
-#include "coi-compat.h"
 #include "coi-settings-info.h"
 
 #undef DEF
@@ -15,9 +17,33 @@
 static const struct setting_define coi_setting_defines[] = {
 	DEF(STR, coi_mailbox_root),
 	DEF(BOOL, coi_notify_instant),
+	DEF(BOOL, coi_push),
+	DEF(STR, coi_push_capability),
+	DEF(BOOL, coi_push_appended),
+	DEF(UINT, webpush_subscription_limit),
+	DEF(TIME, webpush_subscription_expire),
+	DEF(TIME_MSECS, coi_push_handoff_timeout),
+	DEF(TIME_MSECS, coi_push_register_timeout),
+	DEF(STR, coi_push_spool_dir),
+	DEF(STR, coi_push_key_dir),
+	DEF(STR, coi_push_queue_dir),
+	DEF(STR, coi_push_vapid_subject),
+	DEF(STR, coi_push_hosts),
+	DEF(STR, coi_push_hosts_denied),
+	DEF(STR, coi_push_hosts_http),
+	DEF(STR, coi_push_networks),
+	DEF(STR, coi_push_ssl_ca_file),
+	DEF(TIME, coi_push_ttl),
+	DEF(UINT, coi_push_queue_limit),
+	DEF(UINT, coi_push_queue_user_limit),
+	DEF(UINT, coi_push_register_limit),
+#ifdef COI_HAVE_SETTINGS_GET
 	{ .type = SET_FILTER_NAME,
 	  .key = "coi_attribute",
 	  .required_setting = "dict" },
+#else
+	DEF(STR, coi_attribute_dict),
+#endif
 
 	SETTING_DEFINE_LIST_END
 };
@@ -25,16 +51,106 @@ static const struct setting_define coi_setting_defines[] = {
 static const struct coi_settings coi_default_settings = {
 	.coi_mailbox_root = COI_DEFAULT_MAILBOX_ROOT,
 	.coi_notify_instant = TRUE,
+	.coi_push = TRUE,
+	.coi_push_capability = "WEBPUSH",
+	.coi_push_appended = FALSE,
+	.webpush_subscription_limit = 10,
+	.webpush_subscription_expire = 5 * 60,
+	.coi_push_handoff_timeout = 20,
+	.coi_push_register_timeout = 10 * 1000,
+	.coi_push_spool_dir = "/var/lib/dovecot-coi/spool",
+	.coi_push_key_dir = "/var/lib/dovecot-coi/keys",
+	.coi_push_queue_dir = "/var/lib/dovecot-coi/queue",
+	.coi_push_vapid_subject = "",
+	.coi_push_hosts = "",
+	.coi_push_hosts_denied = "",
+	.coi_push_hosts_http = "",
+	.coi_push_networks = "",
+	.coi_push_ssl_ca_file = "",
+	.coi_push_ttl = 24 * 60 * 60,
+	.coi_push_queue_limit = 1000000,
+	.coi_push_queue_user_limit = 1000,
+	.coi_push_register_limit = 30,
+#ifndef COI_HAVE_SETTINGS_GET
+	.coi_attribute_dict = "",
+#endif
 };
 
 /* There is no check_func on purpose: with one, a bad value of ours would keep
    Dovecot from starting. coi-user.c checks, and turns COI off instead. */
 const struct setting_parser_info coi_setting_parser_info = {
+#ifdef COI_HAVE_SETTINGS_GET
 	.name = "coi",
-
+	.pool_offset1 = 1 + offsetof(struct coi_settings, pool),
+#else
+	.module_name = "coi",
+	.type_offset = SIZE_MAX,
+	.parent_offset = SIZE_MAX,
+#endif
 	.defines = coi_setting_defines,
 	.defaults = &coi_default_settings,
-
 	.struct_size = sizeof(struct coi_settings),
-	.pool_offset1 = 1 + offsetof(struct coi_settings, pool),
 };
+
+#ifndef COI_HAVE_SETTINGS_GET
+
+static bool coi_setting_is_known(const char *name)
+{
+	const struct setting_define *def;
+
+	for (def = coi_setting_defines; def->key != NULL; def++) {
+		if (strcmp(def->key, name) == 0)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+static int coi_settings_parse_all(struct event *event,
+				  struct setting_parser_context *parser,
+				  const char *const *envs, unsigned int count,
+				  const char **error_r)
+{
+	static bool warned = FALSE;
+	bool unknown = FALSE;
+
+	for (unsigned int i = 0; i + 1 < count; i += 2) {
+		if (!coi_setting_is_known(envs[i])) {
+			/* Nobody else tells the admin about a typo. */
+			if (strncmp(envs[i], "coi_", 4) != 0 || warned)
+				continue;
+			unknown = TRUE;
+			e_warning(event,
+				  "coi: Ignoring unknown setting plugin/%s",
+				  envs[i]);
+		} else if (settings_parse_keyvalue(parser, envs[i],
+						   envs[i + 1]) < 0) {
+			*error_r = t_strdup(settings_parser_get_error(parser));
+			return -1;
+		}
+	}
+	warned = warned || unknown;
+	return 0;
+}
+
+int coi_settings_parse(struct event *event, const char *const *envs,
+		       unsigned int count, const struct coi_settings **set_r,
+		       const char **error_r)
+{
+	pool_t pool = pool_alloconly_create("coi settings", 2048);
+	struct setting_parser_context *parser;
+	struct coi_settings *set;
+
+	parser = settings_parser_init(pool, &coi_setting_parser_info, 0);
+	if (coi_settings_parse_all(event, parser, envs, count, error_r) < 0) {
+		settings_parser_deinit(&parser);
+		pool_unref(&pool);
+		return -1;
+	}
+	set = settings_parser_get(parser);
+	set->pool = pool;
+	settings_parser_deinit(&parser);
+	*set_r = set;
+	return 0;
+}
+
+#endif

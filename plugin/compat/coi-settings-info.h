@@ -4,10 +4,27 @@
 #ifndef COI_SETTINGS_INFO_H
 #define COI_SETTINGS_INFO_H
 
-/* The settings as Dovecot's typed settings know them. Compiled into the mail
-   plugin, which reads them, and into the settings module, which tells doveconf
-   about them. */
+/* The settings as Dovecot's parser knows them. With typed settings, it is
+   compiled into all that reads them, and into the settings module, which tells
+   doveconf about them. Without, coi_settings_parse() reads them from the
+   plugin section. */
+
+#include "coi-config.h"
+#include "coi-settings.h"
+
+struct event;
 
 extern const struct setting_parser_info coi_setting_parser_info;
+
+#ifndef COI_HAVE_SETTINGS_GET
+
+/* envs is the plugin section, as name and value in turn. Logs once a process
+   what is called like a setting of ours and isn't one. The settings are freed
+   with set->pool. Returns 0 if ok, -1 if a value can't be used. */
+int coi_settings_parse(struct event *event, const char *const *envs,
+		       unsigned int count, const struct coi_settings **set_r,
+		       const char **error_r);
+
+#endif
 
 #endif
