@@ -7,12 +7,14 @@
 #
 #   Dovecot_INCLUDE_DIR   its headers
 #   Dovecot_LIBRARY_DIR   libdovecot*.so
+#   Dovecot_LIBEXEC_DIR   its services' programs
 #   Dovecot_MODULE_DIR    where it loads mail plugins from
 #   Dovecot_CONF_DIR      conf.d, whose *.conf it includes
 #   Dovecot_ABI           DOVECOT_ABI_VERSION: a module must match it exactly
 #   Dovecot_HAVE_SETTINGS_GET   typed settings with modules of their own
 #                         (2.4), else plugin { } (2.3)
 #   Dovecot::headers      interface target for compiling a module
+#   Dovecot::dovecot      libdovecot, for a program; it is found where it lies
 
 find_file(Dovecot_CONFIG_SCRIPT dovecot-config
   PATHS /usr/lib /usr/lib64 /usr/local/lib
@@ -23,12 +25,13 @@ set(Dovecot_ABI "")
 if(Dovecot_CONFIG_SCRIPT)
   file(STRINGS ${Dovecot_CONFIG_SCRIPT} _lines)
   foreach(_line IN LISTS _lines)
-    if(_line MATCHES "^dovecot_(pkgincludedir|pkglibdir|moduledir)=(.*)$")
+    if(_line MATCHES "^dovecot_(pkgincludedir|pkglibdir|pkglibexecdir|moduledir)=(.*)$")
       set(_dovecot_${CMAKE_MATCH_1} ${CMAKE_MATCH_2})
     endif()
   endforeach()
   set(Dovecot_INCLUDE_DIR ${_dovecot_pkgincludedir})
   set(Dovecot_LIBRARY_DIR ${_dovecot_pkglibdir})
+  set(Dovecot_LIBEXEC_DIR ${_dovecot_pkglibexecdir})
   set(Dovecot_MODULE_DIR ${_dovecot_moduledir})
   if(EXISTS ${Dovecot_INCLUDE_DIR}/config.h)
     file(STRINGS ${Dovecot_INCLUDE_DIR}/config.h _abi REGEX "^#define DOVECOT_ABI_VERSION ")
@@ -65,6 +68,9 @@ if(Dovecot_FOUND AND NOT TARGET Dovecot::headers)
     INTERFACE_INCLUDE_DIRECTORIES ${Dovecot_INCLUDE_DIR}
     INTERFACE_SYSTEM_INCLUDE_DIRECTORIES ${Dovecot_INCLUDE_DIR}
     INTERFACE_COMPILE_DEFINITIONS HAVE_CONFIG_H)
+  add_library(Dovecot::dovecot INTERFACE IMPORTED)
+  set_target_properties(Dovecot::dovecot PROPERTIES
+    INTERFACE_LINK_LIBRARIES "Dovecot::headers;${Dovecot_LIBRARY_DIR}/libdovecot.so")
 
   include(CheckCSourceCompiles)
   set(CMAKE_REQUIRED_INCLUDES ${Dovecot_INCLUDE_DIR})

@@ -70,6 +70,8 @@ class Config:
     sieve: bool = False
     # Has every user a home? Without one the mail is still in a directory of its own.
     home: bool = True
+    # Settings of push, besides those that every server under test has.
+    push: tuple = ()
     # What stands ahead of the shipped file, and behind it.
     before: str = ""
     after: str = ""
@@ -154,7 +156,21 @@ def sieve_snippet():
     )
 
 
-def render(config, shipped_conf, **values):
+def push_settings(config, push_dir):
+    """Push services of the tests are on this machine, and need no TLS."""
+    values = {
+        "coi_push_key_dir": f"{push_dir}/keys",
+        "coi_push_queue_dir": f"{push_dir}/queue",
+        "coi_push_spool_dir": f"{push_dir}/spool",
+        "coi_push_vapid_subject": "mailto:admin@example.org",
+        "coi_push_networks": "127.0.0.0/8",
+        "coi_push_hosts_http": "127.0.0.1",
+    }
+    values.update(config.push)
+    return settings(**{name: value for name, value in values.items() if value is not None})
+
+
+def render(config, shipped_conf, push_dir, **values):
     """The text of a dovecot.conf. shipped_conf is the path (a glob) of the installed file."""
     fields = by_dialect(v2_3=" ", v2_4="\n    ").join(
         by_dialect(v2_3="{}={}", v2_4="{} = {}").format(*field.split("=", 1))
@@ -180,7 +196,7 @@ def render(config, shipped_conf, **values):
             base.format(**values),
             values["extra"],
             config.before,
-            f"!include {shipped_conf}\n" if config.coi else "",
+            f"!include {shipped_conf}\n" + push_settings(config, push_dir) if config.coi else "",
             config.after,
             # Last, because 2.3 expands $mail_plugins where it stands.
             sieve_snippet() if config.sieve else "",

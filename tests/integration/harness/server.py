@@ -167,6 +167,7 @@ class PrivateServer(Server):
             config.render(
                 self.settings,
                 self.shipped_conf,
+                self.dir / "push",
                 run=self.dir / "run",
                 state=self.dir / "state",
                 name=self.name,

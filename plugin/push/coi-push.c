@@ -1,0 +1,268 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/*
+ * The service coi-push: takes pushes from mail processes, and sends them. This
+ * file is what makes it a service of Dovecot's: settings, privileges, log,
+ * statistics, and stopping when the master does. The work is the relay's
+ * (coi-relay.h), which knows nothing of Dovecot.
+ *
+ * It starts as root, as Dovecot's services do, makes its directories where they
+ * are missing, and gives up root before it touches what is in them.
+ */
+
+#include "lib.h"
+#include "eacces-error.h"
+#include "hostpid.h"
+#include "ioloop.h"
+#include "mkdir-parents.h"
+#include "restrict-access.h"
+#include "master-service.h"
+#include "coi-relay.h"
+#include "coi-service.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* How long the process of before a reload may take to end. */
+#define COI_PUSH_LOCK_TIMEOUT_MSECS (30 * 1000)
+#define COI_PUSH_LOCK_RETRY_MSECS 10
+#define COI_PUSH_LOCK_NAME "lock"
+
+static const struct coi_settings *coi_set;
+static struct event *coi_event;
+static struct coi_relay *relay;
+static struct io *relay_io;
+static int lock_fd = -1;
+
+static void coi_push_log(void *context ATTR_UNUSED, enum coi_relay_log level,
+			 const char *text)
+{
+	switch (level) {
+	case COI_RELAY_LOG_DEBUG:
+		e_debug(coi_event, "%s", text);
+		break;
+	case COI_RELAY_LOG_INFO:
+		e_info(coi_event, "%s", text);
+		break;
+	case COI_RELAY_LOG_WARNING:
+		e_warning(coi_event, "%s", text);
+		break;
+	case COI_RELAY_LOG_ERROR:
+		e_error(coi_event, "%s", text);
+		break;
+	}
+}
+
+static const char *coi_push_outcome_name(enum coi_relay_outcome outcome)
+{
+	switch (outcome) {
+	case COI_RELAY_DELIVERED:
+		return "delivered";
+	case COI_RELAY_DEFERRED:
+		return "deferred";
+	case COI_RELAY_DROPPED:
+		return "dropped";
+	case COI_RELAY_GONE:
+		return "gone";
+	}
+	i_unreached();
+}
+
+static void
+coi_push_sent(void *context ATTR_UNUSED, const struct coi_relay_event *event)
+{
+	struct event_passthrough *e;
+
+	e = event_create_passthrough(coi_event)
+		    ->set_name("coi_push_finished")
+		    ->add_str("outcome", coi_push_outcome_name(event->outcome))
+		    ->add_str("user", event->user)
+		    ->add_str("subscription", event->subscription)
+		    ->add_str("origin", event->origin)
+		    ->add_str("error", event->error)
+		    ->add_int("status", event->status)
+		    ->add_int("attempt", event->attempt)
+		    ->add_int("age_usecs", (intmax_t)event->age_usecs);
+	e_debug(e->event(),
+		"Push of %s to %s: %s (status %u%s%s, attempt %u, %" PRIu64
+		" ms after the delivery)",
+		event->user, event->origin,
+		coi_push_outcome_name(event->outcome), event->status,
+		event->error[0] == '\0' ? "" : ", ", event->error,
+		event->attempt, event->age_usecs / 1000);
+}
+
+static void coi_push_client_closed(void *context ATTR_UNUSED)
+{
+	master_service_client_connection_destroyed(master_service);
+}
+
+static const struct coi_relay_callbacks coi_push_callbacks = {
+	.log = coi_push_log,
+	.event = coi_push_sent,
+	.client_closed = coi_push_client_closed,
+};
+
+static void coi_push_run(struct coi_relay *r)
+{
+	coi_relay_run(r);
+}
+
+static void client_connected(struct master_service_connection *conn)
+{
+	if (relay == NULL) {
+		/* Push is off. Not accepted, so it is closed. */
+		return;
+	}
+	master_service_client_connection_accept(conn);
+	coi_relay_add_client(relay, conn->fd);
+}
+
+/* Makes a directory that belongs to whom we are going to be. */
+static void coi_push_mkdir(const char *path, mode_t mode)
+{
+	struct restrict_access_settings access;
+	struct stat st;
+
+	restrict_access_get_env(&access);
+	/* Everybody must get through to the spool. */
+	if (mkdir_parents(path, 0755) < 0 && errno != EEXIST)
+		i_fatal("Can't create %s: %m", path);
+	if (geteuid() != 0 || access.uid == (uid_t)-1)
+		return;
+	if (lstat(path, &st) < 0)
+		i_fatal("lstat(%s) failed: %m", path);
+	/* One that is somebody else's may be there on purpose. */
+	if (!S_ISDIR(st.st_mode) || (st.st_uid != 0 && st.st_uid != access.uid))
+		i_fatal("%s must be a directory of %s", path,
+			dec2str(access.uid));
+	if (chmod(path, mode) < 0)
+		i_fatal("chmod(%s) failed: %m", path);
+	if (chown(path, access.uid, (gid_t)-1) < 0)
+		i_fatal("chown(%s) failed: %m", path);
+}
+
+static void main_preinit(void)
+{
+	if (coi_set->coi_push) {
+		coi_push_mkdir(coi_set->coi_push_key_dir, 0700);
+		coi_push_mkdir(coi_set->coi_push_queue_dir, 0700);
+		/* Mail processes of any user may put files there, and see none
+		   of the others. */
+		coi_push_mkdir(coi_set->coi_push_spool_dir, 01733);
+	}
+	/* ends the process if it is still root then */
+	restrict_access_by_env(0, NULL);
+	restrict_access_allow_coredumps(TRUE);
+}
+
+/* After a reload, the process of before may still be at work. Two would send
+   everything twice. */
+static void coi_push_lock(void)
+{
+	const char *path = t_strconcat(coi_set->coi_push_queue_dir,
+				       "/" COI_PUSH_LOCK_NAME, NULL);
+	unsigned int msecs = 0;
+
+	lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (lock_fd == -1)
+		i_fatal("open(%s) failed: %m", path);
+	while (flock(lock_fd, LOCK_EX | LOCK_NB) < 0) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			i_fatal("flock(%s) failed: %m", path);
+		if (msecs >= COI_PUSH_LOCK_TIMEOUT_MSECS) {
+			i_fatal("%s is locked by another process", path);
+		}
+		usleep(COI_PUSH_LOCK_RETRY_MSECS * 1000);
+		msecs += COI_PUSH_LOCK_RETRY_MSECS;
+	}
+}
+
+/* RFC 8292 wants somebody to write to. The postmaster is there by RFC 5321. */
+static const char *coi_push_vapid_subject(void)
+{
+	if (*coi_set->coi_push_vapid_subject != '\0')
+		return coi_set->coi_push_vapid_subject;
+	return t_strconcat("mailto:postmaster@", my_hostdomain(), NULL);
+}
+
+static void coi_push_open(void)
+{
+	struct coi_relay_settings set;
+	char *error;
+
+	coi_relay_settings_defaults(&set);
+	set.key_dir = coi_set->coi_push_key_dir;
+	set.queue_dir = coi_set->coi_push_queue_dir;
+	set.spool_dir = coi_set->coi_push_spool_dir;
+	set.vapid_subject = coi_push_vapid_subject();
+	set.hosts_allowed = coi_set->coi_push_hosts;
+	set.hosts_denied = coi_set->coi_push_hosts_denied;
+	set.hosts_http = coi_set->coi_push_hosts_http;
+	set.networks_allowed = coi_set->coi_push_networks;
+	set.ssl_ca_file = coi_set->coi_push_ssl_ca_file;
+	set.ttl_chat_secs = coi_set->coi_push_ttl;
+	set.ttl_mail_secs = coi_set->coi_push_ttl;
+	set.queue_limit = coi_set->coi_push_queue_limit;
+	set.queue_user_limit = coi_set->coi_push_queue_user_limit;
+	set.register_limit = coi_set->coi_push_register_limit;
+	set.register_timeout_msecs = coi_set->coi_push_register_timeout;
+
+	relay = coi_relay_open(&set, &coi_push_callbacks, &error);
+	if (relay == NULL)
+		i_fatal("Can't start: %s", error);
+	relay_io = io_add(coi_relay_fd(relay), IO_READ, coi_push_run, relay);
+	/* what it is to go on with */
+	coi_relay_run(relay);
+}
+
+static void main_init(void)
+{
+	if (coi_set->coi_push) {
+		coi_push_lock();
+		coi_push_open();
+	}
+}
+
+static void main_deinit(void)
+{
+	if (relay != NULL) {
+		io_remove(&relay_io);
+		coi_relay_close(&relay);
+		i_close_fd(&lock_fd);
+	}
+	coi_service_settings_free(&coi_set);
+	event_unref(&coi_event);
+}
+
+int main(int argc, char *argv[])
+{
+	const enum master_service_flags service_flags =
+		MASTER_SERVICE_FLAG_NO_SSL_INIT |
+		MASTER_SERVICE_FLAG_NO_IDLE_DIE;
+	const char *error;
+
+	master_service = master_service_init("coi-push", service_flags, &argc,
+					     &argv, "");
+	if (master_getopt(master_service) > 0)
+		return FATAL_DEFAULT;
+	coi_event = event_create(NULL);
+	if (coi_service_settings_read(master_service, coi_event, &coi_set,
+				      &error) < 0)
+		i_fatal("Error reading configuration: %s", error);
+	master_service_init_log(master_service);
+
+	main_preinit();
+	main_init();
+	master_service_init_finish(master_service);
+	master_service_run(master_service, client_connected);
+	main_deinit();
+	master_service_deinit(&master_service);
+	return 0;
+}
