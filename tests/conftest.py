@@ -5,12 +5,15 @@
 
 import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
 from harness import instruments
 from harness.config import Config
 from harness.container import ContainerServer
+from harness.push import Subscriber
+from harness.push_service import Authority, PushService
 from harness.server import HARMLESS, PROBLEM, Pool, leftover_processes
 
 
@@ -94,7 +97,13 @@ def shipped_conf():
 
 
 @pytest.fixture(scope="session")
-def pool(work_dir, shipped_conf):
+def authority(work_dir):
+    """Signs the certificates of push services; servers under test trust it."""
+    return Authority(work_dir / "authority")
+
+
+@pytest.fixture(scope="session")
+def pool(work_dir, shipped_conf, authority):
     servers = Pool(work_dir, shipped_conf)
     yield servers
     servers.close()
@@ -161,3 +170,72 @@ def server(request, container, log):
 def stock(make_server):
     """A server without the plugin."""
     return make_server(coi=False)
+
+
+@pytest.fixture
+def make_service(authority):
+    """Push services: https on 127.0.0.1, or what they are told to be."""
+    made = []
+
+    def make(tls=True, **kwargs):
+        if tls is True:
+            tls = authority.certificate(kwargs.get("host", "127.0.0.1"), "*.push.test")
+        made.append(PushService(tls or None, **kwargs))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.close()
+
+
+@pytest.fixture
+def service(make_service):
+    return make_service()
+
+
+@pytest.fixture
+def subscriber(service):
+    """Makes clients whose device is at the service."""
+
+    def make(server, user, msgtype="all", service=service, **kwargs):
+        return Subscriber(server, user, service, msgtype, **kwargs)
+
+    return make
+
+
+class Hosts:
+    """Names that this machine knows, for the tests alone."""
+
+    def __init__(self, path):
+        self.path = path
+        self.original = Path("/etc/hosts").read_text()
+        self.names = {}
+        self.write()
+        subprocess.run(["mount", "--bind", path, "/etc/hosts"], check=True)
+
+    def write(self):
+        lines = [f"{address} {name}\n" for name, found in self.names.items() for address in found]
+        # In place: it is mounted.
+        self.path.write_text(self.original + "".join(lines))
+
+    def set(self, name, *addresses):
+        self.names[name] = addresses
+        self.write()
+
+    def remove(self, name):
+        del self.names[name]
+        self.write()
+
+
+@pytest.fixture(scope="session")
+def all_hosts(work_dir):
+    if not os.environ.get("COI_TEST_MODULES_ARE_A_COPY"):
+        pytest.skip("not to be tried with this machine's own /etc/hosts")
+    return Hosts(work_dir / "hosts")
+
+
+@pytest.fixture
+def hosts(all_hosts):
+    yield all_hosts
+    for name in list(all_hosts.names):
+        all_hosts.remove(name)

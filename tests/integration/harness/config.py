@@ -157,7 +157,7 @@ def sieve_snippet():
 
 
 def push_settings(config, push_dir):
-    """Push services of the tests are on this machine, and need no TLS."""
+    """Push services of the tests are on this machine."""
     values = {
         "coi_push_key_dir": f"{push_dir}/keys",
         "coi_push_queue_dir": f"{push_dir}/queue",
@@ -165,6 +165,8 @@ def push_settings(config, push_dir):
         "coi_push_vapid_subject": "mailto:admin@example.org",
         "coi_push_networks": "127.0.0.0/8",
         "coi_push_hosts_http": "127.0.0.1",
+        # conftest.py's authority
+        "coi_push_ssl_ca_file": f"{push_dir.parent.parent}/authority/ca.pem",
     }
     values.update(config.push)
     return settings(**{name: value for name, value in values.items() if value is not None})

@@ -273,7 +273,8 @@ class Subscriber:
 
     def until(self, subject):
         """Subjects of all pushes, once one with this subject has come."""
-        self.service.wait(lambda: subject in self.subjects(), f"a push of {subject!r} for {self.id}")
+        what = f"a push of {subject!r} for {self.id}"
+        self.service.wait(lambda: subject in self.subjects(), what)
         return self.subjects()
 
 
@@ -301,3 +302,7 @@ def eventually(condition, what):
         assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s"
         time.sleep(0.05)
     return result
+
+
+def service_pids(server):
+    return server.children("coi-push")

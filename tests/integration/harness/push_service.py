@@ -197,7 +197,8 @@ endless_header = endless(b"HTTP/1.1 201 Created\r\nX: ", b"x" * 4096)
 endless_headers = endless(b"HTTP/1.1 201 Created\r\n", b"X-Header: x\r\n" * 300)
 endless_body = endless(b"HTTP/1.1 201 Created\r\n\r\n", b"x" * 4096)
 endless_chunks = endless(
-    b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"
+    b"HTTP/1.1 201 Created\r\nTransfer-Encoding: chunked\r\n\r\n",
+    b"1000\r\n" + b"x" * 4096 + b"\r\n",
 )
 continue_for_ever = endless(b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 10)
 hints_for_ever = endless(b"", b"HTTP/1.1 103 Early Hints\r\nLink: </>; rel=x\r\n\r\n" * 10)
