@@ -244,9 +244,12 @@ class Subscriber:
         assert self.stored()["validated"] is True
         return self
 
+    def read(self, request):
+        return Push(request, self.device.decrypt(request.body))
+
     def received(self, validations):
         return [
-            Push(request, self.device.decrypt(request.body))
+            self.read(request)
             for request in self.service.of(self.path)
             if (request.header("WebPush-Validation") is not None) == validations
         ]
