@@ -21,6 +21,7 @@ import time
 import uuid
 
 CONFIG = "/private/vendor/vendor.dovecot/coi/config/"
+WEBPUSH = "/private/vendor/vendor.dovecot/webpush/"
 imaplib.Commands["SETMETADATA"] = ("AUTH", "SELECTED")
 imaplib.Commands["GETMETADATA"] = ("AUTH", "SELECTED")
 
@@ -60,11 +61,19 @@ class Imap(imaplib.IMAP4):
         command = ("SETMETADATA", '""', f'({CONFIG}{name} "{value}")')
         return "OK " + self.must(self.xatom(*command))[0].decode()
 
+    def set_webpush(self, name, value):
+        quoted = value.replace("\\", "\\\\").replace('"', '\\"')
+        command = ("SETMETADATA", '""', f'({WEBPUSH}{name} "{quoted}")')
+        return "OK " + self.must(self.xatom(*command))[0].decode()
+
     def get_config(self):
         """What the server has below .../coi/config, as a dict."""
+        return self.get_entries(CONFIG)
+
+    def get_entries(self, root):
         self.untagged_responses.pop("METADATA", None)
         self.must(
-            self.xatom("GETMETADATA", "(DEPTH 1)", '""', f"({CONFIG.rstrip('/')})")
+            self.xatom("GETMETADATA", "(DEPTH 1)", '""', f"({root.rstrip('/')})")
         )
         text = b""
         for part in self.response("METADATA")[1]:
@@ -75,9 +84,9 @@ class Imap(imaplib.IMAP4):
                 text += part
         found = re.findall(rb'(/\S+) (?:"((?:[^"\\]|\\.)*)"|NIL)', text)
         return {
-            key.decode()[len(CONFIG) :]: value.decode("utf-8", "replace")
+            key.decode()[len(root) :]: value.decode("utf-8", "replace")
             for key, value in found
-            if key.decode().startswith(CONFIG)
+            if key.decode().startswith(root)
         }
 
     def separator(self):
@@ -312,6 +321,47 @@ def demo(options):
         table(["mail", "folder", "keywords", "why"], rows)
 
 
+def push_demo(options):
+    """A phone subscribes at a push service, registers, and is woken."""
+    # Only this part needs more than Python's own library.
+    from phone import Phone
+
+    user, password = options.user[0]
+    phone = Phone(options.push_service)
+    say(f"\nThe phone of {user} subscribes at the push service {options.push_service}")
+    with Imap(options, user, password) as imap:
+        if not check("WEBPUSH" in imap.after_login.split(), "WEBPUSH is not offered"):
+            return
+        name = "subscriptions/demo-phone-" + uuid.uuid4().hex[:8]
+        say(f'  SETMETADATA "" ({WEBPUSH}{name} "{{...}}")')
+        say(f"    {imap.set_webpush(name, phone.subscription())}")
+        _, size, message = phone.receive()
+        text = message.get("validation", "")
+        if not check(text, f"the validation message is {message}"):
+            return
+        say(f"  the phone gets {size} octets, and decrypts them:")
+        say(f"    {short(str(message), 70)}")
+        answer = imap.set_webpush(f"{name}/validate", text)
+        say(f'  SETMETADATA "" ({WEBPUSH}{name}/validate "...")')
+        say(f"    {answer}")
+
+    say("\nA chat mail is delivered")
+    _, _, message_id, text = list(new_mails((user,)))[1]
+    began = time.monotonic()
+    ((code, answer),) = deliver(options, (user,), text).values()
+    answered = time.monotonic()
+    say(f"  LMTP: {code} {answer}")
+    came, size, message = phone.receive()
+    say(f"  the phone gets {size} octets, and decrypts them:")
+    for key, value in message.items():
+        say(f"    {key}: {short(str(value).strip(), 60)}")
+    check(message.get("msg-id") == message_id, f"the push is about {message.get('msg-id')}")
+    say(
+        f"  {1000 * (came - began):.0f} ms after the delivery began, "
+        f"{1000 * (came - answered):+.0f} ms after LMTP's 250"
+    )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
@@ -325,6 +375,9 @@ def main():
         help="the first one turns COI on, the second one does not",
     )
     parser.add_argument(
+        "--push-service", metavar="URL", help="an ntfy server, for the push"
+    )
+    parser.add_argument(
         "--wait", type=float, default=30, help="seconds to wait for the server"
     )
     options = parser.parse_args()
@@ -333,6 +386,8 @@ def main():
     try:
         wait_for_server(options)
         demo(options)
+        if options.push_service:
+            push_demo(options)
     except (OSError, imaplib.IMAP4.error, smtplib.SMTPException) as error:
         say(f"\nThe server cannot be spoken to: {error}")
         return 2
