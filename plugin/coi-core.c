@@ -7,73 +7,155 @@
 
 #include <dlfcn.h>
 
-#define COI_CORE_PATH "coi/libcoi_core.so"
+struct coi_library {
+	const char *const name;
+	const char *const symbol;
+	const unsigned int version;
+	/* what the log says that comes of its absence */
+	const char *const what;
+	const char *const consequence;
 
-static char *core_path;
-static void *core_handle;
+	void *handle;
+	bool tried;
+};
+
+/* A function pointer in C can't come from dlsym() in any other way. */
+union coi_library_entry {
+	void *symbol;
+	coi_core_func_t *core;
+	coi_push_func_t *push;
+	coi_seal_func_t *seal;
+};
+
+static struct coi_library core_library = {
+	.name = "libcoi_core.so",
+	.symbol = COI_CORE_SYMBOL,
+	.version = COI_CORE_VERSION,
+	.what = "core library",
+	.consequence = "chat mail is treated as ordinary mail",
+};
+static struct coi_library push_library = {
+	.name = "libcoi_push.so",
+	.symbol = COI_PUSH_SYMBOL,
+	.version = COI_PUSH_VERSION,
+	.what = "push library",
+	.consequence = "nothing is pushed",
+};
+static struct coi_library seal_library = {
+	.name = "libcoi_seal.so",
+	.symbol = COI_SEAL_SYMBOL,
+	.version = COI_SEAL_VERSION,
+	.what = "sealing library",
+	.consequence = "nothing is pushed while coi-push is away",
+};
+
+static char *library_dir;
 static const struct coi_core *core;
-static bool core_tried;
+static const struct coi_push *push;
+static const struct coi_seal *seal;
 
 void coi_core_init(const char *module_path)
 {
 	const char *slash = strrchr(module_path, '/');
 
-	core_path = slash == NULL ?
-		i_strdup(COI_CORE_PATH) :
-		i_strdup_printf("%.*s/" COI_CORE_PATH,
-				(int)(slash - module_path), module_path);
+	library_dir = slash == NULL ?
+		i_strdup("coi") :
+		i_strdup_printf("%.*s/coi", (int)(slash - module_path),
+				module_path);
+}
+
+static void coi_library_close(struct coi_library *lib)
+{
+	lib->tried = FALSE;
+	if (lib->handle != NULL) {
+		(void)dlclose(lib->handle);
+		lib->handle = NULL;
+	}
 }
 
 void coi_core_deinit(void)
 {
 	core = NULL;
-	core_tried = FALSE;
-	if (core_handle != NULL) {
-		(void)dlclose(core_handle);
-		core_handle = NULL;
-	}
-	i_free(core_path);
+	push = NULL;
+	seal = NULL;
+	coi_library_close(&core_library);
+	coi_library_close(&push_library);
+	coi_library_close(&seal_library);
+	i_free(library_dir);
 }
 
-static int coi_core_load(const char **error_r)
+static const char *coi_library_path(const struct coi_library *lib)
 {
-	union {
-		void *symbol;
-		coi_core_func_t *func;
-	} entry;
+	return t_strconcat(library_dir, "/", lib->name, NULL);
+}
 
-	core_handle = dlopen(core_path, RTLD_NOW | RTLD_LOCAL);
-	if (core_handle == NULL) {
-		*error_r = t_strdup(dlerror());
-		return -1;
+static void coi_library_log_error(const struct coi_library *lib,
+				  struct event *event, const char *error)
+{
+	e_error(event, "coi: Can't load the %s, so %s: %s", lib->what,
+		lib->consequence, error);
+}
+
+/* Returns TRUE for the first call of the process, if the library is there: the
+   caller then asks it for its table. */
+static bool coi_library_load(struct coi_library *lib, struct event *event,
+			     union coi_library_entry *entry_r)
+{
+	if (lib->tried)
+		return FALSE;
+	lib->tried = TRUE;
+
+	lib->handle = dlopen(coi_library_path(lib), RTLD_NOW | RTLD_LOCAL);
+	entry_r->symbol = lib->handle == NULL ? NULL :
+						dlsym(lib->handle, lib->symbol);
+	if (entry_r->symbol == NULL) {
+		coi_library_log_error(lib, event, dlerror());
+		return FALSE;
 	}
-	entry.symbol = dlsym(core_handle, COI_CORE_SYMBOL);
-	if (entry.symbol == NULL) {
-		*error_r = t_strdup(dlerror());
-		return -1;
+	return TRUE;
+}
+
+static void coi_library_check_table(const struct coi_library *lib,
+				    struct event *event, const void *table)
+{
+	if (table == NULL) {
+		coi_library_log_error(
+			lib, event,
+			t_strdup_printf(
+				"%s doesn't speak version %u of our interface",
+				coi_library_path(lib), lib->version));
 	}
-	core = entry.func(COI_CORE_VERSION);
-	if (core == NULL) {
-		*error_r = t_strdup_printf(
-			"%s doesn't speak version %d of our interface",
-			core_path, COI_CORE_VERSION);
-		return -1;
-	}
-	return 0;
 }
 
 const struct coi_core *coi_core_get(struct event *event)
 {
-	const char *error;
+	union coi_library_entry entry;
 
-	if (core_tried)
-		return core;
-	core_tried = TRUE;
-	if (coi_core_load(&error) < 0) {
-		e_error(event,
-			"coi: Can't load the core library, "
-			"so chat mail is treated as ordinary mail: %s",
-			error);
+	if (coi_library_load(&core_library, event, &entry)) {
+		core = entry.core(core_library.version);
+		coi_library_check_table(&core_library, event, core);
 	}
 	return core;
+}
+
+const struct coi_push *coi_push_get(struct event *event)
+{
+	union coi_library_entry entry;
+
+	if (coi_library_load(&push_library, event, &entry)) {
+		push = entry.push(push_library.version);
+		coi_library_check_table(&push_library, event, push);
+	}
+	return push;
+}
+
+const struct coi_seal *coi_seal_get(struct event *event)
+{
+	union coi_library_entry entry;
+
+	if (coi_library_load(&seal_library, event, &entry)) {
+		seal = entry.seal(seal_library.version);
+		coi_library_check_table(&seal_library, event, seal);
+	}
+	return seal;
 }

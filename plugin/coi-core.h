@@ -4,12 +4,14 @@
 #ifndef COI_CORE_H
 #define COI_CORE_H
 
-/* Loads the core library (coi.h), which lies in the folder "coi" beside the
-   module. It is loaded by hand and not linked, because Dovecot ends a process
-   whose mail plugin has a symbol missing, and mail must not depend on us. It
-   is loaded when first needed, because most IMAP sessions never need it. */
+/* Loads the libraries of the core (coi.h, coi-push.h), which lie in the folder
+   "coi" beside the module. They are loaded by hand and not linked, because
+   Dovecot ends a process whose mail plugin has a symbol missing, and mail must
+   not depend on us. Each is loaded when first needed, because most IMAP
+   sessions never need any. */
 
 #include "coi.h"
+#include "coi-push.h"
 
 struct event;
 
@@ -17,8 +19,10 @@ struct event;
 void coi_core_init(const char *module_path);
 void coi_core_deinit(void);
 
-/* Returns the core, or NULL where it can't be loaded; the first such call of
-   a process logs why, with event. */
+/* Each returns its table, or NULL where the library can't be loaded; the first
+   such call of a process logs why, with event. */
 const struct coi_core *coi_core_get(struct event *event);
+const struct coi_push *coi_push_get(struct event *event);
+const struct coi_seal *coi_seal_get(struct event *event);
 
 #endif

@@ -24,6 +24,7 @@
 #include "coi-headers.h"
 #include "coi-keyword.h"
 #include "coi-metadata.h"
+#include "coi-raise.h"
 #include "coi-user.h"
 #include "coi-deliver.h"
 
@@ -243,8 +244,10 @@ coi_deliver_get_folder(struct mail_deliver_context *ctx,
 		return NULL;
 	if (from.data != NULL && coi_deliver_is_blocked(ctx, from)) {
 		vname = coi_folder_blocked(user);
-		if (coi_deliver_folder_usable(ctx, vname, 0))
+		if (coi_deliver_folder_usable(ctx, vname, 0)) {
+			coi_raise_delivery_cancel(user);
 			return vname;
+		}
 	}
 	if (rule != COI_CHAT_RULE_NONE && config->filter == COI_FILTER_ACTIVE) {
 		vname = coi_folder_chats(user);
@@ -271,6 +274,8 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		   stores the mail after we have returned. */
 		cuser->delivering = TRUE;
 		cuser->delivering_chat = FALSE;
+		coi_raise_delivery_begin(ctx->rcpt_user, ctx->event,
+					 ctx->src_mail);
 		have_contacts = coi_deliver_check_contacts(ctx);
 		rule = coi_deliver_detect(ctx, have_contacts ? &from : NULL);
 	}
@@ -290,6 +295,16 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		ret = coi_deliver_next(ctx, storage_r);
 	if (ret > 0 && rule != COI_CHAT_RULE_NONE)
 		coi_deliver_send_event(ctx, rule, config.filter);
+	return ret;
+}
+
+static int coi_deliver_mail_and_push(struct mail_deliver_context *ctx,
+				     struct mail_storage **storage_r)
+{
+	int ret;
+
+	ret = coi_deliver_mail(ctx, storage_r);
+	coi_raise_delivery_end(ctx->rcpt_user);
 	return ret;
 }
 
@@ -313,7 +328,8 @@ void coi_deliver_set_keywords(struct mail_save_context *ctx, struct mail *mail)
 void coi_deliver_init(void)
 {
 	if (mail_deliver_hook_set != NULL)
-		next_deliver_mail = mail_deliver_hook_set(coi_deliver_mail);
+		next_deliver_mail =
+			mail_deliver_hook_set(coi_deliver_mail_and_push);
 }
 
 void coi_deliver_deinit(void)

@@ -4,6 +4,7 @@
 
 #include "imap-common.h"
 #include "str.h"
+#include "coi-compat.h"
 #include "coi-user.h"
 #include "coi-imap.h"
 
@@ -14,6 +15,14 @@
 static struct module *coi_module;
 static imap_client_created_func_t *next_hook_client_created;
 
+static void coi_imap_add_push(struct client *client)
+{
+	const struct coi_settings *set = coi_user_settings(client->user);
+
+	if (set->coi_push && set->coi_push_capability[0] != '\0')
+		client_add_capability(client, set->coi_push_capability);
+}
+
 static void coi_imap_client_created(struct client **_client)
 {
 	struct client *client = *_client;
@@ -21,6 +30,7 @@ static void coi_imap_client_created(struct client **_client)
 	if (mail_user_is_plugin_loaded(client->user, coi_module) &&
 	    coi_user_is_offered(client->user)) {
 		client_add_capability(client, "COI");
+		coi_imap_add_push(client);
 		/* Dovecot announces METADATA only with a dict of its own.
 		   Ours serves all entries if the admin allows that, else those
 		   of ours, which are all server entries (RFC 5464, 1). */

@@ -7,8 +7,10 @@
 #include "mail-storage-private.h"
 #include "coi-deliver.h"
 #include "coi-notify.h"
+#include "coi-raise.h"
 #include "coi-rules.h"
 #include "coi-user.h"
+#include "coi-webpush.h"
 #include "coi-mailbox.h"
 
 #define COI_MAILBOX_CONTEXT(obj) MODULE_CONTEXT(obj, coi_storage_module)
@@ -18,6 +20,16 @@ struct coi_mailbox {
 	union mailbox_module_context module_ctx;
 
 	struct coi_notify notify;
+	/* A delivery has saved a mail with $Chat here. */
+	bool saved_chat;
+};
+
+/* Lists the attributes of a mailbox whose attributes are listed by super. */
+struct coi_attribute_iter {
+	struct mailbox_attribute_iter iter;
+	struct mailbox_attribute_iter *super;
+	enum mail_attribute_type type_flags;
+	char *prefix;
 };
 
 static MODULE_CONTEXT_DEFINE_INIT(coi_storage_module,
@@ -39,8 +51,49 @@ coi_transaction_get(struct mailbox_transaction_context *t)
 
 static void coi_transaction_free(struct coi_transaction *ct)
 {
+	coi_webpush_free(&ct->webpush);
 	coi_seen_deinit(&ct->seen);
 	i_free(ct);
+}
+
+/* What asks others comes first, then what makes folders, then what locks. */
+static int coi_mailbox_before_commit(struct mailbox_transaction_context *t,
+				     struct coi_transaction *ct)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(t->box);
+
+	if (ct->metadata.refused == NULL &&
+	    coi_webpush_register(&ct->webpush, t) < 0)
+		return -1;
+	if (coi_metadata_before_commit(t, &ct->metadata) < 0)
+		return -1;
+	return coi_webpush_store(&ct->webpush, t, &cbox->module_ctx.super);
+}
+
+static void
+coi_mailbox_saved(struct mailbox *box, bool moved,
+		  const struct mail_transaction_commit_changes *changes)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
+
+	if (cuser->delivering)
+		coi_raise_delivered(box, cbox->saved_chat, changes);
+	else if (!moved)
+		coi_raise_appended(box, changes);
+}
+
+static struct mailbox_transaction_context *
+coi_mailbox_transaction_begin(struct mailbox *box,
+			      enum mailbox_transaction_flags flags,
+			      const char *reason)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+
+	/* a maildir may leave that to whoever opens it next */
+	if (coi_raise_wants_uid(box))
+		flags |= MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS;
+	return cbox->module_ctx.super.transaction_begin(box, flags, reason);
 }
 
 static int coi_mailbox_transaction_commit(
@@ -50,12 +103,17 @@ static int coi_mailbox_transaction_commit(
 	struct mailbox *box = t->box;
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
 	struct coi_transaction *ct = COI_MAILBOX_CONTEXT(t);
+	bool moved;
 	int ret;
 
-	if (ct == NULL)
-		return cbox->module_ctx.super.transaction_commit(t, changes_r);
+	if (ct == NULL) {
+		ret = cbox->module_ctx.super.transaction_commit(t, changes_r);
+		if (ret == 0)
+			coi_mailbox_saved(box, FALSE, changes_r);
+		return ret;
+	}
 
-	if (coi_metadata_before_commit(t, &ct->metadata) < 0) {
+	if (coi_mailbox_before_commit(t, ct) < 0) {
 		coi_transaction_free(ct);
 		cbox->module_ctx.super.transaction_rollback(t);
 		return -1;
@@ -68,7 +126,10 @@ static int coi_mailbox_transaction_commit(
 		coi_seen_after_commit(&ct->seen, box);
 		mail_storage_last_error_pop(box->storage);
 	}
+	moved = ct->moving;
 	coi_transaction_free(ct);
+	if (ret == 0)
+		coi_mailbox_saved(box, moved, changes_r);
 	return ret;
 }
 
@@ -126,9 +187,107 @@ static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
 {
 	struct mailbox *box = ctx->transaction->box;
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
 
-	coi_deliver_set_keywords(ctx, mail);
+	if (cuser->delivering) {
+		coi_deliver_set_keywords(ctx, mail);
+		cbox->saved_chat = coi_raise_is_chat(ctx);
+	} else if (ctx->moving) {
+		coi_transaction_get(ctx->transaction)->moving = TRUE;
+	}
 	return cbox->module_ctx.super.copy(ctx, mail);
+}
+
+static int
+coi_mailbox_attribute_get(struct mailbox *box,
+			  enum mail_attribute_type type_flags, const char *key,
+			  struct mail_attribute_value *value_r)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+
+	if (coi_webpush_owns(box, type_flags, key))
+		return coi_webpush_get(box, key, value_r);
+	return cbox->module_ctx.super.attribute_get(box, type_flags, key,
+						    value_r);
+}
+
+static int
+coi_mailbox_attribute_set(struct mailbox_transaction_context *t,
+			  enum mail_attribute_type type_flags, const char *key,
+			  const struct mail_attribute_value *value)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(t->box);
+
+	if (coi_webpush_owns(t->box, type_flags, key))
+		return coi_webpush_set(t, key, value);
+	return cbox->module_ctx.super.attribute_set(t, type_flags, key, value);
+}
+
+static struct mailbox_attribute_iter *
+coi_mailbox_attribute_iter_init(struct mailbox *box,
+				enum mail_attribute_type type_flags,
+				const char *prefix)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+	struct coi_attribute_iter *iter;
+
+	T_BEGIN {
+		coi_webpush_before_list(box, type_flags, prefix);
+	}
+	T_END;
+	iter = i_new(struct coi_attribute_iter, 1);
+	iter->iter.box = box;
+	iter->type_flags = type_flags;
+	iter->prefix = i_strdup(prefix);
+	iter->super = cbox->module_ctx.super.attribute_iter_init(
+		box, type_flags, prefix);
+	return &iter->iter;
+}
+
+/* Leaves out what is stored of ours: the internal attributes list what there
+   is to be seen. */
+static const char *
+coi_mailbox_attribute_iter_next(struct mailbox_attribute_iter *_iter)
+{
+	struct coi_attribute_iter *iter = (struct coi_attribute_iter *)_iter;
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(_iter->box);
+	const char *key;
+	bool ours;
+
+	do {
+		key = cbox->module_ctx.super.attribute_iter_next(iter->super);
+		if (key == NULL)
+			break;
+		T_BEGIN {
+			ours = coi_webpush_owns(_iter->box, iter->type_flags,
+						t_strconcat(iter->prefix, key,
+							    NULL));
+		}
+		T_END;
+	} while (ours);
+	return key;
+}
+
+static int
+coi_mailbox_attribute_iter_deinit(struct mailbox_attribute_iter *_iter)
+{
+	struct coi_attribute_iter *iter = (struct coi_attribute_iter *)_iter;
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(_iter->box);
+	int ret;
+
+	ret = cbox->module_ctx.super.attribute_iter_deinit(iter->super);
+	i_free(iter->prefix);
+	i_free(iter);
+	return ret;
+}
+
+static void coi_mailbox_hook_attributes(struct mailbox_vfuncs *v)
+{
+	v->attribute_get = coi_mailbox_attribute_get;
+	v->attribute_set = coi_mailbox_attribute_set;
+	v->attribute_iter_init = coi_mailbox_attribute_iter_init;
+	v->attribute_iter_next = coi_mailbox_attribute_iter_next;
+	v->attribute_iter_deinit = coi_mailbox_attribute_iter_deinit;
 }
 
 void coi_mailbox_allocated(struct mailbox *box)
@@ -143,8 +302,11 @@ void coi_mailbox_allocated(struct mailbox *box)
 	cbox = p_new(box->pool, struct coi_mailbox, 1);
 	cbox->module_ctx.super = *v;
 	box->vlast = &cbox->module_ctx.super;
+	v->copy = coi_mailbox_copy;
+	v->transaction_commit = coi_mailbox_transaction_commit;
+	v->transaction_rollback = coi_mailbox_transaction_rollback;
 	if (cuser->delivering) {
-		v->copy = coi_mailbox_copy;
+		v->transaction_begin = coi_mailbox_transaction_begin;
 	} else {
 		v->create_box = coi_mailbox_create_box;
 		v->delete_box = coi_mailbox_delete_box;
@@ -152,10 +314,8 @@ void coi_mailbox_allocated(struct mailbox *box)
 		v->notify_changes = coi_mailbox_notify_changes;
 		v->free = coi_mailbox_free;
 	}
-	if (box->inbox_any) {
-		v->transaction_commit = coi_mailbox_transaction_commit;
-		v->transaction_rollback = coi_mailbox_transaction_rollback;
-	}
+	if (box->inbox_any)
+		coi_mailbox_hook_attributes(v);
 	MODULE_CONTEXT_SET(box, coi_storage_module, cbox);
 }
 

@@ -5,26 +5,30 @@
 #define COI_MAILBOX_H
 
 /* Our hooks into lib-storage: one place for all of them. What they do is in
-   coi-metadata.c, coi-deliver.c and coi-seen.c. */
+   coi-metadata.c, coi-webpush.c, coi-deliver.c, coi-raise.c and coi-seen.c. */
 
 #include "mail-storage-private.h"
 #include "coi-metadata.h"
 #include "coi-seen.h"
+#include "coi-webpush.h"
 
-/* Our part of a transaction on INBOX. Exists only for a transaction that does
+/* Our part of a transaction. Exists only for a transaction that does
    something that we care for. */
 struct coi_transaction {
 	union mailbox_transaction_module_context module_ctx;
 
 	struct coi_metadata_changes metadata;
+	struct coi_webpush webpush;
 	struct coi_seen seen;
+	/* it moves mail here from another mailbox */
+	bool moving;
 };
 
 void coi_mailbox_allocated(struct mailbox *box);
 void coi_mail_allocated(struct mail *mail);
 
 /* Returns our part of the transaction, created if there is none. Only for a
-   mailbox whose inbox_any is set and whose user is ours. */
+   mailbox whose user is ours. */
 struct coi_transaction *
 coi_transaction_get(struct mailbox_transaction_context *t);
 

@@ -22,6 +22,7 @@
 #include "coi-mailbox.h"
 #include "coi-metadata.h"
 #include "coi-user.h"
+#include "coi-webpush.h"
 #include "coi-plugin.h"
 
 #define COI_EXPORT __attribute__((visibility("default")))
@@ -39,6 +40,7 @@ COI_EXPORT void coi_plugin_init(struct module *module)
 	coi_core_init(module->path);
 	mail_storage_hooks_add(module, &coi_mail_storage_hooks);
 	coi_metadata_init();
+	coi_webpush_init();
 	coi_deliver_init();
 	coi_imap_init(module);
 }
@@ -47,6 +49,7 @@ COI_EXPORT void coi_plugin_deinit(void)
 {
 	coi_imap_deinit();
 	coi_deliver_deinit();
+	coi_webpush_deinit();
 	coi_metadata_deinit();
 	mail_storage_hooks_remove(&coi_mail_storage_hooks);
 	coi_core_deinit();

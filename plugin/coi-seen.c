@@ -19,13 +19,13 @@
 
 #include "lib.h"
 #include "array.h"
-#include "file-create-locked.h"
 #include "file-lock.h"
 #include "hash.h"
 #include "mail-storage-private.h"
 #include "mail-search-build.h"
 #include "coi-folders.h"
 #include "coi-keyword.h"
+#include "coi-lock.h"
 #include "coi-mailbox.h"
 #include "coi-metadata.h"
 #include "coi-seen-journal.h"
@@ -396,37 +396,6 @@ coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
 	return ret;
 }
 
-/* Returns 1 if locked, 0 if another session keeps it too long, -1 if error. */
-static int coi_seen_lock(struct mailbox *inbox, struct file_lock **lock_r,
-			 const char **error_r)
-{
-	const struct mailbox_permissions *perm;
-	struct file_create_settings set;
-	const char *dir;
-
-	if (!mail_index_is_in_memory(inbox->index)) {
-		return mailbox_lock_file_create(inbox, COI_SEEN_LOCK_NAME,
-						COI_SEEN_LOCK_SECS, lock_r,
-						error_r);
-	}
-	/* lib-storage's function is for mailboxes with an index on disk. */
-	dir = coi_seen_journal_dir(inbox);
-	if (dir == NULL) {
-		*error_r = "The mailbox has no place for a lock file";
-		return -1;
-	}
-	perm = mailbox_get_permissions(inbox);
-	i_zero(&set);
-	set.lock_timeout_secs = COI_SEEN_LOCK_SECS;
-	set.lock_settings.lock_method = inbox->storage->set->parsed_lock_method;
-	set.mode = (int)perm->file_create_mode;
-	set.gid = perm->file_create_gid;
-	set.gid_origin = perm->file_create_gid_origin;
-	return mail_storage_lock_create(
-		t_strconcat(dir, "/" COI_SEEN_LOCK_NAME, NULL), &set,
-		inbox->storage->set, lock_r, error_r);
-}
-
 static int coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
 			      ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
@@ -437,7 +406,8 @@ static int coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
-	if (coi_seen_lock(inbox, &lock, error_r) <= 0)
+	if (coi_lock_create(inbox, COI_SEEN_LOCK_NAME, COI_SEEN_LOCK_SECS,
+			    &lock, error_r) <= 0)
 		return -1;
 	ret = coi_seen_move_locked(inbox, chats, uids, error_r);
 	file_lock_free(&lock);

@@ -12,6 +12,7 @@
 #include "mail-user.h"
 
 struct dict;
+struct coi_raise;
 struct coi_settings;
 
 struct coi_user {
@@ -31,6 +32,8 @@ struct coi_user {
 	bool delivering;
 	/* The mail being delivered gets $Chat wherever it is stored. */
 	bool delivering_chat;
+	/* The push of that delivery; NULL where the admin wants none. */
+	struct coi_raise *raise;
 };
 
 extern MODULE_CONTEXT_DEFINE(coi_user_module, &mail_user_module_register);

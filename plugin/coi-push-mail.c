@@ -1,0 +1,212 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "buffer.h"
+#include "istream.h"
+#include "message-address.h"
+#include "message-date.h"
+#include "message-header-decode.h"
+#include "message-size.h"
+#include "rfc822-parser.h"
+#include "str.h"
+#include "mail-storage-private.h"
+#include "coi-core.h"
+#include "coi-handoff.h"
+#include "coi-push-mail.h"
+
+/* The first address may have groups in front of it. */
+#define PUSH_MAIL_MAX_ADDRESSES 16
+#define PUSH_MAIL_MAX_PARAMS 64
+
+static const char *push_mail_get_header(struct mail *mail, const char *name)
+{
+	const char *value;
+
+	return mail_get_first_header(mail, name, &value) > 0 ? value : NULL;
+}
+
+static const char *push_mail_unfold(const char *value)
+{
+	string_t *str;
+
+	if (value == NULL || strpbrk(value, "\r\n") == NULL)
+		return value;
+	str = t_str_new(strlen(value));
+	for (; *value != '\0'; value++) {
+		if (*value != '\r' && *value != '\n')
+			str_append_c(str, *value);
+	}
+	return str_c(str);
+}
+
+static const char *push_mail_decode(const char *value)
+{
+	string_t *str;
+
+	if (value == NULL)
+		return NULL;
+	str = t_str_new(128);
+	message_header_decode_utf8((const unsigned char *)value, strlen(value),
+				   str, NULL);
+	return str_c(str);
+}
+
+bool coi_push_mail_is_mdn(const char *content_type)
+{
+	struct rfc822_parser_context parser;
+	string_t *type = t_str_new(64), *value = t_str_new(64);
+	const char *key;
+	bool ret = FALSE;
+
+	if (content_type == NULL)
+		return FALSE;
+	rfc822_parser_init(&parser, (const unsigned char *)content_type,
+			   strlen(content_type), NULL);
+	rfc822_skip_lwsp(&parser);
+	if (rfc822_parse_content_type(&parser, type) > 0 &&
+	    strcasecmp(str_c(type), "multipart/report") == 0) {
+		for (unsigned int i = 0; i < PUSH_MAIL_MAX_PARAMS; i++) {
+			if (rfc822_parse_content_param(&parser, &key, value) <=
+			    0)
+				break;
+			if (strcasecmp(key, "report-type") == 0) {
+				ret = strcasecmp(str_c(value),
+						 "disposition-notification") ==
+					0;
+				break;
+			}
+		}
+	}
+	rfc822_parser_deinit(&parser);
+	return ret;
+}
+
+static void
+push_mail_read_from(struct mail *mail, struct coi_handoff_mail *info)
+{
+	const char *value = push_mail_get_header(mail, "From");
+	const struct message_address *addr;
+
+	if (value == NULL)
+		return;
+	addr = message_address_parse(pool_datastack_create(),
+				     (const unsigned char *)value,
+				     strlen(value), PUSH_MAIL_MAX_ADDRESSES, 0);
+	/* the beginning and the end of a group have no domain */
+	while (addr != NULL &&
+	       (addr->domain == NULL || addr->domain[0] == '\0' ||
+		addr->mailbox == NULL || addr->mailbox[0] == '\0'))
+		addr = addr->next;
+	if (addr != NULL) {
+		info->from_email = t_strconcat(addr->mailbox, "@", addr->domain,
+					       NULL);
+		info->from_name = push_mail_decode(addr->name);
+	}
+}
+
+static void
+push_mail_read_date(struct mail *mail, struct coi_handoff_mail *info)
+{
+	const char *value = push_mail_get_header(mail, "Date");
+	time_t date;
+
+	if (value != NULL &&
+	    message_date_parse((const unsigned char *)value, strlen(value),
+			       &date, &info->date_offset)) {
+		info->have_date = TRUE;
+		info->date = date;
+	}
+}
+
+static void
+push_mail_read_group(struct mail *mail, struct coi_handoff_mail *info)
+{
+	const struct coi_core *core = coi_core_get(mail->box->event);
+	const char *msg_id = push_mail_get_header(mail, "Message-ID");
+	const char *references = push_mail_get_header(mail, "References");
+	struct coi_chat_headers hdr = {
+		.message_id = { msg_id, msg_id == NULL ? 0 : strlen(msg_id) },
+		.references = { references,
+				references == NULL ? 0 : strlen(references) },
+	};
+	struct coi_bytes group_id;
+
+	if (core != NULL && core->chat_group_id(&hdr, &group_id))
+		info->group_id = t_strndup(group_id.data, group_id.size);
+}
+
+/* Appends with each CRLF made LF. */
+static void push_mail_body_append(buffer_t *body, const unsigned char *data,
+				  size_t size, bool *cr)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (*cr && data[i] == '\n')
+			buffer_set_used_size(body, body->used - 1);
+		buffer_append_c(body, data[i]);
+		*cr = data[i] == '\r';
+	}
+}
+
+static const buffer_t *push_mail_read_body(struct mail *mail)
+{
+	struct message_size hdr_size;
+	const unsigned char *data;
+	struct istream *input;
+	buffer_t *body;
+	size_t size;
+	bool cr = FALSE;
+
+	if (mail_get_stream_because(mail, &hdr_size, NULL, "push", &input) < 0)
+		return NULL;
+	body = t_buffer_create(1024);
+	i_stream_seek(input, hdr_size.physical_size);
+	while (body->used <= COI_HANDOFF_MAX_VALUE &&
+	       i_stream_read_more(input, &data, &size) > 0) {
+		/* one octet more shows that it is too large */
+		size = I_MIN(size, COI_HANDOFF_MAX_VALUE + 1 - body->used);
+		push_mail_body_append(body, data, size, &cr);
+		i_stream_skip(input, size);
+	}
+	return input->stream_errno != 0 || body->used > COI_HANDOFF_MAX_VALUE ?
+		NULL :
+		body;
+}
+
+static void push_mail_want_headers(struct mail *mail)
+{
+	static const char *const names[] = { "Content-Transfer-Encoding",
+					     "Content-Type",
+					     "Date",
+					     "From",
+					     "Message-ID",
+					     "References",
+					     "Subject",
+					     NULL };
+	struct mailbox_header_lookup_ctx *headers;
+
+	/* one pass over the header for all of them */
+	headers = mailbox_header_lookup_init(mail->box, names);
+	mail_add_temp_wanted_fields(mail, 0, headers);
+	mailbox_header_lookup_unref(&headers);
+}
+
+void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info)
+{
+	const char *msg_id;
+
+	push_mail_want_headers(mail);
+	push_mail_read_from(mail, info);
+	push_mail_read_date(mail, info);
+	push_mail_read_group(mail, info);
+	info->subject = push_mail_decode(
+		push_mail_unfold(push_mail_get_header(mail, "Subject")));
+	if (mail_get_message_id(mail, &msg_id) > 0)
+		info->msg_id = msg_id;
+	info->content_type =
+		push_mail_unfold(push_mail_get_header(mail, "Content-Type"));
+	info->content_encoding = push_mail_unfold(
+		push_mail_get_header(mail, "Content-Transfer-Encoding"));
+	info->body = push_mail_read_body(mail);
+}

@@ -1,0 +1,403 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/*
+ * A delivery is followed from commit to commit: Sieve stores a mail in any
+ * number of folders, or in none, and what it leaves to Dovecot is stored after
+ * our hook has returned. So it is the commits that tell what to push, and not
+ * what the hook is asked to do.
+ *
+ * Nothing here can fail a delivery, or make it wait longer than the hand-off
+ * may take.
+ */
+
+#include "lib.h"
+#include "array.h"
+#include "ioloop.h"
+#include "str.h"
+#include "mail-storage-private.h"
+#include "mail-namespace.h"
+#include "coi-compat.h"
+#include "coi-core.h"
+#include "coi-folders.h"
+#include "coi-handoff.h"
+#include "coi-keyword.h"
+#include "coi-push-mail.h"
+#include "coi-subscriptions.h"
+#include "coi-user.h"
+#include "coi-webpush.h"
+#include "coi-raise.h"
+
+/* A client may copy any number of mails at once. */
+#define RAISE_MAX_APPENDED 20
+
+struct coi_raise {
+	struct event *event;
+	struct mail *src_mail;
+
+	/* The user's subscriptions have been read. */
+	bool subs_read;
+	ARRAY_TYPE(coi_subscription) subs;
+
+	/* our hook has returned */
+	bool ended;
+	/* the push has been raised, or there will be none */
+	bool done;
+
+	/* where it was stored */
+	bool stored, preferred;
+	bool chat;
+	const char *folder;
+	uint32_t uid, uidvalidity;
+};
+
+/* What INBOX is in. */
+static struct mail_storage *raise_get_storage(struct mail_user *user)
+{
+	return mail_namespace_get_default_storage(
+		mail_namespace_find_inbox(user->namespaces));
+}
+
+static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
+				     ARRAY_TYPE(coi_subscription) *subs)
+{
+	static bool logged = FALSE;
+	struct mail_storage *storage;
+	const char *error;
+	int ret;
+
+	p_array_init(subs, pool, 4);
+	if (coi_push_settings(user) == NULL ||
+	    !coi_subscriptions_may_exist(user))
+		return;
+	/* the delivery may yet ask for an error from before */
+	storage = raise_get_storage(user);
+	mail_storage_last_error_push(storage);
+	ret = coi_subscriptions_read(user, NULL, pool, subs, &error);
+	mail_storage_last_error_pop(storage);
+	if (ret < 0) {
+		array_clear(subs);
+		if (!logged) {
+			logged = TRUE;
+			e_error(user->event,
+				"coi: Can't read the push subscriptions, "
+				"so nothing is pushed: %s",
+				error);
+		}
+	}
+}
+
+/* Leaves those that want the mail, and no more than a user may have. */
+static void
+raise_filter(struct mail_user *user, const struct coi_handoff_mail *info,
+	     const ARRAY_TYPE(coi_subscription) *subs,
+	     ARRAY_TYPE(coi_subscription) *wanting)
+{
+	const struct coi_push *push = coi_push_get(user->event);
+	const struct coi_settings *set = coi_user_settings(user);
+	const struct coi_subscription *sub;
+	struct coi_push_mail mail = {
+		.chat = info->chat,
+		.from_email = { info->from_email,
+				info->from_email == NULL ?
+					0 :
+					strlen(info->from_email) },
+	};
+	unsigned int live = 0;
+	int64_t now = ioloop_time;
+
+	array_foreach(subs, sub) {
+		struct coi_bytes stored = { sub->json, strlen(sub->json) };
+
+		if (!push->subscription_is_live(stored, now))
+			continue;
+		if (++live > set->webpush_subscription_limit)
+			break;
+		if (push->subscription_wants(stored, &mail))
+			array_push_back(wanting, sub);
+	}
+}
+
+static const char *raise_outcome_name(enum coi_handoff_outcome outcome)
+{
+	switch (outcome) {
+	case COI_HANDOFF_QUEUED:
+		return "queued";
+	case COI_HANDOFF_SPOOLED:
+		return "spooled";
+	case COI_HANDOFF_FAILED:
+		return "failed";
+	}
+	i_unreached();
+}
+
+static void
+raise_send_event(struct event *event, const struct coi_handoff_mail *info,
+		 enum coi_handoff_outcome outcome, unsigned int count)
+{
+	struct event_passthrough *e;
+
+	e = event_create_passthrough(event)
+		    ->set_name("coi_push_handed_off")
+		    ->add_str("outcome", raise_outcome_name(outcome))
+		    ->add_str("chat", info->chat ? "yes" : "no")
+		    ->add_int("subscriptions", count);
+	e_debug(e->event(), "coi: Handed a mail to coi-push (%s)",
+		raise_outcome_name(outcome));
+}
+
+/* Not all of them need fit into one request. */
+static void raise_hand_off(struct mail_user *user, struct event *event,
+			   const struct coi_handoff_mail *info,
+			   const ARRAY_TYPE(coi_subscription) *subs,
+			   ARRAY_TYPE(coi_subscription) *gone)
+{
+	const struct coi_settings *set = coi_user_settings(user);
+	struct coi_handoff_service service = {
+		.event = event,
+		.socket_path = t_strconcat(user->set->base_dir,
+					   "/" COI_HANDOFF_SOCKET_NAME, NULL),
+		.spool_dir = set->coi_push_spool_dir,
+		.timeout_msecs = set->coi_push_handoff_timeout,
+	};
+	string_t *line = t_str_new(4096);
+	struct coi_handoff_answer answer;
+	enum coi_handoff_outcome outcome;
+	const struct coi_subscription *sub;
+	unsigned int count, added;
+	const char *id;
+
+	sub = array_get(subs, &count);
+	while (count > 0) {
+		id = coi_handoff_new_id();
+		added = coi_handoff_write_deliver(line, id, user->username, sub,
+						  count, info);
+		if (added == 0)
+			break;
+		outcome = coi_handoff_deliver(&service, id, line, &answer);
+		if (outcome == COI_HANDOFF_QUEUED)
+			coi_webpush_get_gone(&answer, subs, gone);
+		raise_send_event(event, info, outcome, added);
+		sub += added;
+		count -= added;
+	}
+}
+
+static void
+raise_push(struct mail_user *user, struct event *event, struct mail *mail,
+	   const ARRAY_TYPE(coi_subscription) *subs,
+	   struct coi_handoff_mail *info)
+{
+	ARRAY_TYPE(coi_subscription) wanting, gone;
+
+	coi_push_mail_read(mail, info);
+	if (coi_push_mail_is_mdn(info->content_type))
+		return;
+	t_array_init(&wanting, 8);
+	t_array_init(&gone, 4);
+	raise_filter(user, info, subs, &wanting);
+	raise_hand_off(user, event, info, &wanting, &gone);
+	coi_webpush_forget(user, &gone);
+}
+
+void coi_raise_delivery_begin(struct mail_user *user, struct event *event,
+			      struct mail *src_mail)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	const struct coi_settings *set = coi_user_settings(user);
+	struct coi_raise *raise;
+
+	if (set == NULL || !set->coi_push)
+		return;
+	raise = p_new(user->pool, struct coi_raise, 1);
+	raise->event = event;
+	raise->src_mail = src_mail;
+	cuser->raise = raise;
+}
+
+static bool raise_have_subscriptions(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct coi_raise *raise = cuser->raise;
+
+	if (raise == NULL || raise->done)
+		return FALSE;
+	if (!raise->subs_read) {
+		raise->subs_read = TRUE;
+		raise_read_subscriptions(user, user->pool, &raise->subs);
+		raise->done = array_is_empty(&raise->subs);
+	}
+	return !raise->done;
+}
+
+static void raise_delivered_push(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct coi_raise *raise = cuser->raise;
+	struct coi_handoff_mail info = {
+		.chat = raise->chat,
+		.uid = raise->uid,
+		.uidvalidity = raise->uidvalidity,
+		.folder = raise->folder,
+	};
+	struct mail_storage *storage = raise_get_storage(user);
+
+	raise->done = TRUE;
+	mail_storage_last_error_push(storage);
+	T_BEGIN {
+		raise_push(user, raise->event, raise->src_mail, &raise->subs,
+			   &info);
+	}
+	T_END;
+	mail_storage_last_error_pop(storage);
+}
+
+void coi_raise_delivery_end(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (cuser == NULL || cuser->raise == NULL)
+		return;
+	cuser->raise->ended = TRUE;
+	if (cuser->raise->stored && !cuser->raise->done)
+		raise_delivered_push(user);
+}
+
+void coi_raise_delivery_cancel(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (cuser->raise != NULL)
+		cuser->raise->done = TRUE;
+}
+
+bool coi_raise_wants_uid(struct mailbox *box)
+{
+	/* POST_SESSION: the delivery itself, and not what it does besides */
+	return (box->flags & MAILBOX_FLAG_POST_SESSION) != 0 &&
+		raise_have_subscriptions(box->storage->user);
+}
+
+bool coi_raise_is_chat(struct mail_save_context *ctx)
+{
+	struct mailbox *box = ctx->transaction->box;
+	unsigned int idx;
+
+	return ctx->data.keywords != NULL && coi_keyword_lookup(box, &idx) &&
+		coi_keyword_in_keywords(ctx->data.keywords, idx);
+}
+
+static bool raise_is_preferred(struct mailbox *box)
+{
+	return box->inbox_user ||
+		strcmp(box->vname, coi_folder_chats(box->storage->user)) == 0;
+}
+
+void coi_raise_delivered(struct mailbox *box, bool chat,
+			 const struct mail_transaction_commit_changes *changes)
+{
+	struct mail_user *user = box->storage->user;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct coi_raise *raise = cuser->raise;
+	struct seq_range_iter iter;
+	bool preferred;
+
+	if ((box->flags & MAILBOX_FLAG_POST_SESSION) == 0 ||
+	    !array_is_created(&changes->saved_uids) ||
+	    array_is_empty(&changes->saved_uids) ||
+	    !raise_have_subscriptions(user))
+		return;
+	preferred = raise_is_preferred(box);
+	if (!raise->stored || (preferred && !raise->preferred)) {
+		raise->stored = TRUE;
+		raise->preferred = preferred;
+		raise->chat = chat;
+		raise->folder = p_strdup(user->pool, box->vname);
+		seq_range_array_iter_init(&iter, &changes->saved_uids);
+		(void)seq_range_array_iter_nth(&iter, 0, &raise->uid);
+		raise->uidvalidity = changes->uid_validity;
+	}
+	if (raise->ended)
+		raise_delivered_push(user);
+}
+
+static void
+raise_appended_mail(struct mail *mail, const ARRAY_TYPE(coi_subscription) *subs)
+{
+	struct mailbox *box = mail->box;
+	struct mailbox_status status;
+	struct coi_handoff_mail info;
+	unsigned int idx;
+
+	if ((mail_get_flags(mail) & (MAIL_SEEN | MAIL_DRAFT)) != 0)
+		return;
+	mailbox_get_open_status(box, STATUS_UIDVALIDITY, &status);
+	i_zero(&info);
+	info.chat = coi_keyword_lookup(box, &idx) &&
+		coi_keyword_in_mail(mail, idx);
+	info.uid = mail->uid;
+	info.uidvalidity = status.uidvalidity;
+	info.folder = box->vname;
+	raise_push(box->storage->user, box->event, mail, subs, &info);
+}
+
+static void
+raise_appended_uids(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids,
+		    const ARRAY_TYPE(coi_subscription) *subs)
+{
+	struct mailbox_transaction_context *t;
+	struct seq_range_iter iter;
+	struct mail *mail;
+	unsigned int n = 0;
+	uint32_t uid;
+
+	if (mailbox_open(box) < 0 ||
+	    mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) < 0) {
+		e_error(box->event,
+			"coi: Can't read mail that was stored, "
+			"so it isn't pushed: %s",
+			mailbox_get_last_internal_error(box, NULL));
+		return;
+	}
+	t = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(t, MAIL_FETCH_FLAGS, NULL);
+	seq_range_array_iter_init(&iter, uids);
+	while (n < RAISE_MAX_APPENDED &&
+	       seq_range_array_iter_nth(&iter, n++, &uid)) {
+		T_BEGIN {
+			if (mail_set_uid(mail, uid))
+				raise_appended_mail(mail, subs);
+		}
+		T_END;
+	}
+	mail_free(&mail);
+	(void)mailbox_transaction_commit(&t);
+}
+
+void coi_raise_appended(struct mailbox *box,
+			const struct mail_transaction_commit_changes *changes)
+{
+	struct mail_user *user = box->storage->user;
+	const struct coi_settings *set;
+	ARRAY_TYPE(coi_subscription) subs;
+	struct mailbox *read_box;
+
+	if (!array_is_created(&changes->saved_uids) ||
+	    array_is_empty(&changes->saved_uids) || user->dsyncing)
+		return;
+	set = coi_user_settings(user);
+	if (set == NULL || !set->coi_push || !set->coi_push_appended)
+		return;
+
+	raise_read_subscriptions(user, pool_datastack_create(), &subs);
+	if (!array_is_empty(&subs)) {
+		mail_storage_last_error_push(box->storage);
+		read_box = mailbox_alloc(box->list, box->vname,
+					 MAILBOX_FLAG_READONLY |
+						 MAILBOX_FLAG_IGNORE_ACLS);
+		raise_appended_uids(read_box, &changes->saved_uids, &subs);
+		mailbox_free(&read_box);
+		mail_storage_last_error_pop(box->storage);
+	}
+}

@@ -1,0 +1,170 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/*
+ * A delivery has to know whether the user has subscriptions, and most users
+ * have none. The keys hang on the GUID of INBOX, which takes opening INBOX. So
+ * a dict in a file is first asked for any such key at all: where the file isn't
+ * there that is one open() that fails, and where it is, the file is read, which
+ * the dict then needn't do again. Another dict has to be asked for the prefix.
+ */
+
+#include "lib.h"
+#include "array.h"
+#include "dict-private.h"
+#include "mail-storage-private.h"
+#include "mail-namespace.h"
+#include "coi-compat.h"
+#include "coi-core.h"
+#include "coi-folders.h"
+#include "coi-user.h"
+#include "coi-subscriptions.h"
+
+/* More are not even looked at. We store far fewer; another server that dsync
+   copies from may have any number. */
+#define SUBSCRIPTIONS_MAX_ROWS 1000
+
+const struct coi_settings *coi_push_settings(struct mail_user *user)
+{
+	const struct coi_settings *set = coi_user_settings(user);
+
+	return set != NULL && set->coi_push && coi_user_is_offered(user) ? set :
+									   NULL;
+}
+
+bool coi_subscriptions_may_exist(struct mail_user *user)
+{
+	struct dict_iterate_context *iter;
+	struct dict *dict;
+	const char *key, *value, *error;
+	bool found = FALSE;
+
+	if (coi_user_get_dict(user, &dict, &error) <= 0)
+		return FALSE;
+	if (strcmp(dict->name, "file") != 0)
+		return TRUE;
+	iter = dict_iterate_init(
+		dict, mail_user_get_dict_op_settings(user), DICT_PATH_PRIVATE,
+		DICT_ITERATE_FLAG_RECURSE | DICT_ITERATE_FLAG_NO_VALUE);
+	while (!found && dict_iterate(iter, &key, &value))
+		found = strstr(key, "/" COI_SUBSCRIPTIONS_KEY_PREFIX) != NULL;
+	/* reading it says what is wrong */
+	return dict_iterate_deinit(&iter, &error) < 0 || found;
+}
+
+static int subscriptions_get_path(struct mailbox *inbox, const char *id,
+				  const char **path_r, const char **error_r)
+{
+	struct mailbox_metadata metadata;
+
+	if (mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, &metadata) < 0) {
+		*error_r = t_strdup_printf(
+			"Can't get the GUID of INBOX: %s",
+			mailbox_get_last_internal_error(inbox, NULL));
+		return -1;
+	}
+	*path_r = t_strconcat(DICT_PATH_PRIVATE,
+			      guid_128_to_string(metadata.guid),
+			      "/" COI_SUBSCRIPTIONS_KEY_PREFIX, id, NULL);
+	return 0;
+}
+
+static bool
+subscription_is_good(struct mail_user *user, const char *id, const char *json)
+{
+	const struct coi_push *push = coi_push_get(user->event);
+	struct coi_bytes bytes = { id, strlen(id) };
+
+	return push != NULL && push->subscription_id_check(bytes) &&
+		strlen(json) <= COI_SUBSCRIPTION_MAX_SIZE;
+}
+
+int coi_subscription_lookup(struct mail_user *user, struct mailbox *inbox,
+			    const char *id, pool_t pool, const char **json_r,
+			    const char **error_r)
+{
+	struct dict *dict;
+	const char *path;
+	int ret;
+
+	ret = coi_user_get_dict(user, &dict, error_r);
+	if (ret <= 0)
+		return ret;
+	if (subscriptions_get_path(inbox, id, &path, error_r) < 0)
+		return -1;
+	ret = dict_lookup(dict, mail_user_get_dict_op_settings(user), pool,
+			  path, json_r, error_r);
+	return ret > 0 && !subscription_is_good(user, id, *json_r) ? 0 : ret;
+}
+
+static int subscription_cmp(const struct coi_subscription *sub1,
+			    const struct coi_subscription *sub2)
+{
+	return strcmp(sub1->id, sub2->id);
+}
+
+static void subscriptions_add(struct mail_user *user, pool_t pool,
+			      ARRAY_TYPE(coi_subscription) *subs,
+			      const char *id, const char *json)
+{
+	struct coi_subscription *sub;
+
+	if (subscription_is_good(user, id, json)) {
+		sub = array_append_space(subs);
+		sub->id = p_strdup(pool, id);
+		sub->json = p_strdup(pool, json);
+	}
+}
+
+static int
+subscriptions_read_inbox(struct mail_user *user, struct mailbox *inbox,
+			 pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
+			 const char **error_r)
+{
+	struct dict_iterate_context *iter;
+	const char *prefix, *key, *value;
+	struct dict *dict;
+	size_t prefix_len;
+	int ret;
+
+	ret = coi_user_get_dict(user, &dict, error_r);
+	if (ret <= 0)
+		return ret;
+	if (subscriptions_get_path(inbox, "", &prefix, error_r) < 0)
+		return -1;
+	prefix_len = strlen(prefix);
+	iter = dict_iterate_init(dict, mail_user_get_dict_op_settings(user),
+				 prefix, 0);
+	dict_iterate_set_limit(iter, SUBSCRIPTIONS_MAX_ROWS);
+	while (dict_iterate(iter, &key, &value)) {
+		if (strncmp(key, prefix, prefix_len) == 0) {
+			subscriptions_add(user, pool, subs, key + prefix_len,
+					  value);
+		}
+	}
+	ret = dict_iterate_deinit(&iter, error_r);
+	array_sort(subs, subscription_cmp);
+	return ret < 0 ? -1 : 0;
+}
+
+int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
+			   pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
+			   const char **error_r)
+{
+	struct mail_namespace *ns;
+	int ret;
+
+	if (inbox != NULL) {
+		return subscriptions_read_inbox(user, inbox, pool, subs,
+						error_r);
+	}
+	/* where INBOX hasn't been made yet, it is not for us to make it */
+	if (!coi_folder_have_inbox(user))
+		return 0;
+	ns = mail_namespace_find_inbox(user->namespaces);
+	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+	ret = subscriptions_read_inbox(user, inbox, pool, subs, error_r);
+	mailbox_free(&inbox);
+	return ret;
+}

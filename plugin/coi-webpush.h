@@ -1,0 +1,71 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_WEBPUSH_H
+#define COI_WEBPUSH_H
+
+/* The push entries webpush/ in the user's server metadata (SUB-1..12): how
+   clients read and set them. */
+
+#include "mail-storage-private.h"
+#include "coi-handoff.h"
+
+struct file_lock;
+
+/* What a transaction on INBOX asks of its commit. */
+struct coi_webpush {
+	/* NULL while there is nothing */
+	pool_t pool;
+	ARRAY(struct coi_webpush_change) changes;
+	/* held while the changes are being stored */
+	struct file_lock *lock;
+	/* One of them was refused: the reason for the client. The commit fails,
+	   and nothing is changed. */
+	const char *refused;
+	enum mail_error refused_code;
+};
+
+void coi_webpush_init(void);
+void coi_webpush_deinit(void);
+
+/* Frees what belongs to a transaction that has ended. */
+void coi_webpush_free(struct coi_webpush *webpush);
+
+/* TRUE if the attribute is one of ours, and it isn't dsync who asks: that
+   copies what is stored, with the secrets. */
+bool coi_webpush_owns(struct mailbox *box, enum mail_attribute_type type_flags,
+		      const char *key);
+
+/* As attribute_get() and attribute_set() of struct mailbox_vfuncs, for an
+   attribute of ours. */
+int coi_webpush_get(struct mailbox *box, const char *key,
+		    struct mail_attribute_value *value_r);
+int coi_webpush_set(struct mailbox_transaction_context *t, const char *key,
+		    const struct mail_attribute_value *value);
+
+/* Called before attributes whose keys begin with prefix are listed. */
+void coi_webpush_before_list(struct mailbox *box,
+			     enum mail_attribute_type type_flags,
+			     const char *prefix);
+
+/* Called before the commit, in this order: asks the push services about new
+   subscriptions, and adds the changes to the transaction, with attribute_set()
+   of super. Both return -1 after setting the storage's error, if anything is
+   refused. */
+int coi_webpush_register(struct coi_webpush *webpush,
+			 struct mailbox_transaction_context *t);
+int coi_webpush_store(struct coi_webpush *webpush,
+		      struct mailbox_transaction_context *t,
+		      const struct mailbox_vfuncs *super);
+
+/* Removes the subscriptions, as far as they are still what they were. */
+void coi_webpush_forget(struct mail_user *user,
+			const ARRAY_TYPE(coi_subscription) *subs);
+
+/* Adds to gone those of the subscriptions that the service's answer says are
+   gone. */
+void coi_webpush_get_gone(const struct coi_handoff_answer *answer,
+			  const ARRAY_TYPE(coi_subscription) *subs,
+			  ARRAY_TYPE(coi_subscription) *gone);
+
+#endif
