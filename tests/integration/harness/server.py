@@ -24,7 +24,9 @@ ROOT = "/private/vendor/vendor.dovecot/coi/config"
 PROBLEM = re.compile(r"\b(Panic|Fatal|Error|Warning): ")
 CRASH = re.compile(r"\bPanic: |killed with signal (?!9\b|15\b)")
 # What stock Dovecot says at shutdown or at an unlucky moment, none of it about mail.
-HARMLESS = re.compile(r"Killed with signal 15|Shutting down|Time moved (back|for)wards")
+HARMLESS = re.compile(
+    r"Killed with signal 15|Shutting down|SIGHUP received|Time moved (back|for)wards"
+)
 
 _user_numbers = itertools.count(1)
 
