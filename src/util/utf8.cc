@@ -3,7 +3,11 @@
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 #include "util/utf8.h"
 
+#include <locale.h>
+#include <wctype.h>
+
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 
 namespace coi::util {
@@ -23,6 +27,62 @@ constexpr Form kForms[] = {
 constexpr bool IsBetween(uint32_t value, uint32_t low, uint32_t high) noexcept {
   return value >= low && value <= high;
 }
+
+// The locale that knows Unicode's lower case, made when it is first needed.
+// Not a static variable of a function: the lock for that is in libstdc++, which
+// the core does without.
+class CaseLocale {
+ public:
+  constexpr CaseLocale() noexcept = default;
+  CaseLocale(const CaseLocale&) = delete;
+  CaseLocale& operator=(const CaseLocale&) = delete;
+
+  // Also when the core is unloaded.
+  ~CaseLocale() {
+    Free(locale_.load(std::memory_order_acquire));
+  }
+
+  uint32_t LowerCase(uint32_t code) noexcept {
+    if (code < 0x80) {
+      return static_cast<unsigned char>(AsciiLower(static_cast<char>(code)));
+    }
+    const locale_t locale = Locale();
+    return locale == None() ? code : static_cast<uint32_t>(towlower_l(code, locale));
+  }
+
+ private:
+  // Stands for "could not be made"; newlocale() never returns it.
+  static locale_t None() noexcept {
+    return LC_GLOBAL_LOCALE;
+  }
+
+  static void Free(locale_t locale) noexcept {
+    if (locale != nullptr && locale != None()) {
+      freelocale(locale);
+    }
+  }
+
+  // Of several threads that come here first, one makes the locale that stays.
+  locale_t Locale() noexcept {
+    locale_t locale = locale_.load(std::memory_order_acquire);
+    if (locale != nullptr) {
+      return locale;
+    }
+    locale_t made = newlocale(LC_CTYPE_MASK, "C.UTF-8", nullptr);
+    if (made == nullptr) {
+      made = None();
+    }
+    if (locale_.compare_exchange_strong(locale, made, std::memory_order_acq_rel)) {
+      return made;
+    }
+    Free(made);
+    return locale;
+  }
+
+  std::atomic<locale_t> locale_ = nullptr;
+};
+
+constinit CaseLocale case_locale;
 
 }  // namespace
 
@@ -67,6 +127,10 @@ bool PutCodePoint(uint32_t code, std::span<char>* out) noexcept {
   out->front() = static_cast<char>(lead | code);
   *out = out->subspan(size);
   return true;
+}
+
+uint32_t LowerCase(uint32_t code) noexcept {
+  return case_locale.LowerCase(code);
 }
 
 }  // namespace coi::util

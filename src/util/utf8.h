@@ -29,6 +29,9 @@ constexpr char AsciiLower(char c) noexcept {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
+// Unicode's, as libc's C.UTF-8 knows it; ASCII's where there is no such locale.
+uint32_t LowerCase(uint32_t code) noexcept;
+
 }  // namespace coi::util
 
 #endif  // COI_UTIL_UTF8_H
