@@ -2,3 +2,496 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 #include "push/subscription.h"
+
+#include <jansson.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdlib>
+#include <iterator>
+#include <limits>
+#include <memory>
+#include <utility>
+
+#include "util/base64.h"
+#include "util/text.h"
+#include "util/utf8.h"
+
+namespace coi::push {
+namespace {
+
+using std::string;
+using std::string_view;
+
+constexpr size_t kIdMin = 10;
+constexpr size_t kIdMax = 36;
+constexpr size_t kNameMax = 128;
+constexpr size_t kEndpointMax = 1000;
+constexpr size_t kP256dhSize = 65;
+constexpr size_t kAuthSize = 16;
+constexpr size_t kExcludeMax = 100;
+constexpr size_t kAddressMax = 254;
+constexpr size_t kVapidMax = 64;
+constexpr char kUncompressedPoint = '\x04';
+
+struct FreeJson {
+  void operator()(json_t* json) const noexcept {
+    json_decref(json);
+  }
+};
+using Json = std::unique_ptr<json_t, FreeJson>;
+
+struct FreeText {
+  void operator()(char* text) const noexcept {
+    std::free(text);
+  }
+};
+
+struct MsgTypeName {
+  string_view name;
+  MsgType type;
+};
+// What is written comes first.
+constexpr MsgTypeName kMsgTypes[] = {{"chat", MsgType::kChat},
+                                     {"mail", MsgType::kMail},
+                                     {"all", MsgType::kAll},
+                                     {"email", MsgType::kMail},
+                                     {"any", MsgType::kAll}};
+
+constexpr bool IsIdChar(char c) noexcept {
+  return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '_' ||
+         c == '-';
+}
+
+constexpr bool IsPrintable(char c) noexcept {
+  return c >= 0x20 && c <= 0x7e;
+}
+
+constexpr bool IsUrlChar(char c) noexcept {
+  return IsPrintable(c) && c != ' ';
+}
+
+bool IsVapidId(string_view id) noexcept {
+  return !id.empty() && id.size() <= kVapidMax && std::ranges::all_of(id, IsIdChar);
+}
+
+// It is made by the server, which has no need for anything else.
+bool IsValidationText(string_view text) noexcept {
+  return !text.empty() && text.size() <= COI_VALIDATION_MAX_SIZE &&
+         std::ranges::all_of(text, IsPrintable);
+}
+
+bool StartsWithScheme(string_view url, string_view scheme) noexcept {
+  return url.size() > scheme.size() &&
+         std::ranges::equal(url.substr(0, scheme.size()), scheme, {}, util::AsciiLower);
+}
+
+// -- Reading --
+
+const char* SyntaxProblem(const json_error_t& error) noexcept {
+  switch (json_error_code(&error)) {
+    case json_error_duplicate_key:
+      return "a key is there twice";
+    case json_error_invalid_utf8:
+      return "it is not valid UTF-8";
+    case json_error_null_character:
+    case json_error_null_byte_in_key:
+      return "it has a NUL in it";
+    case json_error_numeric_overflow:
+      return "a number is too large";
+    case json_error_stack_overflow:
+      return "it is nested too deep";
+    default:
+      return "it is not valid JSON";
+  }
+}
+
+Json Parse(string_view text, json_error_t* error) noexcept {
+  return Json(json_loadb(text.data(), text.size(), JSON_REJECT_DUPLICATES, error));
+}
+
+string_view TextOf(const json_t* value) noexcept {
+  return {json_string_value(value), json_string_length(value)};
+}
+
+// A text that must be there. Returns the one of the two that is wrong with it.
+const char* ReadText(const json_t* object, const char* key, const char* missing, const char* type,
+                     string_view* text) noexcept {
+  const json_t* value = json_object_get(object, key);
+  if (value == nullptr) {
+    return missing;
+  }
+  if (!json_is_string(value)) {
+    return type;
+  }
+  *text = TextOf(value);
+  return nullptr;
+}
+
+const char* ReadClient(const json_t* root, Subscription* out) {
+  string_view text;
+  if (const char* problem =
+          ReadText(root, "client", "client is missing", "client is not a string", &text)) {
+    return problem;
+  }
+  out->client = text;
+  return text.size() > kNameMax ? "client is longer than 128 octets" : nullptr;
+}
+
+const char* ReadDevice(const json_t* root, Subscription* out) {
+  string_view text;
+  if (const char* problem =
+          ReadText(root, "device", "device is missing", "device is not a string", &text)) {
+    return problem;
+  }
+  out->device = text;
+  return text.size() > kNameMax ? "device is longer than 128 octets" : nullptr;
+}
+
+const char* ReadMsgType(const json_t* root, Subscription* out) {
+  string_view text;
+  if (const char* problem =
+          ReadText(root, "msgtype", "msgtype is missing", "msgtype is not a string", &text)) {
+    return problem;
+  }
+  const auto* type = std::ranges::find(kMsgTypes, text, &MsgTypeName::name);
+  if (type == std::end(kMsgTypes)) {
+    return "msgtype is not chat, mail or all";
+  }
+  out->msgtype = type->type;
+  return nullptr;
+}
+
+const char* ReadEndpoint(const json_t* resource, Subscription* out) {
+  string_view text;
+  if (const char* problem = ReadText(resource, "endpoint", "endpoint is missing",
+                                     "endpoint is not a string", &text)) {
+    return problem;
+  }
+  if (text.size() > kEndpointMax) {
+    return "endpoint is longer than 1000 octets";
+  }
+  if (!std::ranges::all_of(text, IsUrlChar)) {
+    return "endpoint has a character in it that no URL has";
+  }
+  if (!StartsWithScheme(text, "https://") && !StartsWithScheme(text, "http://")) {
+    return "endpoint is not an https URL";
+  }
+  out->endpoint = text;
+  return nullptr;
+}
+
+const char* ReadP256dh(const json_t* keys, Subscription* out) {
+  string_view text;
+  if (const char* problem =
+          ReadText(keys, "p256dh", "p256dh is missing", "p256dh is not a string", &text)) {
+    return problem;
+  }
+  auto point = util::DecodeBase64(text);
+  if (!point) {
+    return "p256dh is not base64";
+  }
+  if (point->size() != kP256dhSize || point->front() != kUncompressedPoint) {
+    return "p256dh is not an uncompressed point of P-256";
+  }
+  out->p256dh = std::move(*point);
+  return nullptr;
+}
+
+const char* ReadAuth(const json_t* keys, Subscription* out) {
+  string_view text;
+  if (const char* problem =
+          ReadText(keys, "auth", "auth is missing", "auth is not a string", &text)) {
+    return problem;
+  }
+  auto secret = util::DecodeBase64(text);
+  if (!secret) {
+    return "auth is not base64";
+  }
+  if (secret->size() != kAuthSize) {
+    return "auth is not 16 octets";
+  }
+  out->auth = std::move(*secret);
+  return nullptr;
+}
+
+const char* ReadKeys(const json_t* resource, Subscription* out) {
+  const json_t* keys = json_object_get(resource, "keys");
+  if (keys == nullptr) {
+    return "keys is missing";
+  }
+  if (!json_is_object(keys)) {
+    return "keys is not an object";
+  }
+  const char* problem = ReadP256dh(keys, out);
+  return problem != nullptr ? problem : ReadAuth(keys, out);
+}
+
+const char* ReadResource(const json_t* root, Subscription* out) {
+  const json_t* resource = json_object_get(root, "resource");
+  if (resource == nullptr) {
+    return "resource is missing";
+  }
+  if (!json_is_object(resource)) {
+    return "resource is not an object";
+  }
+  const char* problem = ReadEndpoint(resource, out);
+  return problem != nullptr ? problem : ReadKeys(resource, out);
+}
+
+const char* ReadAddress(const json_t* value, Subscription* out) {
+  if (!json_is_string(value)) {
+    return "exclude_from is not a list of strings";
+  }
+  string address = util::LowerCase(TextOf(value));
+  if (address.size() > kAddressMax) {
+    return "exclude_from has an address longer than 254 octets";
+  }
+  // An empty one would never match.
+  if (!address.empty()) {
+    out->exclude_from.push_back(std::move(address));
+  }
+  return nullptr;
+}
+
+const char* ReadExcluded(const json_t* root, Subscription* out) {
+  const json_t* list = json_object_get(root, "exclude_from");
+  out->exclude_from.clear();
+  if (list == nullptr || json_is_null(list)) {
+    return nullptr;
+  }
+  // What the first implementation took isn't known, so one without a list is
+  // good, too.
+  if (!json_is_array(list)) {
+    return ReadAddress(list, out);
+  }
+  if (json_array_size(list) > kExcludeMax) {
+    return "exclude_from has more than 100 addresses";
+  }
+  for (size_t i = 0; i < json_array_size(list); ++i) {
+    if (const char* problem = ReadAddress(json_array_get(list, i), out)) {
+      return problem;
+    }
+  }
+  return nullptr;
+}
+
+// What a client sets.
+const char* ReadSet(const json_t* root, Subscription* out) {
+  if (!json_is_object(root)) {
+    return "it is not a JSON object";
+  }
+  for (const auto read : {ReadClient, ReadDevice, ReadMsgType, ReadResource, ReadExcluded}) {
+    if (const char* problem = read(root, out)) {
+      return problem;
+    }
+  }
+  return nullptr;
+}
+
+bool ReadInteger(const json_t* object, const char* key, int64_t* out) noexcept {
+  const json_t* value = json_object_get(object, key);
+  *out = json_integer_value(value);
+  return json_is_integer(value);
+}
+
+bool ReadValidation(const json_t* validation, Subscription* out) {
+  const json_t* text = json_object_get(validation, "text");
+  if (!json_is_string(text) || !IsValidationText(TextOf(text))) {
+    return false;
+  }
+  out->validation = TextOf(text);
+  return ReadInteger(validation, "expires", &out->expires);
+}
+
+bool ReadVapid(const json_t* vapid, Subscription* out) {
+  if (!json_is_string(vapid) || !IsVapidId(TextOf(vapid))) {
+    return false;
+  }
+  out->vapid = TextOf(vapid);
+  return true;
+}
+
+// What the server has added.
+bool ReadAdded(const json_t* root, Subscription* out) {
+  if (!ReadInteger(root, "created", &out->created) ||
+      util::FormatRfc3339(out->created, 0).empty()) {
+    return false;
+  }
+  const json_t* validated = json_object_get(root, "validated");
+  if (!json_is_boolean(validated)) {
+    return false;
+  }
+  out->validated = json_is_true(validated);
+  const json_t* validation = json_object_get(root, "validation");
+  if (out->validated ? validation != nullptr : !ReadValidation(validation, out)) {
+    return false;
+  }
+  const json_t* vapid = json_object_get(root, "vapid");
+  return vapid == nullptr || ReadVapid(vapid, out);
+}
+
+// -- Writing --
+
+// Takes the value over. False where there is none, or no object.
+bool Set(const Json& object, const char* key, json_t* value) noexcept {
+  return json_object_set_new(object.get(), key, value) == 0;
+}
+
+json_t* ToJson(string_view text) noexcept {
+  return json_stringn(text.data(), text.size());
+}
+
+json_t* ToJson(const std::vector<string>& texts) noexcept {
+  Json list(json_array());
+  for (const string& text : texts) {
+    if (json_array_append_new(list.get(), ToJson(text)) != 0) {
+      return nullptr;
+    }
+  }
+  return list.release();
+}
+
+// What a client has set. Null where a text is not UTF-8, or there is no memory.
+Json ToJson(const Subscription& subscription, string_view auth) {
+  Json keys(json_object());
+  Json resource(json_object());
+  Json root(json_object());
+  const auto* type = std::ranges::find(kMsgTypes, subscription.msgtype, &MsgTypeName::type);
+  const bool is_whole =
+      Set(keys, "p256dh", ToJson(util::EncodeBase64Url(subscription.p256dh))) &&
+      Set(keys, "auth", ToJson(util::EncodeBase64Url(auth))) &&
+      Set(resource, "endpoint", ToJson(subscription.endpoint)) &&
+      Set(resource, "keys", keys.release()) && Set(root, "client", ToJson(subscription.client)) &&
+      Set(root, "device", ToJson(subscription.device)) &&
+      Set(root, "msgtype", ToJson(type->name)) && Set(root, "resource", resource.release()) &&
+      (subscription.exclude_from.empty() ||
+       Set(root, "exclude_from", ToJson(subscription.exclude_from)));
+  return is_whole ? std::move(root) : nullptr;
+}
+
+// ASCII without controls, for IMAP answers and logs (SUB-12).
+string Print(const Json& root) {
+  const std::unique_ptr<char, FreeText> text(
+      json_dumps(root.get(), JSON_COMPACT | JSON_ENSURE_ASCII));
+  string result;
+  for (const char c : string_view(text == nullptr ? "" : text.get())) {
+    if (c == '\x7f') {
+      result += "\\u007f";
+    } else {
+      result += c;
+    }
+  }
+  return result;
+}
+
+// The longest that it may be when stored, whatever its state will be.
+size_t StoredSizeMax(Subscription subscription) {
+  subscription.validated = false;
+  subscription.validation.assign(COI_VALIDATION_MAX_SIZE, '"');
+  subscription.expires = std::numeric_limits<int64_t>::min();
+  subscription.created = subscription.expires;
+  subscription.vapid.assign(kVapidMax, '-');
+  return WriteStored(subscription).size();
+}
+
+// Takes as long for every stored text of the same size.
+bool EqualsSecret(string_view secret, string_view text) noexcept {
+  volatile unsigned int differences = secret.size() == text.size() ? 0 : 1;
+  for (size_t i = 0; i < text.size(); ++i) {
+    differences = differences | (static_cast<unsigned char>(text[i]) ^
+                                 static_cast<unsigned char>(secret[i % secret.size()]));
+  }
+  return differences == 0;
+}
+
+}  // namespace
+
+bool IsSubscriptionId(string_view id) noexcept {
+  return id.size() >= kIdMin && id.size() <= kIdMax && std::ranges::all_of(id, IsIdChar);
+}
+
+const char* ParseInput(string_view json, Subscription* out) {
+  if (json.size() > COI_SUBSCRIPTION_INPUT_MAX_SIZE) {
+    return "it is longer than 8192 octets";
+  }
+  json_error_t error;
+  const Json root = Parse(json, &error);
+  if (root == nullptr) {
+    return SyntaxProblem(error);
+  }
+  *out = {};
+  if (const char* problem = ReadSet(root.get(), out)) {
+    return problem;
+  }
+  // Only a long list of letters beyond ASCII is, which are escaped.
+  return StoredSizeMax(*out) >= COI_SUBSCRIPTION_MAX_SIZE ? "exclude_from is too long" : nullptr;
+}
+
+string WriteStored(const Subscription& subscription) {
+  const Json root = ToJson(subscription, subscription.auth);
+  bool is_whole = Set(root, "created", json_integer(subscription.created)) &&
+                  Set(root, "validated", json_boolean(subscription.validated));
+  if (!subscription.validated) {
+    Json validation(json_object());
+    is_whole = is_whole && Set(validation, "text", ToJson(subscription.validation)) &&
+               Set(validation, "expires", json_integer(subscription.expires)) &&
+               Set(root, "validation", validation.release());
+  }
+  if (!subscription.vapid.empty()) {
+    is_whole = is_whole && Set(root, "vapid", ToJson(subscription.vapid));
+  }
+  return is_whole ? Print(root) : string();
+}
+
+std::optional<Subscription> ReadStored(string_view json) {
+  if (json.size() >= COI_SUBSCRIPTION_MAX_SIZE) {
+    return std::nullopt;
+  }
+  json_error_t error;
+  const Json root = Parse(json, &error);
+  std::optional<Subscription> subscription(std::in_place);
+  if (root == nullptr || ReadSet(root.get(), &*subscription) != nullptr ||
+      !ReadAdded(root.get(), &*subscription)) {
+    return std::nullopt;
+  }
+  return subscription;
+}
+
+string Show(const Subscription& subscription) {
+  const Json root = ToJson(subscription, "");
+  return Set(root, "created", ToJson(util::FormatRfc3339(subscription.created, 0))) &&
+                 Set(root, "validated", json_boolean(subscription.validated))
+             ? Print(root)
+             : string();
+}
+
+bool IsLive(const Subscription& subscription, int64_t now) noexcept {
+  return subscription.validated || now < subscription.expires;
+}
+
+bool Wants(const Subscription& subscription, const struct coi_push_mail& mail) {
+  if (!subscription.validated ||
+      (subscription.msgtype != MsgType::kAll &&
+       subscription.msgtype != (mail.chat ? MsgType::kChat : MsgType::kMail))) {
+    return false;
+  }
+  if (mail.from_email.data == nullptr || subscription.exclude_from.empty()) {
+    return true;
+  }
+  const string from = util::LowerCase({mail.from_email.data, mail.from_email.size});
+  return std::ranges::find(subscription.exclude_from, from) == subscription.exclude_from.end();
+}
+
+bool Validate(Subscription* subscription, string_view text, int64_t now) {
+  if (subscription->validated || subscription->validation.empty() || now >= subscription->expires ||
+      !EqualsSecret(subscription->validation, text)) {
+    return false;
+  }
+  subscription->validated = true;
+  subscription->validation.clear();
+  subscription->expires = 0;
+  return true;
+}
+
+}  // namespace coi::push

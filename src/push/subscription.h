@@ -24,7 +24,7 @@ struct Subscription {
   std::string endpoint;
   std::string p256dh;  // 65 octets, decoded
   std::string auth;    // 16 octets, decoded
-  // Lower-cased (ASCII, and what else libc's C.UTF-8 is not needed for).
+  // In lower case.
   std::vector<std::string> exclude_from;
   int64_t created = 0;  // seconds since 1970
   bool validated = false;
@@ -33,6 +33,8 @@ struct Subscription {
   int64_t expires = 0;
   // Id of the VAPID key (VapidKey::id()); "" for the current one.
   std::string vapid;
+
+  bool operator==(const Subscription&) const = default;
 };
 
 bool IsSubscriptionId(std::string_view id) noexcept;
@@ -41,8 +43,9 @@ bool IsSubscriptionId(std::string_view id) noexcept;
 // with it (static, for the client).
 const char* ParseInput(std::string_view json, Subscription* out);
 
-// What is stored. It reads back the same; Read() refuses all that Write()
-// doesn't write, but keys added by a later version.
+// What is stored: ASCII, less than COI_SUBSCRIPTION_MAX_SIZE of what ParseInput()
+// takes. "" where a text is not UTF-8. Read() checks it again as thoroughly as
+// ParseInput() does; keys of a later version are ignored.
 std::string WriteStored(const Subscription& subscription);
 std::optional<Subscription> ReadStored(std::string_view json);
 
