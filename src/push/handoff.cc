@@ -2,3 +2,320 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 #include "push/handoff.h"
+
+#include <algorithm>
+#include <charconv>
+#include <cstddef>
+#include <iterator>
+#include <span>
+#include <system_error>
+
+#include "coi-push.h"
+#include "push/subscription.h"
+
+namespace coi::push {
+namespace {
+
+using std::string;
+using std::string_view;
+
+constexpr string_view kVersion = "1";
+constexpr size_t kIdSize = 32;
+constexpr size_t kUserMax = 1024;
+constexpr size_t kSubscriptionsMax = 100;
+constexpr string_view kSubscriptionPrefix = "sub.";
+
+struct KindName {
+  string_view name;
+  HandoffKind kind;
+};
+constexpr KindName kKinds[] = {{"deliver", HandoffKind::kDeliver},
+                               {"register", HandoffKind::kRegister},
+                               {"gone", HandoffKind::kGone},
+                               {"vapid", HandoffKind::kVapid}};
+
+// Fields that are what they are.
+struct TextField {
+  string_view name;
+  string MailInfo::*text;
+};
+constexpr TextField kTexts[] = {{"folder", &MailInfo::folder},
+                                {"from-email", &MailInfo::from_email},
+                                {"from-name", &MailInfo::from_name},
+                                {"subject", &MailInfo::subject},
+                                {"msg-id", &MailInfo::msg_id},
+                                {"group-id", &MailInfo::group_id},
+                                {"content-type", &MailInfo::content_type},
+                                {"content-encoding", &MailInfo::content_encoding}};
+constexpr auto kBeforeDate = std::span(kTexts).first<4>();
+constexpr auto kAfterDate = std::span(kTexts).subspan<kBeforeDate.size()>();
+
+// -- Tab-escaping --
+
+struct Escape {
+  char byte;
+  char letter;
+};
+constexpr char kEscape = '\x01';
+constexpr Escape kEscapes[] = {{kEscape, '1'}, {'\t', 't'}, {'\n', 'n'}, {'\r', 'r'}, {'\0', '0'}};
+
+void AppendEscaped(string_view text, string* out) {
+  for (const char c : text) {
+    const auto* escape = std::ranges::find(kEscapes, c, &Escape::byte);
+    if (escape == std::end(kEscapes)) {
+      *out += c;
+    } else {
+      *out += kEscape;
+      *out += escape->letter;
+    }
+  }
+}
+
+// False where it is not what AppendEscaped() writes.
+bool Unescape(string_view text, string* out) {
+  out->clear();
+  for (size_t i = 0; i < text.size(); ++i) {
+    const auto* escape = std::ranges::find(kEscapes, text[i], &Escape::byte);
+    if (escape == std::end(kEscapes)) {
+      *out += text[i];
+      continue;
+    }
+    if (text[i] != kEscape || ++i == text.size()) {
+      return false;
+    }
+    escape = std::ranges::find(kEscapes, text[i], &Escape::letter);
+    if (escape == std::end(kEscapes)) {
+      return false;
+    }
+    *out += escape->byte;
+  }
+  return true;
+}
+
+// -- Reading --
+
+// Takes what stands before the next separator, or all that is left.
+string_view TakeUpTo(char separator, string_view* text) noexcept {
+  const size_t end = std::min(text->find(separator), text->size());
+  const string_view piece = text->substr(0, end);
+  text->remove_prefix(std::min(end + 1, text->size()));
+  return piece;
+}
+
+template <typename Number>
+bool ParseNumber(string_view text, Number* out) noexcept {
+  const char* end = text.data() + text.size();
+  const auto result = std::from_chars(text.data(), end, *out);
+  return result.ec == std::errc() && result.ptr == end;
+}
+
+bool ParseDate(string_view text, MailInfo* mail) noexcept {
+  const string_view seconds = TakeUpTo(' ', &text);
+  int64_t date = 0;
+  if (!ParseNumber(seconds, &date) || !ParseNumber(text, &mail->date_offset)) {
+    return false;
+  }
+  mail->date = date;
+  return true;
+}
+
+bool IsHexDigit(char c) noexcept {
+  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
+}
+
+enum class FieldResult { kTaken, kUnknown, kBad };
+
+constexpr FieldResult Taken(bool is_good) noexcept {
+  return is_good ? FieldResult::kTaken : FieldResult::kBad;
+}
+
+FieldResult TakeMailField(string_view name, string* value, Handoff* out) {
+  const auto* text = std::ranges::find(kTexts, name, &TextField::name);
+  if (text != std::end(kTexts)) {
+    out->mail.*text->text = std::move(*value);
+    return FieldResult::kTaken;
+  }
+  if (name == "body") {
+    out->mail.body = std::move(*value);
+    return FieldResult::kTaken;
+  }
+  if (name == "chat") {
+    out->chat = true;
+    return Taken(*value == "1");
+  }
+  if (name == "uid") {
+    return Taken(ParseNumber(*value, &out->mail.uid));
+  }
+  if (name == "uidvalidity") {
+    return Taken(ParseNumber(*value, &out->mail.uidvalidity));
+  }
+  if (name == "date") {
+    return Taken(ParseDate(*value, &out->mail));
+  }
+  return FieldResult::kUnknown;
+}
+
+FieldResult TakeField(string_view name, string* value, Handoff* out) {
+  if (out->kind == HandoffKind::kVapid) {
+    return FieldResult::kUnknown;
+  }
+  if (name == "id") {
+    out->id = std::move(*value);
+    return Taken(out->id.size() == kIdSize && std::ranges::all_of(out->id, IsHexDigit));
+  }
+  if (name == "user") {
+    out->user = std::move(*value);
+    return Taken(!out->user.empty() && out->user.size() <= kUserMax);
+  }
+  if (name.starts_with(kSubscriptionPrefix)) {
+    name.remove_prefix(kSubscriptionPrefix.size());
+    const bool is_good = IsSubscriptionId(name) && !value->empty() &&
+                         value->size() < COI_SUBSCRIPTION_MAX_SIZE &&
+                         out->subscriptions.size() < kSubscriptionsMax;
+    out->subscriptions.emplace_back(name, std::move(*value));
+    return Taken(is_good);
+  }
+  return out->kind == HandoffKind::kDeliver ? TakeMailField(name, value, out)
+                                            : FieldResult::kUnknown;
+}
+
+const char* WhatIsMissing(const Handoff& handoff) noexcept {
+  const size_t count = handoff.subscriptions.size();
+  if (handoff.kind == HandoffKind::kVapid) {
+    return nullptr;
+  }
+  if (handoff.kind == HandoffKind::kDeliver && handoff.id.empty()) {
+    return "it has no id";
+  }
+  if (handoff.user.empty()) {
+    return "it has no user";
+  }
+  if (count == 0) {
+    return "it has no subscription";
+  }
+  return handoff.kind == HandoffKind::kRegister && count > 1 ? "it has more than one subscription"
+                                                             : nullptr;
+}
+
+const char* ParseFields(string_view line, Handoff* out) {
+  std::vector<string_view> seen;
+  string value;
+  while (!line.empty()) {
+    string_view escaped = TakeUpTo('\t', &line);
+    if (escaped.find('=') == string_view::npos) {
+      return "a field has no value";
+    }
+    const string_view name = TakeUpTo('=', &escaped);
+    if (!Unescape(escaped, &value)) {
+      return "a value is not escaped";
+    }
+    const FieldResult result = TakeField(name, &value, out);
+    if (result == FieldResult::kBad) {
+      return "a field's value is bad";
+    }
+    if (result == FieldResult::kTaken) {
+      if (std::ranges::find(seen, name) != seen.end()) {
+        return "a field is there twice";
+      }
+      seen.push_back(name);
+    }
+  }
+  return WhatIsMissing(*out);
+}
+
+const char* Parse(string_view line, Handoff* out) {
+  if (line.size() >= kMaxHandoffSize) {
+    return "it is too long";
+  }
+  const bool ends_with_separator = line.ends_with('\t');
+  if (TakeUpTo('\t', &line) != kVersion) {
+    return "its version is not known";
+  }
+  const auto* kind = std::ranges::find(kKinds, TakeUpTo('\t', &line), &KindName::name);
+  if (kind == std::end(kKinds)) {
+    return "its kind is not known";
+  }
+  if (ends_with_separator) {
+    return "a field has no value";
+  }
+  out->kind = kind->kind;
+  return ParseFields(line, out);
+}
+
+// -- Writing --
+
+void AppendField(string_view name, string_view value, string* out) {
+  *out += '\t';
+  *out += name;
+  *out += '=';
+  AppendEscaped(value, out);
+}
+
+void AppendText(string_view name, string_view value, string* out) {
+  if (!value.empty()) {
+    AppendField(name, value, out);
+  }
+}
+
+void AppendNumber(string_view name, uint32_t value, string* out) {
+  if (value != 0) {
+    AppendField(name, std::to_string(value), out);
+  }
+}
+
+void AppendMail(const Handoff& handoff, string* out) {
+  const MailInfo& mail = handoff.mail;
+  AppendText("chat", handoff.chat ? "1" : "", out);
+  AppendNumber("uid", mail.uid, out);
+  AppendNumber("uidvalidity", mail.uidvalidity, out);
+  for (const auto& field : kBeforeDate) {
+    AppendText(field.name, mail.*field.text, out);
+  }
+  if (mail.date) {
+    AppendField("date", std::to_string(*mail.date) + ' ' + std::to_string(mail.date_offset), out);
+  }
+  for (const auto& field : kAfterDate) {
+    AppendText(field.name, mail.*field.text, out);
+  }
+  if (mail.body) {
+    AppendField("body", *mail.body, out);
+  }
+}
+
+}  // namespace
+
+bool ParseHandoff(string_view line, Handoff* out, const char** error) {
+  *out = {};
+  *error = Parse(line, out);
+  return *error == nullptr;
+}
+
+string WriteHandoff(const Handoff& handoff) {
+  string line(kVersion);
+  line += '\t';
+  line += std::ranges::find(kKinds, handoff.kind, &KindName::kind)->name;
+  if (handoff.kind == HandoffKind::kVapid) {
+    return line;
+  }
+  AppendText("id", handoff.id, &line);
+  AppendText("user", handoff.user, &line);
+  for (const auto& [id, stored] : handoff.subscriptions) {
+    AppendField(string(kSubscriptionPrefix) + id, stored, &line);
+  }
+  if (handoff.kind == HandoffKind::kDeliver) {
+    AppendMail(handoff, &line);
+  }
+  return line;
+}
+
+string WriteReply(bool ok, const std::vector<string>& fields) {
+  string line(ok ? "+" : "-");
+  for (const string& field : fields) {
+    line += '\t';
+    AppendEscaped(field, &line);
+  }
+  line += '\n';
+  return line;
+}
+
+}  // namespace coi::push

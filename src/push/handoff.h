@@ -27,6 +27,8 @@ struct Handoff {
   MailInfo mail;                                                   // of kDeliver
   bool chat = false;                                               // of kDeliver
   std::vector<std::pair<std::string, std::string>> subscriptions;  // id, stored JSON
+
+  bool operator==(const Handoff&) const = default;
 };
 
 // Line is without its LF. Returns false, and a static text, where it is not
