@@ -1,0 +1,210 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+#ifndef COI_RELAY_QUEUE_H
+#define COI_RELAY_QUEUE_H
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "relay/log.h"
+
+struct sqlite3;
+struct sqlite3_stmt;
+
+// What waits to be sent, in a SQLite database: docs/queue.md. Names are numbers
+// here, and contents are sealed; the caller makes both. Times are milliseconds
+// since 1970 where nothing else is said.
+namespace coi::relay {
+
+// A hand-off's pushes are numbered from its own number times this.
+constexpr int64_t kPushesPerHandoff = 128;
+
+// The push has no `content` (MSG-9).
+constexpr int64_t kFlagWithoutContent = 1;
+// It has been refused, and neither waits for the others of its subscription nor
+// they for it.
+constexpr int64_t kFlagApart = 2;
+
+struct QueuedPush {
+  int64_t id = 0;
+  int64_t user = 0;
+  int64_t subscription = 0;
+  int64_t origin = 0;
+  // Nullopt: behind an older one of its subscription
+  std::optional<int64_t> next;
+  int64_t attempts = 0;
+  int64_t expires = 0;
+  int64_t flags = 0;
+};
+
+struct QueuedHandoff {
+  int64_t accepted_usecs = 0;
+  std::string sealed;
+};
+
+struct SubscriptionState {
+  // Its push service has said so, then.
+  std::optional<int64_t> gone;
+  // Its pushes wait in line: only the oldest one is tried, not before this.
+  std::optional<int64_t> resume;
+};
+
+struct OriginState {
+  int64_t id = 0;
+  // When the next one of its pushes is due; nullopt if there is none, and
+  // kActive while the process looks after it.
+  std::optional<int64_t> due;
+  int64_t failures = 0;
+  int64_t resume = 0;
+
+  static constexpr int64_t kActive = -1;
+};
+
+// A push that is due, or will be: told to the scheduler after a change.
+struct Expected {
+  int64_t origin = 0;
+  int64_t next = 0;
+};
+
+class Queue {
+ public:
+  struct Options {
+    std::string directory;
+    // Steps from each version of the schema to the next one; tests add one.
+    std::span<const char* const> schema;
+    // Pages that the file may have; 0 for no limit. Tests fill the disk so.
+    int64_t max_pages = 0;
+  };
+  // The schema as it is now.
+  static std::span<const char* const> Schema();
+  // All SQL that a running queue uses; a test looks at the plans.
+  static std::span<const char* const> Statements();
+
+  // A damaged file is moved away, and logged. Nullptr and a text for the admin
+  // where there can't be a queue.
+  static std::unique_ptr<Queue> Open(const Options& options, int64_t now, const Log& log,
+                                     std::string* error);
+  ~Queue();
+  Queue(const Queue&) = delete;
+  Queue& operator=(const Queue&) = delete;
+
+  // All of the following fail (false) once one has failed, until Rollback(),
+  // and Commit() too: so one look at its result is enough.
+  bool Begin();
+  bool Commit();
+  void Rollback();
+  // What has failed, for the log.
+  const std::string& error() const {
+    return error_;
+  }
+  // The file is damaged; nothing will work until Restart().
+  bool damaged() const {
+    return damaged_;
+  }
+  // Moves the damaged file away and begins with an empty one.
+  bool Restart(int64_t now, const Log& log, std::string* error);
+
+  // As of the last commit, and with what the transaction under way has done.
+  int64_t count() const {
+    return count_;
+  }
+  int64_t count_now() const {
+    return count_new_;
+  }
+  // For the next hand-off; never given twice while anything has the number.
+  int64_t NewHandoffId() {
+    return ++last_handoff_;
+  }
+
+  // Is a hand-off of this name there?
+  bool HasHandoff(int64_t name, bool* has);
+  bool PutHandoff(int64_t id, int64_t name, int64_t accepted_usecs, std::string_view sealed);
+  bool GetHandoff(int64_t id, std::optional<QueuedHandoff>* handoff);
+  // With all of its pushes.
+  bool DeleteHandoff(int64_t id, std::vector<Expected>* expected, int64_t now);
+
+  bool PutPush(const QueuedPush& push);
+  // And the hand-off, if this was its last; and lets the next one in its line
+  // have its turn. A push that isn't there (any more) is no error.
+  bool DeletePush(int64_t id, std::vector<Expected>* expected, int64_t now);
+  // Deletes all of a subscription; *deleted gets their ids.
+  bool DeleteSubscription(int64_t user, int64_t subscription, std::vector<int64_t>* deleted);
+  // This push failed: it is tried again at `next`, and until then no other one
+  // of its subscription is.
+  bool Hold(int64_t id, int64_t next, int64_t attempts, std::vector<Expected>* expected,
+            int64_t now);
+  // This push is tried again at `next`, and the others don't wait for it.
+  bool Defer(int64_t id, int64_t next, int64_t attempts, int64_t flags,
+             std::vector<Expected>* expected, int64_t now);
+  bool MoveToOrigin(int64_t id, int64_t origin, int64_t next);
+
+  bool CountUser(int64_t user, int64_t* count);
+  // The oldest pushes of a user.
+  bool OldestOfUser(int64_t user, int64_t limit, std::vector<QueuedPush>* pushes);
+  // What is due at an origin, oldest first.
+  bool Due(int64_t origin, int64_t now, int64_t limit, std::vector<QueuedPush>* pushes);
+  // The first that is due later.
+  bool NextDue(int64_t origin, int64_t now, std::optional<int64_t>* next);
+  // Lets all of an origin that are due later than this be due at `now`.
+  bool Hasten(int64_t origin, int64_t later_than, int64_t now);
+
+  bool GetSubscription(int64_t id, SubscriptionState* state);
+  bool PutSubscription(int64_t id, const SubscriptionState& state);
+  bool PurgeGone(int64_t before);
+
+  bool GetOrigin(int64_t id, std::optional<OriginState>* state);
+  bool PutOrigin(const OriginState& state);
+  bool DeleteOrigin(int64_t id);
+  // Origins that nobody looks after, and that have something to do.
+  bool DueOrigins(int64_t now, int64_t limit, std::vector<OriginState>* origins);
+  bool NextOrigin(std::optional<int64_t>* due);
+
+  // Gives space back to the file system. For an empty queue, or it takes long.
+  void Shrink();
+
+  // For tests.
+  sqlite3* database() {
+    return db_;
+  }
+
+ private:
+  enum Sql : int;
+  class Use;
+
+  Queue() = default;
+  bool OpenDatabase(int64_t now, std::string* error);
+  bool Upgrade(std::string* error);
+  bool Execute(const char* sql);
+  bool Number(const char* sql, int64_t* value);
+  bool MoveAway(int64_t now, const Log& log, std::string* error);
+  void Close();
+  bool Failed(int code);
+  bool GetPush(int64_t id, std::optional<QueuedPush>* push);
+  bool SetNext(int64_t id, std::optional<int64_t> next, int64_t attempts, int64_t flags);
+  bool DeleteRow(int64_t id);
+  // Lets the oldest of a line have its turn, or ends the line.
+  bool Advance(int64_t user, int64_t subscription, std::vector<Expected>* expected, int64_t now);
+
+  Options options_;
+  std::string path_;
+  int lock_ = -1;
+  sqlite3* db_ = nullptr;
+  std::vector<sqlite3_stmt*> statements_;
+  bool failed_ = false;
+  bool damaged_ = false;
+  std::string error_;
+  int64_t count_ = 0;
+  int64_t count_new_ = 0;
+  int64_t last_handoff_ = 0;
+};
+
+}  // namespace coi::relay
+
+#endif  // COI_RELAY_QUEUE_H
