@@ -1,0 +1,291 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+#ifndef COI_RELAY_RELAY_H
+#define COI_RELAY_RELAY_H
+
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <set>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "coi-relay.h"
+#include "push/encrypt.h"
+#include "push/handoff.h"
+#include "push/subscription.h"
+#include "relay/clock.h"
+#include "relay/endpoint.h"
+#include "relay/intake.h"
+#include "relay/keys.h"
+#include "relay/log.h"
+#include "relay/queue.h"
+#include "relay/sender.h"
+#include "relay/spool.h"
+#include "relay/throttle.h"
+
+// The work of coi-push, behind coi-relay.h: takes hand-offs, keeps them in the
+// queue, sends what is due.
+//
+// What waits is in the queue and nowhere else; memory holds what is under way,
+// some pushes that are about to be, and the state of the origins (push
+// services) that have something to do.
+namespace coi::relay {
+
+class Relay {
+ public:
+  // What tests replace.
+  struct Parts {
+    Clock* clock = SystemClock();
+    std::function<std::unique_ptr<Sender>(const SenderLimits&, const EndpointPolicy&, Sender::Done,
+                                          std::string*)>
+        make_sender = &Sender::Create;
+    int64_t queue_max_pages = 0;
+  };
+
+  static std::unique_ptr<Relay> Open(const coi_relay_settings& settings,
+                                     const coi_relay_callbacks& callbacks, Parts parts,
+                                     std::string* error);
+  // Leaves the queue as a crash would; Close() before that takes leave.
+  ~Relay();
+  Relay(const Relay&) = delete;
+  Relay& operator=(const Relay&) = delete;
+
+  int fd() const {
+    return epoll_;
+  }
+  void Run();
+  void AddClient(int fd);
+  void Close();
+  void GetStatus(coi_relay_status* status) const;
+
+  // For tests.
+  Queue* queue() {
+    return queue_.get();
+  }
+
+ private:
+  // A hand-off in memory, shared by its pushes.
+  struct Mail {
+    push::Handoff handoff;
+    int64_t accepted_usecs = 0;
+    size_t size = 0;
+    // Made when it is first needed.
+    std::string payload;
+  };
+  // A push that is about to be sent.
+  struct Item {
+    QueuedPush push;
+    std::shared_ptr<Mail> mail;
+    std::string subscription_id;
+    push::Subscription subscription;
+    Endpoint endpoint;
+  };
+  // A push service.
+  struct Origin {
+    int64_t id = 0;
+    unsigned int in_flight = 0;
+    // Of its pushes, in busy_.
+    unsigned int busy = 0;
+    // Requests it may have under way; grows as it answers.
+    unsigned int window = 0;
+    bool proven = false;
+    // Points for consecutive failures; from kSick on it is left alone until
+    // `resume`, and then asked once.
+    int64_t failures = 0;
+    int64_t resume = 0;
+    int64_t last_failed = 0;
+    // The queue may have due pushes that are not in `ready`.
+    bool backlog = false;
+    std::deque<Item> ready;
+    bool runnable = false;
+    int64_t wake = 0;
+    int64_t used = 0;
+    // The queue knows that we look after it.
+    bool marked = false;
+  };
+  // A push under way, or done but not yet written down as such.
+  struct Busy {
+    Origin* origin = nullptr;
+    QueuedPush push;
+    int64_t accepted_usecs = 0;
+    bool probe = false;
+    bool done = false;
+    bool proven = false;
+    std::string user;
+    std::string subscription_id;
+    std::string origin_text;
+    std::string vapid;
+  };
+  // What is to be written into the queue.
+  struct Update {
+    enum Kind { kDelete, kGone, kReturned, kHold, kDefer, kMove, kForget, kOrigin };
+    Kind kind = kDelete;
+    int64_t id = 0;
+    int64_t user = 0;
+    int64_t subscription = 0;
+    int64_t origin = 0;
+    int64_t next = 0;
+    int64_t attempts = 0;
+    int64_t flags = 0;
+    int64_t failures = 0;
+  };
+  struct Registration {
+    uint64_t client = 0;
+    int64_t user = 0;
+    int64_t subscription = 0;
+    int64_t origin = 0;
+    int64_t deadline = 0;
+    int64_t started_usecs = 0;
+    std::string user_name;
+    std::string subscription_id;
+    std::string origin_text;
+    std::string vapid;
+  };
+  // A hand-off on its way into the queue.
+  struct Incoming {
+    uint64_t client = 0;
+    std::string file;
+    std::string line;
+    int64_t accepted_usecs = 0;
+    push::Handoff handoff;
+    // The outcome:
+    bool full = false;
+    int64_t name = 0;
+    int64_t stored = 0;
+    std::vector<std::string> gone;
+    std::vector<Item> items;
+    std::vector<QueuedPush> replaced;
+  };
+
+  Relay(const coi_relay_settings& settings, const coi_relay_callbacks& callbacks, Parts parts);
+  bool Start(std::string* error);
+
+  void Tell(enum coi_relay_log level, const std::string& text);
+  void TellSometimes(enum coi_relay_log level, const std::string& name, int64_t interval,
+                     const std::string& text);
+  void Emit(enum coi_relay_outcome outcome, const Busy& push, unsigned int status,
+            std::string_view error, bool validation);
+  void Drop(const Busy& push, std::string_view why);
+
+  int64_t Name(std::string_view kind, std::initializer_list<std::string_view> parts);
+  int64_t SubscriptionName(const std::string& user, const std::string& id,
+                           const push::Subscription& subscription);
+
+  // Intake
+  void ReadClients();
+  void Handle(Intake::Request request, std::vector<Incoming>* deliveries);
+  void Register(uint64_t client, const push::Handoff& handoff);
+  void FinishRegistration(const SendResult& result);
+  void AnswerGone(uint64_t client, const push::Handoff& handoff);
+  void Deliver(std::vector<Incoming>* deliveries);
+  bool Enqueue(Incoming* incoming);
+  bool MakeRoom(const Incoming& incoming, int64_t user, std::vector<QueuedPush>* replaced);
+  bool MarkOrigin(int64_t id);
+  void Accepted(Incoming* incoming);
+  void RunSpool();
+  bool IsRecent(int64_t name) const {
+    return recent_.contains(name);
+  }
+  void AddRecent(int64_t name);
+
+  // Queue
+  bool Flush();
+  bool Apply(const Update& update, std::vector<Expected>* expected);
+  void QueueFailed(const char* what);
+  void Expect(const Expected& expected);
+
+  // Sending
+  Origin* Activate(int64_t id);
+  Origin* MakeOrigin(const OriginState& state);
+  void EvictOrigins();
+  void PollOrigins();
+  void MakeRunnable(Origin* origin);
+  void SetWake(Origin* origin, int64_t wake);
+  bool IsSick(const Origin& origin) const;
+  bool CanStart(const Origin& origin) const;
+  void StartSome();
+  bool LoadBacklog(Origin* origin);
+  std::optional<Item> LoadItem(const QueuedPush& row, Busy* busy);
+  bool StartItem(Origin* origin, Item item);
+  void Unready(Origin* origin, const std::function<bool(const Item&)>& matches);
+  std::string Authorization(const push::Subscription& subscription, const Endpoint& endpoint);
+  void Finish(const SendResult& result);
+  void NoteHealth(Origin* origin, const Busy& push, const SendResult& result);
+  void Housekeep();
+  void ClockWasSet();
+  void Arm();
+
+  coi_relay_settings settings_;
+  coi_relay_callbacks callbacks_;
+  Parts parts_;
+  Log log_;
+  LogLimit log_limit_;
+  int64_t now_usecs_ = 0;
+  int64_t now_ = 0;     // milliseconds since 1970
+  int64_t steady_ = 0;  // milliseconds
+  std::minstd_rand random_;
+
+  int epoll_ = -1;
+  int timer_ = -1;
+  int64_t armed_ = 0;
+  bool work_left_ = false;
+
+  std::optional<Keys> keys_;
+  push::Encrypter encrypter_;
+  EndpointPolicy policy_;
+  std::unique_ptr<Queue> queue_;
+  std::unique_ptr<Spool> spool_;
+  std::unique_ptr<Intake> intake_;
+  std::unique_ptr<Sender> sender_;
+  bool closing_ = false;
+  bool crypto_failed_ = false;
+
+  std::vector<Intake::Request> requests_;
+  std::vector<SendResult> results_;
+  std::vector<Update> updates_;
+  int64_t retry_queue_at_ = 0;
+
+  std::unordered_map<int64_t, std::unique_ptr<Origin>> origins_;
+  std::deque<Origin*> runnable_;
+  std::set<std::pair<int64_t, Origin*>> wakes_;
+  std::optional<int64_t> poll_at_ = 0;
+  std::unordered_map<int64_t, Busy> busy_;
+  unsigned int in_flight_ = 0;
+  unsigned int unproven_ = 0;
+  size_t ready_ = 0;
+  size_t ready_bytes_ = 0;
+  std::shared_ptr<Mail> last_mail_;
+  int64_t last_mail_id_ = 0;
+
+  uint64_t next_registration_ = 0;
+  std::map<uint64_t, Registration> registrations_;
+  Throttle throttle_;
+
+  struct Token {
+    std::string value;
+    int64_t expires = 0;
+  };
+  std::unordered_map<std::string, Token> tokens_;
+
+  // Hand-offs that have been acknowledged; the same one may still come out of
+  // the spool.
+  std::unordered_set<int64_t> recent_;
+  std::deque<int64_t> recent_order_;
+
+  int64_t housekeep_at_ = 0;
+  coi_relay_status status_{};
+};
+
+}  // namespace coi::relay
+
+#endif  // COI_RELAY_RELAY_H
