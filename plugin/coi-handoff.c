@@ -117,8 +117,10 @@ static void handoff_begin(string_t *line, const char *kind)
 static void
 handoff_add_subscription(string_t *line, const struct coi_subscription *sub)
 {
-	handoff_add_data(line, t_strconcat("sub.", sub->id, NULL), sub->json,
-			 strlen(sub->json));
+	str_append(line, "\tsub.");
+	str_append(line, sub->id);
+	str_append_c(line, '=');
+	str_append_tabescaped(line, sub->json);
 }
 
 /* Adds as many as fit, with what comes behind them. */
@@ -131,10 +133,7 @@ handoff_add_subscriptions(string_t *line, const struct coi_subscription *subs,
 
 	for (i = 0; i < count && i < COI_HANDOFF_MAX_SUBSCRIPTIONS; i++) {
 		size = str_len(line);
-		T_BEGIN {
-			handoff_add_subscription(line, &subs[i]);
-		}
-		T_END;
+		handoff_add_subscription(line, &subs[i]);
 		if (str_len(line) + rest_size > COI_HANDOFF_MAX_SIZE) {
 			str_truncate(line, size);
 			break;

@@ -1,0 +1,88 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* What a mail has to be to raise a push. */
+
+#include "glue-tests.h"
+
+#include "lib.h"
+#include "str.h"
+#include "coi-push-mail.h"
+
+static int setup(void **state)
+{
+	(void)state;
+	/* can't be done twice in a process */
+	if (!lib_is_initialized())
+		lib_init();
+	return 0;
+}
+
+static void test_MSG_2_disposition_notifications(void **state)
+{
+	static const char *const types[] = {
+		"multipart/report; report-type=disposition-notification",
+		"multipart/report; report-type=disposition-notification; "
+		"boundary=x",
+		" Multipart/"
+		"REPORT;\n\tReport-Type=\"Disposition-Notification\"",
+		"multipart/report; boundary=\"a;b\\\"c\"; (comment)\r\n "
+		"REPORT-TYPE = DISPOSITION-NOTIFICATION",
+		"multipart (a) / (b) report; report-type=disposition-"
+		"notification (c)",
+	};
+
+	(void)state;
+	for (unsigned int i = 0; i < N_ELEMENTS(types); i++) {
+		if (!coi_push_mail_is_mdn(types[i]))
+			fail_msg("%s", types[i]);
+	}
+}
+
+static void test_MSG_2_other_mail(void **state)
+{
+	static const char *const types[] = {
+		"",
+		";",
+		"multipart/report",
+		"multipart/report;",
+		"multipart/report; report-type",
+		"multipart/report; report-type=delivery-status",
+		"multipart/report; boundary=disposition-notification",
+		"multipart/report; x=\"report-type=disposition-notification\"",
+		"multipart/report; (report-type=disposition-notification)",
+		"multipart/mixed; report-type=disposition-notification",
+		"text/plain; report-type=disposition-notification",
+		"message/disposition-notification",
+		"\xff\x01/\"; report-type=disposition-notification",
+	};
+
+	(void)state;
+	assert_false(coi_push_mail_is_mdn(NULL));
+	for (unsigned int i = 0; i < N_ELEMENTS(types); i++) {
+		if (coi_push_mail_is_mdn(types[i]))
+			fail_msg("%s", types[i]);
+	}
+}
+
+static void test_MSG_2_endless_content_type(void **state)
+{
+	string_t *type = t_str_new(1024 * 1024);
+
+	(void)state;
+	str_append(type, "multipart/report");
+	for (unsigned int i = 0; i < 100000; i++)
+		str_append(type, "; a=b");
+	assert_false(coi_push_mail_is_mdn(str_c(type)));
+}
+
+#define PUSH_MAIL_TEST(func) cmocka_unit_test_setup(func, setup)
+
+static const struct CMUnitTest tests[] = {
+	PUSH_MAIL_TEST(test_MSG_2_disposition_notifications),
+	PUSH_MAIL_TEST(test_MSG_2_other_mail),
+	PUSH_MAIL_TEST(test_MSG_2_endless_content_type),
+};
+
+GLUE_TESTS(CoiPushMail, tests)
