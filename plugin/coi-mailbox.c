@@ -198,6 +198,14 @@ static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
 	return cbox->module_ctx.super.copy(ctx, mail);
 }
 
+/* lib-storage knows nothing of the dict of our own setting until we have told
+   it, and what is in there is to be copied, too. */
+static void coi_mailbox_before_dsync(struct mailbox *box)
+{
+	if (box->storage->user->dsyncing)
+		(void)coi_user_is_offered(box->storage->user);
+}
+
 static int
 coi_mailbox_attribute_get(struct mailbox *box,
 			  enum mail_attribute_type type_flags, const char *key,
@@ -207,6 +215,7 @@ coi_mailbox_attribute_get(struct mailbox *box,
 
 	if (coi_webpush_owns(box, type_flags, key))
 		return coi_webpush_get(box, key, value_r);
+	coi_mailbox_before_dsync(box);
 	return cbox->module_ctx.super.attribute_get(box, type_flags, key,
 						    value_r);
 }
@@ -220,6 +229,7 @@ coi_mailbox_attribute_set(struct mailbox_transaction_context *t,
 
 	if (coi_webpush_owns(t->box, type_flags, key))
 		return coi_webpush_set(t, key, value);
+	coi_mailbox_before_dsync(t->box);
 	return cbox->module_ctx.super.attribute_set(t, type_flags, key, value);
 }
 
@@ -235,6 +245,7 @@ coi_mailbox_attribute_iter_init(struct mailbox *box,
 		coi_webpush_before_list(box, type_flags, prefix);
 	}
 	T_END;
+	coi_mailbox_before_dsync(box);
 	iter = i_new(struct coi_attribute_iter, 1);
 	iter->iter.box = box;
 	iter->type_flags = type_flags;

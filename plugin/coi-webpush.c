@@ -726,7 +726,11 @@ webpush_parse_all(struct coi_webpush *webpush, const struct coi_push *push,
 			webpush_bytes(webpush_new_validation()), change->json,
 			&size);
 		if (error != NULL) {
-			webpush_refuse(webpush, MAIL_ERROR_PARAMS, error);
+			webpush_refuse(
+				webpush, MAIL_ERROR_PARAMS,
+				p_strconcat(webpush->pool,
+					    "The subscription can't be used: ",
+					    error, NULL));
 			return -1;
 		}
 		change->json[size] = '\0';
