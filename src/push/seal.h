@@ -36,12 +36,13 @@ class StorageKey {
 
   // For the queue: AES-256-GCM under a key derived from the private one, with
   // a random nonce. `context` must be the same for both; it ties a value to its
-  // place. Cheap: some microseconds.
+  // place. Cheap: some microseconds. "" where libcrypto fails.
   std::string Encrypt(std::string_view text, std::string_view context) const;
   std::optional<std::string> Decrypt(std::string_view sealed, std::string_view context) const;
 
   // HMAC-SHA-256 under another derived key: for names that mean nothing to
-  // others (Topic, the queue's keys of subscriptions). 32 octets.
+  // others (Topic, the queue's keys of subscriptions). 32 octets,
+  // or "" where libcrypto fails.
   std::string Mac(std::string_view text) const;
 
  private:
