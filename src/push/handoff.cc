@@ -71,19 +71,23 @@ void AppendEscaped(string_view text, string* out) {
   }
 }
 
-// False where it is not what AppendEscaped() writes.
+bool IsEscaped(string_view text) noexcept {
+  return text.find_first_of(string_view("\n\r\0", 3)) == string_view::npos;
+}
+
+// Of what is free of raw control characters. False where AppendEscaped() would
+// not have written it.
 bool Unescape(string_view text, string* out) {
   out->clear();
   for (size_t i = 0; i < text.size(); ++i) {
-    const auto* escape = std::ranges::find(kEscapes, text[i], &Escape::byte);
-    if (escape == std::end(kEscapes)) {
+    if (text[i] != kEscape) {
       *out += text[i];
       continue;
     }
-    if (text[i] != kEscape || ++i == text.size()) {
+    if (++i == text.size()) {
       return false;
     }
-    escape = std::ranges::find(kEscapes, text[i], &Escape::letter);
+    const auto* escape = std::ranges::find(kEscapes, text[i], &Escape::letter);
     if (escape == std::end(kEscapes)) {
       return false;
     }
@@ -234,6 +238,9 @@ const char* Parse(string_view line, Handoff* out) {
   const auto* kind = std::ranges::find(kKinds, TakeUpTo('\t', &line), &KindName::name);
   if (kind == std::end(kKinds)) {
     return "its kind is not known";
+  }
+  if (!IsEscaped(line)) {
+    return "a value is not escaped";
   }
   if (ends_with_separator) {
     return "a field has no value";

@@ -232,6 +232,7 @@ const BadCase kBadCases[] = {
     {"raw_carriage_return", Deliver("\tsubject=x\r"), "a value is not escaped"},
     {"raw_newline", Deliver("\tsubject=x\ny"), "a value is not escaped"},
     {"raw_nul", Deliver("\tsubject=x\0"sv), "a value is not escaped"},
+    {"raw_newline_in_unknown", Deliver("\tla\nter=x"), "a value is not escaped"},
     {"twice_text", Deliver("\tsubject=x\tsubject=x"), "a field is there twice"},
     {"twice_body", Deliver("\tbody=\tbody="), "a field is there twice"},
     {"twice_user", Deliver("\tuser=u"), "a field is there twice"},
