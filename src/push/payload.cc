@@ -81,30 +81,26 @@ string Escape(string_view text) {
   return json;
 }
 
-// Of what can't be divided: an escape, or a character.
-size_t UnitSize(string_view json) noexcept {
-  if (json.front() == '\\') {
-    return json[1] == 'u' ? kUnitMax : 2;
-  }
-  const size_t before = json.size();
-  (void)util::TakeCodePoint(&json);
-  return before - json.size();
-}
-
 // How much of it to keep where there is room for `size` of it, besides the
-// ellipsis.
+// ellipsis: no part of a character, nor of an escape.
 size_t KeptSize(string_view json, size_t size) noexcept {
   if (json.size() <= size + kEllipsis.size()) {
     return json.size();
   }
-  size_t kept = 0;
-  for (;;) {
-    const size_t next = kept + UnitSize(json.substr(kept));
-    if (next > size) {
-      return kept;
-    }
-    kept = next;
+  while (size > 0 && (static_cast<unsigned char>(json[size]) & 0xc0U) == 0x80U) {
+    --size;
   }
+  const size_t last = json.substr(0, size).find_last_of('\\');
+  if (last == string_view::npos) {
+    return size;
+  }
+  // Where backslashes follow each other, every second one begins an escape.
+  const size_t other = json.find_last_not_of('\\', last);
+  if ((last - other) % 2 == 0) {
+    return size;
+  }
+  const size_t end = last + (json[last + 1] == 'u' ? kUnitMax : 2);
+  return end > size ? last : size;
 }
 
 // -- Members of the object --
@@ -120,6 +116,11 @@ struct Member {
   size_t KeptAt(size_t level) const noexcept {
     // The last unit may not fit into what is to be kept at least.
     return keep == 0 ? json.size() : KeptSize(json, std::max(level, keep + kUnitMax - 1));
+  }
+
+  size_t SizeAt(size_t level) const noexcept {
+    const size_t kept = KeptAt(level);
+    return kept == json.size() ? kept : kept + kEllipsis.size();
   }
 };
 using Members = std::vector<Member>;
@@ -149,11 +150,20 @@ string Print(const Members& members, size_t level) {
 
 // Cuts the longest texts off, and no more of them than must be.
 string PrintCutOff(const Members& members) {
+  // What does not depend on the level.
+  size_t fixed = Print(members, 0).size();
+  for (const Member& member : members) {
+    fixed -= member.SizeAt(0);
+  }
   size_t level = 0;
   size_t too_high = kMaxPayload;
   while (too_high - level > 1) {
     const size_t middle = level + (too_high - level) / 2;
-    (Print(members, middle).size() <= kMaxPayload ? level : too_high) = middle;
+    size_t size = fixed;
+    for (const Member& member : members) {
+      size += member.SizeAt(middle);
+    }
+    (size <= kMaxPayload ? level : too_high) = middle;
   }
   return Print(members, level);
 }
