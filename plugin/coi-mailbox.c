@@ -230,6 +230,9 @@ coi_mailbox_attribute_set(struct mailbox_transaction_context *t,
 	if (coi_webpush_owns(t->box, type_flags, key))
 		return coi_webpush_set(t, key, value);
 	coi_mailbox_before_dsync(t->box);
+	if (coi_webpush_is_copied(t->box, type_flags, key, value))
+		return coi_webpush_copy(t, key, value);
+
 	return cbox->module_ctx.super.attribute_set(t, type_flags, key, value);
 }
 

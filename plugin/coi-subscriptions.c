@@ -13,6 +13,7 @@
 #include "lib.h"
 #include "array.h"
 #include "dict-private.h"
+#include "ioloop.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
 #include "coi-compat.h"
@@ -53,8 +54,8 @@ bool coi_subscriptions_may_exist(struct mail_user *user)
 	return dict_iterate_deinit(&iter, &error) < 0 || found;
 }
 
-static int subscriptions_get_path(struct mailbox *inbox, const char *id,
-				  const char **path_r, const char **error_r)
+static int webpush_get_path(struct mailbox *inbox, const char *key,
+			    const char **path_r, const char **error_r)
 {
 	struct mailbox_metadata metadata;
 
@@ -65,8 +66,8 @@ static int subscriptions_get_path(struct mailbox *inbox, const char *id,
 		return -1;
 	}
 	*path_r = t_strconcat(DICT_PATH_PRIVATE,
-			      guid_128_to_string(metadata.guid),
-			      "/" COI_SUBSCRIPTIONS_KEY_PREFIX, id, NULL);
+			      guid_128_to_string(metadata.guid), "/", key,
+			      NULL);
 	return 0;
 }
 
@@ -85,13 +86,14 @@ int coi_subscription_lookup(struct mail_user *user, struct mailbox *inbox,
 			    const char **error_r)
 {
 	struct dict *dict;
-	const char *path;
+	const char *key, *path;
 	int ret;
 
 	ret = coi_user_get_dict(user, &dict, error_r);
 	if (ret <= 0)
 		return ret;
-	if (subscriptions_get_path(inbox, id, &path, error_r) < 0)
+	key = t_strconcat(COI_SUBSCRIPTIONS_KEY_PREFIX, id, NULL);
+	if (webpush_get_path(inbox, key, &path, error_r) < 0)
 		return -1;
 	ret = dict_lookup(dict, mail_user_get_dict_op_settings(user), pool,
 			  path, json_r, error_r);
@@ -131,7 +133,8 @@ subscriptions_read_inbox(struct mail_user *user, struct mailbox *inbox,
 	ret = coi_user_get_dict(user, &dict, error_r);
 	if (ret <= 0)
 		return ret;
-	if (subscriptions_get_path(inbox, "", &prefix, error_r) < 0)
+	if (webpush_get_path(inbox, COI_SUBSCRIPTIONS_KEY_PREFIX, &prefix,
+			     error_r) < 0)
 		return -1;
 	prefix_len = strlen(prefix);
 	iter = dict_iterate_init(dict, mail_user_get_dict_op_settings(user),
@@ -167,4 +170,37 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	ret = subscriptions_read_inbox(user, inbox, pool, subs, error_r);
 	mailbox_free(&inbox);
 	return ret;
+}
+
+int coi_subscription_write(struct mailbox_transaction_context *t,
+			   const char *key, const char *value, time_t changed)
+{
+	struct mail_user *user = t->box->storage->user;
+	struct dict_transaction_context *dtrans;
+	struct dict *dict;
+	const char *path, *error;
+	int ret;
+
+	ret = coi_user_get_dict(user, &dict, &error);
+	if (ret == 0)
+		error = coi_compat_no_dict_hint;
+	if (ret <= 0 || webpush_get_path(t->box, key, &path, &error) < 0) {
+		mailbox_set_critical(t->box,
+				     "coi: Can't write a push subscription: %s",
+				     error);
+		return -1;
+	}
+	/* the one that lib-storage would begin, and commits */
+	if (t->attr_pvt_trans == NULL) {
+		t->attr_pvt_trans = dict_transaction_begin(
+			dict, mail_user_get_dict_op_settings(user));
+	}
+	dtrans = t->attr_pvt_trans;
+	/* dict_set() without its debug message (MSG-12) */
+	dtrans->dict->v.set(dtrans, path, value);
+	dtrans->changed = TRUE;
+	mail_index_attribute_set(t->itrans, TRUE, key,
+				 changed != 0 ? changed : ioloop_time,
+				 strlen(value));
+	return 0;
 }

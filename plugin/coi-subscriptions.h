@@ -44,4 +44,10 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 			   pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
 			   const char **error_r);
 
+/* Adds to the transaction that the attribute with that key, one below
+   COI_WEBPUSH_KEY_PREFIX, gets that value. As attribute_set() of struct
+   mailbox_vfuncs, but Dovecot's debug log doesn't show the value. */
+int coi_subscription_write(struct mailbox_transaction_context *t,
+			   const char *key, const char *value, time_t changed);
+
 #endif

@@ -120,14 +120,27 @@ static void webpush_refuse(struct coi_webpush *webpush, enum mail_error code,
 	}
 }
 
-bool coi_webpush_owns(struct mailbox *box, enum mail_attribute_type type_flags,
-		      const char *key)
+static bool webpush_is_key(enum mail_attribute_type type_flags, const char *key)
 {
 	return (type_flags & MAIL_ATTRIBUTE_TYPE_MASK) ==
 		MAIL_ATTRIBUTE_TYPE_PRIVATE &&
-		!box->storage->user->dsyncing &&
 		strncmp(key, COI_WEBPUSH_KEY_PREFIX,
 			strlen(COI_WEBPUSH_KEY_PREFIX)) == 0;
+}
+
+bool coi_webpush_owns(struct mailbox *box, enum mail_attribute_type type_flags,
+		      const char *key)
+{
+	return !box->storage->user->dsyncing && webpush_is_key(type_flags, key);
+}
+
+bool coi_webpush_is_copied(struct mailbox *box,
+			   enum mail_attribute_type type_flags, const char *key,
+			   const struct mail_attribute_value *value)
+{
+	return box->storage->user->dsyncing &&
+		webpush_is_key(type_flags, key) &&
+		(value->value != NULL || value->value_stream != NULL);
 }
 
 static const char *webpush_entry_name(const char *key)
@@ -545,6 +558,16 @@ int coi_webpush_set(struct mailbox_transaction_context *t, const char *key,
 	return 0;
 }
 
+int coi_webpush_copy(struct mailbox_transaction_context *t, const char *key,
+		     const struct mail_attribute_value *value)
+{
+	const char *str;
+
+	if (mailbox_attribute_value_to_string(t->box->storage, value, &str) < 0)
+		return -1;
+	return coi_subscription_write(t, key, str, value->last_change);
+}
+
 static int webpush_state_read(struct webpush_state *state, struct mailbox *box,
 			      struct coi_webpush *webpush)
 {
@@ -883,12 +906,15 @@ static int webpush_entry_store(const struct webpush_entry *entry,
 			       struct mailbox_transaction_context *t,
 			       const struct mailbox_vfuncs *super)
 {
-	struct mail_attribute_value value = { .value = entry->json };
+	const char *key = t_strconcat(COI_SUBSCRIPTIONS_KEY_PREFIX, entry->id,
+				      NULL);
+	struct mail_attribute_value unset;
 
-	return super->attribute_set(t, MAIL_ATTRIBUTE_TYPE_PRIVATE,
-				    t_strconcat(COI_SUBSCRIPTIONS_KEY_PREFIX,
-						entry->id, NULL),
-				    &value);
+	if (entry->json != NULL)
+		return coi_subscription_write(t, key, entry->json, 0);
+	i_zero(&unset);
+	return super->attribute_set(t, MAIL_ATTRIBUTE_TYPE_PRIVATE, key,
+				    &unset);
 }
 
 int coi_webpush_store(struct coi_webpush *webpush,

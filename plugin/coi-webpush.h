@@ -43,6 +43,13 @@ int coi_webpush_get(struct mailbox *box, const char *key,
 int coi_webpush_set(struct mailbox_transaction_context *t, const char *key,
 		    const struct mail_attribute_value *value);
 
+/* dsync sets an attribute of ours: what is to be stored. */
+bool coi_webpush_is_copied(struct mailbox *box,
+			   enum mail_attribute_type type_flags, const char *key,
+			   const struct mail_attribute_value *value);
+int coi_webpush_copy(struct mailbox_transaction_context *t, const char *key,
+		     const struct mail_attribute_value *value);
+
 /* Called before attributes whose keys begin with prefix are listed. */
 void coi_webpush_before_list(struct mailbox *box,
 			     enum mail_attribute_type type_flags,
