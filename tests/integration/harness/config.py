@@ -163,6 +163,8 @@ def push_settings(config, push_dir):
         "coi_push_queue_dir": f"{push_dir}/queue",
         "coi_push_spool_dir": f"{push_dir}/spool",
         "coi_push_vapid_subject": "mailto:admin@example.org",
+        # A loaded machine must not make a difference.
+        "coi_push_handoff_timeout": "20 s",
         "coi_push_networks": "127.0.0.0/8",
         "coi_push_hosts_http": "127.0.0.1",
         # conftest.py's authority

@@ -30,6 +30,11 @@ class Response:
     def ok(self):
         return self.status == "OK"
 
+    @property
+    def reason(self):
+        """The text without how long it took, which Dovecot adds."""
+        return re.sub(r" \([\d.+ ]+ secs\)\.$", "", self.text)
+
     def lines(self, word):
         """Untagged lines in which the word stands first, or behind a number."""
         pattern = re.compile(rb"\* (\d+ )?" + word.encode() + rb"\b", re.I)

@@ -225,7 +225,7 @@ class Subscriber:
 
     def stored(self):
         """What the server tells of it, or None."""
-        return subscriptions(self.server, self.user).get(self.id)
+        return subscriptions(self.server, self.user).get(self.id.lower())
 
     def register(self):
         """Creates or replaces it. Returns the validation text."""

@@ -64,6 +64,7 @@ def config():
             ("coi_push_queue_limit", 10_000_000),
             ("coi_push_queue_user_limit", 10_000_000),
             ("coi_push_register_limit", 10_000),
+            ("coi_push_handoff_timeout", None),
         ),
     )
 
