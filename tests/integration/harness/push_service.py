@@ -419,16 +419,16 @@ class PushService:
         with self.changed:
             return [request for request in self.requests if request.path == path]
 
-    def wait(self, condition, what):
+    def wait(self, condition, what, patience=PATIENCE):
         """condition is called with the lock held, after every change."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         with self.changed:
             while not condition():
                 left = deadline - time.monotonic()
                 if left <= 0:
                     told = [(r.method, r.path, r.behaviour, len(r.body)) for r in self.requests]
                     raise AssertionError(
-                        f"{what}: not within {PATIENCE} s; {self.connections} connections, "
+                        f"{what}: not within {patience} s; {self.connections} connections, "
                         f"requests: {told[-40:]}"
                     )
                 self.changed.wait(left)
