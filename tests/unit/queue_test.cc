@@ -1,6 +1,345 @@
 // This Source Code Form is subject to the terms of the Mozilla Public
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
-#include "coi-relay.h"
+#include "relay/queue.h"
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <algorithm>
+
+#include "relay/retry.h"
+#include "relay/throttle.h"
+#include "relay_util.h"
+
+namespace coi::test {
+namespace {
+
+using relay::Expected;
+using relay::QueuedPush;
+using std::optional;
+using std::string;
+using std::vector;
+
+constexpr int64_t kNow = int64_t{1800000000} * 1000;
+
+class Queue : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(Open()) << error_;
+  }
+  bool Open() {
+    queue_.reset();
+    error_.clear();
+    queue_ = relay::Queue::Open(
+        options_, kNow, [this](enum coi_relay_log, const string& text) { logs_.push_back(text); },
+        &error_);
+    return queue_ != nullptr;
+  }
+  vector<string> Rows(const char* sql) {
+    vector<string> rows;
+    sqlite3_stmt* statement = nullptr;
+    EXPECT_EQ(sqlite3_prepare_v2(queue_->database(), sql, -1, &statement, nullptr), SQLITE_OK)
+        << sqlite3_errmsg(queue_->database());
+    while (sqlite3_step(statement) == SQLITE_ROW) {
+      string row;
+      for (int i = 0; i < sqlite3_column_count(statement); ++i) {
+        const auto* text = reinterpret_cast<const char*>(sqlite3_column_text(statement, i));
+        row += (i > 0 ? "|" : "") + string(text == nullptr ? "NULL" : text);
+      }
+      rows.push_back(row);
+    }
+    sqlite3_finalize(statement);
+    return rows;
+  }
+  // A hand-off with pushes of these subscriptions.
+  int64_t Put(int64_t user, const vector<int64_t>& subscriptions, int64_t origin = 7) {
+    const int64_t id = queue_->NewHandoffId();
+    EXPECT_TRUE(queue_->Begin());
+    EXPECT_TRUE(queue_->PutHandoff(id, 1000 + id, kNow * 1000, "sealed"));
+    for (size_t i = 0; i < subscriptions.size(); ++i) {
+      QueuedPush push;
+      push.id = id * relay::kPushesPerHandoff + static_cast<int64_t>(i);
+      push.user = user;
+      push.subscription = subscriptions[i];
+      push.origin = origin;
+      push.next = kNow;
+      push.expires = kNow + 86400000;
+      EXPECT_TRUE(queue_->PutPush(push));
+    }
+    EXPECT_TRUE(queue_->Commit());
+    return id;
+  }
+  vector<int64_t> Due(int64_t now, int64_t origin = 7) {
+    vector<QueuedPush> pushes;
+    EXPECT_TRUE(queue_->Due(origin, now, 100, &pushes));
+    vector<int64_t> ids;
+    for (const QueuedPush& push : pushes) {
+      ids.push_back(push.id / relay::kPushesPerHandoff);
+    }
+    return ids;
+  }
+
+  TemporaryDirectory directory_;
+  relay::Queue::Options options_{directory_.path(), {}, 0};
+  string error_;
+  vector<string> logs_;
+  std::unique_ptr<relay::Queue> queue_;
+};
+
+// docs/queue.md has the same. A change needs a new version, and a step to it.
+TEST_F(Queue, Has_this_schema) {
+  const vector<string> expected = {
+      "CREATE TABLE handoff (\n  id INTEGER PRIMARY KEY,\n  name INTEGER NOT NULL,\n"
+      "  accepted INTEGER NOT NULL,\n  line BLOB NOT NULL\n) STRICT",
+      "CREATE UNIQUE INDEX handoff_by_name ON handoff (name)",
+      "CREATE TABLE push (\n  id INTEGER PRIMARY KEY,\n  user INTEGER NOT NULL,\n"
+      "  subscription INTEGER NOT NULL,\n  origin INTEGER NOT NULL,\n  next INTEGER,\n"
+      "  attempts INTEGER NOT NULL,\n  expires INTEGER NOT NULL,\n  flags INTEGER NOT NULL\n"
+      ") STRICT",
+      "CREATE INDEX push_by_user ON push (user, subscription)",
+      "CREATE INDEX push_by_origin ON push (origin, next) WHERE next IS NOT NULL",
+      "CREATE TABLE subscription (\n  id INTEGER PRIMARY KEY,\n  gone INTEGER,\n"
+      "  resume INTEGER\n) STRICT",
+      "CREATE INDEX subscription_by_gone ON subscription (gone) WHERE gone IS NOT NULL",
+      "CREATE TABLE origin (\n  id INTEGER PRIMARY KEY,\n  due INTEGER,\n"
+      "  failures INTEGER NOT NULL,\n  resume INTEGER NOT NULL\n) STRICT",
+      "CREATE INDEX origin_by_due ON origin (due) WHERE due IS NOT NULL",
+  };
+  EXPECT_EQ(Rows("SELECT sql FROM sqlite_master ORDER BY rowid"), expected);
+  EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"1"});
+  EXPECT_EQ(Rows("PRAGMA application_id"), vector<string>{"1129269617"});
+  EXPECT_EQ(Rows("PRAGMA journal_mode"), vector<string>{"wal"});
+  EXPECT_EQ(Rows("PRAGMA synchronous"), vector<string>{"1"});
+}
+
+TEST_F(Queue, Is_for_its_owner_only) {
+  Put(1, {2});
+  for (const char* name : {"queue.sqlite", "queue.sqlite-wal", "queue.sqlite-shm", "queue.lock"}) {
+    struct stat status {};
+    ASSERT_EQ(stat((directory_.path() + "/" + name).c_str(), &status), 0) << name;
+    EXPECT_EQ(status.st_mode & 0777U, 0600U) << name;
+  }
+}
+
+// Nothing that it asks may become slower the more is waiting.
+TEST_F(Queue, Scans_no_table) {
+  int plans = 0;
+  for (const char* sql : relay::Queue::Statements()) {
+    for (const string& row : Rows((string("EXPLAIN QUERY PLAN ") + sql).c_str())) {
+      ++plans;
+      EXPECT_EQ(row.find("SCAN"), string::npos) << sql << "\n" << row;
+      // One user's pushes, of which there is a limit.
+      if (row.find("TEMP B-TREE") != string::npos) {
+        EXPECT_NE(string(sql).find("WHERE user = ?1 ORDER BY id LIMIT"), string::npos) << sql;
+      }
+    }
+  }
+  EXPECT_GT(plans, 20);
+}
+
+TEST_F(Queue, Refuses_what_it_does_not_know) {
+  ASSERT_EQ(sqlite3_exec(queue_->database(), "PRAGMA user_version = 2", nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  EXPECT_FALSE(Open());
+  EXPECT_NE(error_.find("later version"), string::npos) << error_;
+  EXPECT_TRUE(logs_.empty());
+}
+
+TEST_F(Queue, Refuses_another_programs_database) {
+  ASSERT_EQ(
+      sqlite3_exec(queue_->database(), "PRAGMA application_id = 5", nullptr, nullptr, nullptr),
+      SQLITE_OK);
+  EXPECT_FALSE(Open());
+  EXPECT_NE(error_.find("another program"), string::npos) << error_;
+}
+
+TEST_F(Queue, Upgrades) {
+  const int64_t id = Put(1, {2});
+  static constexpr const char* kNext = "ALTER TABLE push ADD COLUMN more INTEGER";
+  const char* const schema[] = {relay::Queue::Schema()[0], kNext};
+  options_.schema = schema;
+  ASSERT_TRUE(Open()) << error_;
+  EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"2"});
+  EXPECT_EQ(Rows("SELECT id, user, more FROM push"),
+            vector<string>{std::to_string(id * relay::kPushesPerHandoff) + "|1|NULL"});
+  ASSERT_TRUE(Open()) << error_;
+  // A new one gets there in the same steps.
+  options_.directory = directory_.Make("new");
+  ASSERT_TRUE(Open()) << error_;
+  EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"2"});
+}
+
+TEST_F(Queue, An_upgrade_that_fails_changes_nothing) {
+  Put(1, {2});
+  const char* const schema[] = {relay::Queue::Schema()[0],
+                                "ALTER TABLE push ADD COLUMN more INTEGER; DROP TABLE nonsense"};
+  options_.schema = schema;
+  EXPECT_FALSE(Open());
+  EXPECT_NE(error_, "");
+  options_.schema = {};
+  ASSERT_TRUE(Open()) << error_;
+  EXPECT_EQ(queue_->count(), 1);
+}
+
+TEST_F(Queue, Belongs_to_one_process) {
+  string error;
+  const relay::Log log = [](enum coi_relay_log, const string&) {};
+  EXPECT_EQ(relay::Queue::Open(options_, kNow, log, &error), nullptr);
+  EXPECT_NE(error.find("another process"), string::npos) << error;
+}
+
+TEST_F(Queue, Counts) {
+  Put(1, {2, 3});
+  const int64_t id = Put(1, {2});
+  EXPECT_EQ(queue_->count(), 3);
+  ASSERT_TRUE(Open());
+  EXPECT_EQ(queue_->count(), 3);
+  EXPECT_GT(queue_->NewHandoffId(), id);
+  vector<Expected> expected;
+  ASSERT_TRUE(queue_->Begin());
+  EXPECT_TRUE(queue_->DeleteHandoff(id, &expected, kNow));
+  queue_->Rollback();
+  EXPECT_EQ(queue_->count(), 3);
+  ASSERT_TRUE(queue_->Begin());
+  EXPECT_TRUE(queue_->DeleteHandoff(id, &expected, kNow));
+  ASSERT_TRUE(queue_->Commit());
+  EXPECT_EQ(queue_->count(), 2);
+  EXPECT_EQ(Rows("SELECT count(*) FROM handoff"), vector<string>{"1"});
+}
+
+TEST_F(Queue, A_handoff_goes_with_its_last_push) {
+  const int64_t id = Put(1, {2, 3});
+  vector<Expected> expected;
+  ASSERT_TRUE(queue_->Begin());
+  EXPECT_TRUE(queue_->DeletePush(id * relay::kPushesPerHandoff, &expected, kNow));
+  EXPECT_EQ(Rows("SELECT count(*) FROM handoff"), vector<string>{"1"});
+  EXPECT_TRUE(queue_->DeletePush(id * relay::kPushesPerHandoff + 1, &expected, kNow));
+  EXPECT_TRUE(queue_->DeletePush(id * relay::kPushesPerHandoff + 1, &expected, kNow));
+  EXPECT_TRUE(queue_->Commit());
+  EXPECT_EQ(Rows("SELECT count(*) FROM handoff"), vector<string>{"0"});
+  EXPECT_EQ(queue_->count(), 0);
+}
+
+TEST_F(Queue, A_line_moves_on_one_by_one) {
+  const int64_t first = Put(1, {2});
+  const int64_t second = Put(1, {2});
+  const int64_t third = Put(1, {2});
+  const int64_t other = Put(1, {3});
+  vector<Expected> expected;
+  const auto id = [](int64_t handoff) { return handoff * relay::kPushesPerHandoff; };
+  ASSERT_TRUE(queue_->Begin());
+  // The second one fails first.
+  EXPECT_TRUE(queue_->Hold(id(second), kNow + 60000, 1, &expected, kNow));
+  ASSERT_TRUE(queue_->Commit());
+  EXPECT_EQ(Due(kNow), vector<int64_t>{other});
+  EXPECT_EQ(Due(kNow + 60000), (vector<int64_t>{other, first}));
+  ASSERT_EQ(expected.size(), 1U);
+  EXPECT_EQ(expected[0].next, kNow + 60000);
+  // The first one was under way, and has made it: still nothing before that.
+  expected.clear();
+  ASSERT_TRUE(queue_->Begin());
+  EXPECT_TRUE(queue_->DeletePush(id(first), &expected, kNow + 1));
+  ASSERT_TRUE(queue_->Commit());
+  EXPECT_EQ(Due(kNow + 59999), vector<int64_t>{other});
+  EXPECT_EQ(Due(kNow + 60000), (vector<int64_t>{other, second}));
+  // Refused: the line goes on without it.
+  ASSERT_TRUE(queue_->Begin());
+  EXPECT_TRUE(
+      queue_->Defer(id(second), kNow + 600000, 2, relay::kFlagApart, &expected, kNow + 60000));
+  ASSERT_TRUE(queue_->Commit());
+  EXPECT_EQ(Due(kNow + 60000), (vector<int64_t>{other, third}));
+  ASSERT_TRUE(queue_->Begin());
+  EXPECT_TRUE(queue_->DeletePush(id(third), &expected, kNow + 60001));
+  ASSERT_TRUE(queue_->Commit());
+  EXPECT_EQ(Rows("SELECT count(*) FROM subscription"), vector<string>{"0"});
+  EXPECT_EQ(Due(kNow + 600000), (vector<int64_t>{other, second}));
+}
+
+// -- the rules --
+
+TEST(Retry, MSG_9_verdicts) {
+  const struct {
+    int status;
+    relay::Verdict verdict;
+  } cases[] = {
+      {200, relay::Verdict::kDelivered}, {201, relay::Verdict::kDelivered},
+      {202, relay::Verdict::kDelivered}, {204, relay::Verdict::kDelivered},
+      {203, relay::Verdict::kKeep},      {206, relay::Verdict::kKeep},
+      {301, relay::Verdict::kKeep},      {302, relay::Verdict::kKeep},
+      {308, relay::Verdict::kKeep},      {400, relay::Verdict::kKeep},
+      {401, relay::Verdict::kKeep},      {403, relay::Verdict::kKeep},
+      {404, relay::Verdict::kGone},      {410, relay::Verdict::kGone},
+      {408, relay::Verdict::kRetry},     {413, relay::Verdict::kWithoutContent},
+      {429, relay::Verdict::kRetry},     {500, relay::Verdict::kRetry},
+      {503, relay::Verdict::kRetry},     {507, relay::Verdict::kRetry},
+      {599, relay::Verdict::kRetry},     {600, relay::Verdict::kKeep},
+      {0, relay::Verdict::kKeep},        {-1, relay::Verdict::kKeep},
+      {100, relay::Verdict::kKeep},      {999, relay::Verdict::kKeep},
+  };
+  for (const auto& one : cases) {
+    const relay::SendResult result = {1, relay::SendStatus::kAnswered, one.status, {}, ""};
+    EXPECT_EQ(relay::Judge(result, false), one.verdict) << one.status;
+  }
+  EXPECT_EQ(relay::Judge({1, relay::SendStatus::kAnswered, 413, {}, ""}, true),
+            relay::Verdict::kKeep);
+  EXPECT_EQ(relay::Judge({1, relay::SendStatus::kUnreachable, 0, {}, ""}, false),
+            relay::Verdict::kRetry);
+  EXPECT_EQ(relay::Judge({1, relay::SendStatus::kNotAllowed, 0, {}, ""}, false),
+            relay::Verdict::kKeep);
+}
+
+TEST(Retry, MSG_9_back_off) {
+  constexpr int64_t kNominal[] = {5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600};
+  unsigned int attempts = 1;
+  for (const int64_t seconds : kNominal) {
+    for (const uint32_t random : {0U, 1U, 0x7fffU, 0xffffU, 0xffffffffU}) {
+      const int64_t delay = relay::RetryDelay(attempts, {}, random);
+      EXPECT_GE(delay, seconds * 750) << attempts;
+      EXPECT_LE(delay, seconds * 1250) << attempts;
+    }
+    ++attempts;
+  }
+  EXPECT_LE(relay::RetryDelay(4000000000U, {}, 0xffff), 4500000);
+  for (const int64_t absurd : {int64_t{1} << 62U, INT64_MAX, int64_t{21601}}) {
+    EXPECT_EQ(relay::RetryDelay(1, absurd, 0xffff), relay::kMaxDelayMsecs);
+  }
+  for (const int64_t garbage : {INT64_MIN, int64_t{-1}, int64_t{0}}) {
+    EXPECT_LE(relay::RetryDelay(1, garbage, 0xffff), 6250);
+  }
+}
+
+TEST(Throttle, END_5_forgets_nobody_who_is_locked) {
+  relay::Throttle throttle(10);
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(throttle.Take(1, 0));
+    throttle.Failed(1, 0);
+  }
+  EXPECT_FALSE(throttle.Take(1, 1000));
+  for (int64_t user = 2; user < 200000; ++user) {
+    EXPECT_TRUE(throttle.Take(user, 1000));
+  }
+  EXPECT_FALSE(throttle.Take(1, 1000));
+  EXPECT_TRUE(throttle.Take(1, relay::Throttle::kLockMsecs));
+}
+
+TEST(Printable, SUB_12_is_one_line_of_text) {
+  const struct {
+    string text, printable;
+  } cases[] = {
+      {"plain", "plain"},
+      {"a\r\nb\tc", "a??b?c"},
+      {string("a\0b", 3), "a?b"},
+      {"\xc3\xa4", "\xc3\xa4"},
+      {"\xc3", "?"},
+      {"\xff\xfe", "??"},
+      {"\xc2\x9b", "?"},
+      {string(300, 'x'), string(255, 'x') + "..."},
+  };
+  for (const auto& one : cases) {
+    EXPECT_EQ(relay::Printable(one.text), one.printable);
+  }
+}
+
+}  // namespace
+}  // namespace coi::test

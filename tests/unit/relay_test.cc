@@ -1,6 +1,581 @@
 // This Source Code Form is subject to the terms of the Mozilla Public
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
-#include "coi-relay.h"
+#include "relay/relay.h"
 
 #include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/wait.h>
+
+#include <set>
+
+#include "relay_util.h"
+#include "test_util.h"
+
+namespace coi::test {
+namespace {
+
+using push::Handoff;
+using std::string;
+
+constexpr char kQueued[] = "+\tqueued\n";
+
+class Relay : public OpenRelayTest {};
+
+TEST_F(Relay, MSG_8_sends_what_it_is_given) {
+  Handoff handoff = MakeHandoff("alice");
+  handoff.chat = true;
+  EXPECT_EQ(Ask(handoff), kQueued);
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  EXPECT_EQ(Status().queued, 1U);
+  EXPECT_EQ(Status().in_flight, 1U);
+  const relay::PushRequest request = sender_->AnswerHttp(201);
+  EXPECT_EQ(request.endpoint.url, "https://push.example.org/a");
+  EXPECT_EQ(request.ttl_secs, 7U * 86400);
+  EXPECT_EQ(request.urgency, relay::Urgency::kHigh);
+  EXPECT_EQ(request.topic.size(), 32U);
+  EXPECT_EQ(request.topic.find_first_not_of("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+                                            "0123456789-_"),
+            string::npos);
+  EXPECT_EQ(request.authorization.substr(0, 8), "vapid t=");
+  EXPECT_EQ(request.validation, "");
+  Run();
+  EXPECT_EQ(Status().queued, 0U);
+  EXPECT_EQ(Status().delivered, 1U);
+  ASSERT_EQ(events_.size(), 1U);
+  EXPECT_EQ(events_[0].outcome, COI_RELAY_DELIVERED);
+  EXPECT_EQ(events_[0].user, "alice");
+  EXPECT_EQ(events_[0].subscription, "subscription-0");
+  EXPECT_EQ(events_[0].origin, "https://push.example.org");
+  EXPECT_EQ(events_[0].status, 201U);
+  EXPECT_EQ(events_[0].attempt, 1U);
+  EXPECT_FALSE(events_[0].validation);
+  EXPECT_EQ(closed_, 1);
+}
+
+TEST_F(Relay, MSG_8_other_mail_is_not_urgent_and_has_a_topic_of_its_own) {
+  Ask(MakeHandoff("alice"));
+  Ask(MakeHandoff("alice"));
+  ASSERT_EQ(sender_->requests.size(), 2U);
+  EXPECT_EQ(sender_->requests[0].urgency, relay::Urgency::kNormal);
+  EXPECT_EQ(sender_->requests[0].ttl_secs, 86400U);
+  EXPECT_NE(sender_->requests[0].topic, sender_->requests[1].topic);
+  EXPECT_EQ(sender_->requests[0].authorization, sender_->requests[1].authorization);
+}
+
+TEST_F(Relay, MSG_7_tokens_are_renewed_well_before_they_end) {
+  const auto token = [&] {
+    Ask(MakeHandoff("alice"));
+    return sender_->AnswerHttp(201).authorization;
+  };
+  const string first = token();
+  clock_.Advance(5 * 3600);
+  EXPECT_EQ(token(), first);
+  clock_.Advance(2 * 3600);
+  EXPECT_NE(token(), first);
+}
+
+TEST_F(Relay, MSG_1_one_push_for_each_subscription) {
+  const Handoff handoff =
+      MakeHandoff("alice", {"https://a.example/1", "https://b.example/2", "https://a.example/3"});
+  EXPECT_EQ(Ask(handoff), kQueued);
+  EXPECT_EQ(sender_->requests.size(), 3U);
+  EXPECT_EQ(Status().queued, 3U);
+  EXPECT_EQ(AnswerAll(201), 3);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(Relay, MSG_9_success) {
+  for (const int status : {200, 201, 202, 204}) {
+    Ask(MakeHandoff("alice"));
+    sender_->AnswerHttp(status);
+    Run();
+    EXPECT_EQ(Status().queued, 0U) << status;
+  }
+  EXPECT_EQ(Status().delivered, 4U);
+}
+
+TEST_F(Relay, MSG_9_gone_is_remembered_until_it_registers_again) {
+  for (const int status : {404, 410}) {
+    const string user = "user" + std::to_string(status);
+    Ask(MakeHandoff(user));
+    Ask(MakeHandoff(user));
+    const Handoff both = MakeHandoff(user, {"https://push.example.org/a", "https://b.example/2"});
+    Ask(both);
+    // The other pushes of the same subscription are not tried any more.
+    sender_->AnswerHttp(status);
+    Run();
+    EXPECT_EQ(Status().queued, 1U);
+    AnswerAll(201);
+    Reopen();
+    EXPECT_EQ(Ask(MakeHandoff(user, {"https://push.example.org/a", "https://b.example/2"})),
+              "+\tqueued\tgone=subscription-0\n");
+    EXPECT_EQ(AnswerAll(201), 1);
+    Handoff gone = MakeHandoff(user, {"https://push.example.org/a", "https://b.example/2"});
+    gone.kind = push::HandoffKind::kGone;
+    gone.mail = {};
+    EXPECT_EQ(Ask(gone), "+\tok\tgone=subscription-0\n");
+    // Another endpoint under the same id isn't gone, nor is another user's.
+    gone.subscriptions[0] = {"subscription-0",
+                             push::WriteStored(MakeSubscription("https://push.example.org/b"))};
+    EXPECT_EQ(Ask(gone), "+\tok\n");
+    EXPECT_EQ(Ask(MakeHandoff("another")), kQueued);
+    AnswerAll(201);
+
+    const int fd = Connect(push::WriteHandoff(MakeRegistration(user)) + "\n");
+    Run();
+    AnswerAll(201);
+    EXPECT_EQ(Receive(fd).substr(0, 11), "+\taccepted\t");
+    EXPECT_EQ(Ask(MakeHandoff(user)), kQueued);
+    AnswerAll(201);
+  }
+}
+
+TEST_F(Relay, MSG_9_gone_is_forgotten_after_90_days) {
+  Ask(MakeHandoff("alice"));
+  AnswerAll(410);
+  clock_.Advance(int64_t{89} * 86400);
+  Run();
+  EXPECT_EQ(Ask(MakeHandoff("alice")), "+\tqueued\tgone=subscription-0\n");
+  clock_.Advance(int64_t{2} * 86400);
+  Run();
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+}
+
+TEST_F(Relay, MSG_9_overload_is_tried_again_with_back_off) {
+  for (const int status : {429, 500, 502, 503, 507}) {
+    const string user = "user" + std::to_string(status);
+    Ask(MakeHandoff(user, {"https://host" + std::to_string(status) + ".example/"}));
+    int64_t before = 0;
+    for (int i = 0; i < 5; ++i) {
+      ASSERT_EQ(sender_->requests.size(), 1U) << status;
+      sender_->AnswerHttp(status);
+      Run();
+      EXPECT_EQ(Status().queued, 1U);
+      int64_t waited = 0;
+      for (; sender_->requests.empty() && waited < 7200; ++waited) {
+        clock_.Advance(1);
+        Run();
+      }
+      EXPECT_GT(waited, before);
+      before = waited;
+    }
+    AnswerAll(201);
+    EXPECT_EQ(Status().queued, 0U);
+  }
+}
+
+TEST_F(Relay, MSG_9_retry_after_is_obeyed) {
+  const struct {
+    int64_t retry_after;
+    int64_t at_least;
+    int64_t at_most;
+  } cases[] = {
+      {1, 1, 3},  {120, 120, 134}, {3600, 3600, 3962}, {1000000000, 21600, 21602},
+      {-5, 3, 8}, {0, 3, 8},
+  };
+  for (const auto& one : cases) {
+    Ask(MakeHandoff("alice"));
+    sender_->AnswerHttp(429, one.retry_after);
+    Run();
+    clock_.Advance(one.at_least - 1);
+    Run();
+    EXPECT_EQ(sender_->requests.size(), 0U) << one.retry_after;
+    clock_.Advance(one.at_most - one.at_least + 1);
+    Run();
+    EXPECT_EQ(sender_->requests.size(), 1U) << one.retry_after;
+    AnswerAll(201);
+  }
+}
+
+TEST_F(Relay, MSG_9_retry_after_does_not_outlive_the_push) {
+  settings_.ttl_mail_secs = 600;
+  Reopen();
+  Ask(MakeHandoff("alice"));
+  sender_->AnswerHttp(503, 3600);
+  Run();
+  clock_.Advance(601);
+  Run();
+  EXPECT_EQ(Status().queued, 0U);
+  EXPECT_EQ(Status().dropped, 1U);
+}
+
+TEST_F(Relay, MSG_9_too_large_is_tried_once_without_content) {
+  Ask(MakeHandoff("alice"));
+  const size_t size = sender_->AnswerHttp(413).body.size();
+  Run();
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  EXPECT_LT(sender_->requests[0].body.size(), size);
+  // That is kept over a restart.
+  Reopen();
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  EXPECT_LT(sender_->requests[0].body.size(), size);
+  sender_->AnswerHttp(413);
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 1U);
+}
+
+TEST_F(Relay, MSG_9_refused_is_kept_and_holds_nobody_up) {
+  for (const int status : {301, 307, 400, 401, 403, 406, 451}) {
+    const string endpoint = "https://host" + std::to_string(status) + ".example/";
+    const uint64_t queued = Status().queued;
+    Ask(MakeHandoff("alice", {endpoint}));
+    sender_->AnswerHttp(status);
+    Run();
+    EXPECT_EQ(Status().queued, queued + 1) << status;
+    Ask(MakeHandoff("alice", {endpoint}));
+    ASSERT_EQ(sender_->requests.size(), 1U) << status;
+    AnswerAll(201);
+    EXPECT_EQ(Status().queued, queued + 1) << status;
+  }
+  clock_.Advance(400);
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  clock_.Advance(400);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 7);
+}
+
+TEST_F(Relay, END_2_not_allowed_is_kept) {
+  Ask(MakeHandoff("alice"));
+  sender_->Answer({0, relay::SendStatus::kNotAllowed, 0, std::nullopt, "not allowed"});
+  Run();
+  EXPECT_EQ(Status().queued, 1U);
+  EXPECT_EQ(Status().deferred, 1U);
+}
+
+TEST_F(Relay, END_3_denied_for_a_while_is_sent_later) {
+  settings_.hosts_denied = "push.example.org";
+  Reopen();
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 1U);
+  settings_.hosts_denied = "";
+  Reopen();
+  clock_.Advance(1200);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 1);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(Relay, MSG_10_ttl_over) {
+  Ask(MakeHandoff("alice"));
+  sender_->AnswerUnreachable();
+  Run();
+  relay_.reset();
+  clock_.Advance(86401);
+  Reopen();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 0U);
+  ASSERT_EQ(Status().dropped, 1U);
+  EXPECT_EQ(events_.back().outcome, COI_RELAY_DROPPED);
+  EXPECT_EQ(events_.back().user, "alice");
+}
+
+TEST_F(Relay, MSG_10_survives_a_crash) {
+  const Handoff handoff = MakeHandoff("alice");
+  EXPECT_EQ(Ask(handoff), kQueued);
+  EXPECT_EQ(sender_->requests.size(), 1U);
+  relay_.reset();  // without Close()
+  Reopen();
+  EXPECT_EQ(Status().queued, 1U);
+  // The same one again is not one more.
+  EXPECT_EQ(Ask(handoff), kQueued);
+  EXPECT_EQ(AnswerAll(201), 1);
+  Reopen();
+  EXPECT_EQ(Status().queued, 0U);
+  EXPECT_EQ(sender_->requests.size(), 0U);
+}
+
+TEST_F(Relay, MSG_10_survives_kill) {
+  relay_.reset();
+  int answers[2] = {-1, -1};
+  ASSERT_EQ(pipe2(answers, O_CLOEXEC), 0);
+  const pid_t child = fork();
+  ASSERT_NE(child, -1);
+  if (child == 0) {
+    int queued = 0;
+    if (Open()) {
+      for (int i = 0; i < 40; ++i) {
+        queued += Ask(MakeHandoff("user" + std::to_string(i))) == kQueued ? 1 : 0;
+      }
+      // A quarter is delivered.
+      for (int i = 0; i < 10 && !sender_->requests.empty(); ++i) {
+        sender_->AnswerHttp(201);
+        Run();
+      }
+    }
+    const bool written = write(answers[1], &queued, sizeof(queued)) > 0;
+    kill(getpid(), SIGKILL);
+    _exit(written ? 0 : 1);
+  }
+  int queued = 0;
+  EXPECT_EQ(read(answers[0], &queued, sizeof(queued)), static_cast<ssize_t>(sizeof(queued)));
+  int status = 0;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFSIGNALED(status));
+  close(answers[0]);
+  close(answers[1]);
+  EXPECT_EQ(queued, 40);
+  ASSERT_TRUE(Open()) << error_;
+  Run();
+  EXPECT_EQ(Status().queued, 30U);
+  EXPECT_EQ(AnswerAll(201), 30);
+}
+
+TEST_F(Relay, MSG_10_close_keeps_what_is_not_delivered) {
+  Ask(MakeHandoff("alice"));
+  Ask(MakeHandoff("bob"));
+  sender_->AnswerHttp(201);
+  // A request that has come in time is taken.
+  const int fd = Connect(push::WriteHandoff(MakeHandoff("carol")) + "\n");
+  relay_->Close();
+  EXPECT_EQ(Receive(fd), kQueued);
+  Reopen();
+  EXPECT_EQ(Status().queued, 2U);
+  EXPECT_EQ(AnswerAll(201), 2);
+}
+
+TEST_F(Relay, Sends_the_oldest_of_a_subscription_first) {
+  std::vector<string> topics;
+  for (int i = 0; i < 5; ++i) {
+    Ask(MakeHandoff("alice"));
+  }
+  ASSERT_EQ(sender_->requests.size(), 4U);  // so many until the first answer
+  for (int i = 0; i < 4; ++i) {
+    topics.push_back(sender_->requests[static_cast<size_t>(i)].topic);
+  }
+  for (int i = 0; i < 4; ++i) {
+    sender_->AnswerHttp(429, 60);
+  }
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  Ask(MakeHandoff("alice"));
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  clock_.Advance(100);
+  Run();
+  // One at a time, in order.
+  for (int i = 0; i < 4; ++i) {
+    ASSERT_EQ(sender_->requests.size(), 1U);
+    EXPECT_EQ(sender_->AnswerHttp(201).topic, topics[static_cast<size_t>(i)]);
+    Run();
+  }
+  EXPECT_EQ(AnswerAll(201), 2);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(Relay, END_4_a_slow_service_takes_no_more_than_its_share) {
+  settings_.in_flight_limit = 40;
+  settings_.in_flight_origin_limit = 16;
+  Reopen();
+  for (int i = 0; i < 100; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i), {"https://slow.example/" + std::to_string(i)}));
+  }
+  EXPECT_EQ(sender_->requests.size(), 4U);
+  for (int i = 0; i < 10; ++i) {
+    Ask(MakeHandoff("user", {"https://slow" + std::to_string(i) + ".example/"}));
+  }
+  // Those that haven't answered anything yet share one half.
+  for (int i = 0; i < 100; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i),
+                    {"https://slow" + std::to_string(i % 10) + ".example/x" + std::to_string(i)}));
+  }
+  EXPECT_LE(sender_->requests.size(), 20U);
+  EXPECT_EQ(Status().queued, 210U);
+  EXPECT_EQ(AnswerAll(201), 210);
+}
+
+TEST_F(Relay, END_4_origins_take_turns) {
+  settings_.in_flight_limit = 8;
+  Reopen();
+  for (int i = 0; i < 50; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i), {"https://a.example/" + std::to_string(i)}));
+  }
+  Ask(MakeHandoff("user", {"https://b.example/"}));
+  int before = 0;
+  for (; sender_->AnswerHttp(201).endpoint.host != "b.example"; ++before) {
+    Run();
+  }
+  EXPECT_LE(before, 16);
+}
+
+TEST_F(Relay, END_4_a_sick_service_is_left_alone) {
+  for (int i = 0; i < 50; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i), {"https://sick.example/" + std::to_string(i)}));
+  }
+  int attempts = 0;
+  for (int i = 0; i < 600; ++i) {
+    while (!sender_->requests.empty()) {
+      sender_->AnswerUnreachable();
+      ++attempts;
+    }
+    Run();
+    // Others don't notice.
+    if (i % 100 == 0) {
+      Ask(MakeHandoff("bob", {"https://well.example/"}));
+      ASSERT_FALSE(sender_->requests.empty());
+      EXPECT_EQ(sender_->requests.back().endpoint.host, "well.example");
+      auto request = std::move(sender_->requests.back());
+      sender_->requests.pop_back();
+      sender_->requests.push_front(std::move(request));
+      sender_->AnswerHttp(201);
+      Run();
+    }
+    clock_.Advance(1);
+  }
+  EXPECT_LT(attempts, 20);
+  EXPECT_GE(attempts, 7);
+  EXPECT_EQ(Status().queued, 50U);
+  // A restart doesn't make it well.
+  Reopen();
+  EXPECT_LE(sender_->requests.size(), 1U);
+  clock_.Advance(400);
+  Run();
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  EXPECT_GE(AnswerAll(201), 40);
+  clock_.Advance(3600);
+  Run();
+  AnswerAll(201);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(Relay, END_4_one_bad_subscription_does_not_make_a_service_sick) {
+  Ask(MakeHandoff("mallory", {"https://push.example.org/hangs"}));
+  for (int i = 0; i < 20; ++i) {
+    if (!sender_->requests.empty()) {
+      sender_->AnswerUnreachable();
+    }
+    Run();
+    clock_.Advance(20);
+    Run();
+  }
+  while (!sender_->requests.empty()) {
+    sender_->AnswerUnreachable();
+    Run();
+  }
+  Ask(MakeHandoff("alice", {"https://push.example.org/works"}));
+  EXPECT_EQ(sender_->requests.size(), 1U);
+}
+
+TEST_F(Relay, Many_that_wait_are_each_sent_once) {
+  settings_.in_flight_limit = 16;
+  Reopen();
+  for (int i = 0; i < 400; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i % 7), {"https://host" + std::to_string(i % 5) +
+                                                     ".example/" + std::to_string(i % 13)}));
+  }
+  Reopen();
+  std::multiset<string> topics;
+  for (bool more = true; more;) {
+    more = false;
+    while (!sender_->requests.empty()) {
+      topics.insert(sender_->AnswerHttp(201).topic);
+      more = true;
+    }
+    Run();
+  }
+  EXPECT_EQ(topics.size(), 400U);
+  EXPECT_EQ(std::set<string>(topics.begin(), topics.end()).size(), 400U);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(Relay, More_origins_than_it_looks_after) {
+  settings_.in_flight_limit = 16;
+  Reopen();
+  constexpr int kCount = 5000;
+  for (int i = 0; i < kCount; i += 50) {
+    std::vector<string> endpoints;
+    for (int k = 0; k < 50; ++k) {
+      endpoints.push_back("https://host" + std::to_string(i + k) + ".example/");
+    }
+    EXPECT_EQ(Ask(MakeHandoff("user" + std::to_string(i), endpoints)), kQueued);
+  }
+  int sent = 0;
+  for (int i = 0; i < 100 && Status().queued > 0; ++i) {
+    sent += AnswerAll(201);
+    clock_.Advance(2);
+    Run();
+  }
+  EXPECT_EQ(sent, kCount);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(Relay, Limits_the_queue) {
+  settings_.queue_limit = 10;
+  settings_.in_flight_limit = 1;
+  Reopen();
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(Ask(MakeHandoff("user" + std::to_string(i))), kQueued);
+  }
+  EXPECT_EQ(Ask(MakeHandoff("user")), "-\tfull\n");
+  EXPECT_EQ(Status().queued, 10U);
+  sender_->AnswerHttp(201);
+  Run();
+  EXPECT_EQ(Ask(MakeHandoff("user")), kQueued);
+}
+
+TEST_F(Relay, Replaces_the_oldest_of_a_user) {
+  settings_.queue_user_limit = 5;
+  settings_.in_flight_limit = 1;
+  Reopen();
+  Ask(MakeHandoff("bob"));
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  }
+  EXPECT_EQ(Status().queued, 6U);
+  EXPECT_EQ(Status().dropped, 15U);
+  EXPECT_EQ(AnswerAll(201), 6);
+  // Also where they wait in line.
+  Ask(MakeHandoff("alice"));
+  sender_->AnswerHttp(503, 60);
+  Run();
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  }
+  EXPECT_EQ(Status().queued, 5U);
+  clock_.Advance(100);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 5);
+}
+
+TEST_F(Relay, MSG_12_nothing_readable_on_disk_or_in_logs) {
+  Handoff handoff = MakeHandoff(
+      "canary-user", {"https://canary-host.example/canary-path", "https://canary-host.example/2"});
+  Ask(handoff);
+  sender_->AnswerHttp(429);
+  sender_->AnswerHttp(410);
+  Run();
+  Ask(MakeHandoff("canary-user", {"https://canary-host.example/canary-path"}));
+  Ask(MakeHandoff("canary-user", {"https://canary-third.example/canary-path"}));
+  sender_->AnswerHttp(403);
+  Run();
+  Connect(push::WriteHandoff(MakeRegistration("canary-user")) + "\n");
+  Run();
+  string all;
+  for (const auto& file : std::filesystem::directory_iterator(queue_dir_)) {
+    all += ReadFile(file.path().string());
+  }
+  EXPECT_GT(all.size(), 4096U);
+  for (string text : {"anary", "0123456789abcdef", "subscription-0", "host.example", "INBOX"}) {
+    EXPECT_EQ(all.find(text), string::npos) << text;
+  }
+  EXPECT_EQ(all.find(point_), string::npos);
+  EXPECT_EQ(all.find(util::EncodeBase64Url(point_).substr(4, 40)), string::npos);
+  const string logs = AllLogs();
+  for (string text : {"canary-path", "Canary", "0123456789abcdef"}) {
+    EXPECT_EQ(logs.find(text), string::npos) << text;
+  }
+}
+
+TEST_F(Relay, Vapid) {
+  Handoff handoff;
+  handoff.kind = push::HandoffKind::kVapid;
+  const string answer = Ask(handoff);
+  EXPECT_EQ(answer.substr(0, 34), "+\tok\tkey=-----BEGIN PUBLIC KEY----");
+  Reopen();
+  EXPECT_EQ(Ask(handoff), answer);
+}
+
+}  // namespace
+}  // namespace coi::test

@@ -1,0 +1,482 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <algorithm>
+
+#include "push/seal.h"
+#include "relay/relay.h"
+#include "relay_util.h"
+#include "test_util.h"
+
+// What comes in, and what goes wrong.
+namespace coi::test {
+namespace {
+
+using push::Handoff;
+using std::string;
+using std::string_view;
+
+constexpr char kQueued[] = "+\tqueued\n";
+
+class RelayIntake : public OpenRelayTest {};
+
+// -- clients --
+
+TEST_F(RelayIntake, Requests_that_are_none) {
+  for (const string& text : {string("nonsense\n"), string("\n"), string("1\tdeliver\n"),
+                             string("1\tvapid\nmore"), string(push::kMaxHandoffSize + 10, 'x')}) {
+    const int fd = Connect("");
+    Send(fd, text);
+    for (int i = 0; i < 10; ++i) {
+      Run();
+      Send(fd, text.size() > 1000 ? string_view(text).substr(0, 100000) : "");
+    }
+    const string answer = Receive(fd);
+    EXPECT_TRUE(answer == "-\tbad-request\n" || text.size() > 1000) << text.substr(0, 20);
+    EXPECT_NE(answer, "(nothing)");
+  }
+  EXPECT_EQ(Status().clients, 0U);
+}
+
+TEST_F(RelayIntake, A_request_in_pieces) {
+  const string line = push::WriteHandoff(MakeHandoff("alice")) + "\n";
+  const int fd = Connect(line.substr(0, 10));
+  Run();
+  Send(fd, line.substr(10, 5));
+  Run();
+  Send(fd, line.substr(15));
+  Run();
+  EXPECT_EQ(Receive(fd), kQueued);
+}
+
+TEST_F(RelayIntake, A_client_that_stalls_is_dropped) {
+  const int fd = Connect("1\tdeliver");
+  Run();
+  clock_.Advance(9);
+  Run();
+  EXPECT_EQ(Status().clients, 1U);
+  clock_.Advance(2);
+  Run();
+  EXPECT_EQ(Status().clients, 0U);
+  EXPECT_EQ(Receive(fd), "");
+  EXPECT_EQ(closed_, 1);
+}
+
+TEST_F(RelayIntake, Only_so_many_clients) {
+  std::vector<int> fds;
+  for (size_t i = 0; i < 400; ++i) {
+    fds.push_back(Connect("1"));
+  }
+  Run();
+  EXPECT_EQ(Status().clients, 400U);
+  for (const int fd : fds) {
+    close(fd);
+  }
+  Run();
+  EXPECT_EQ(Status().clients, 0U);
+  EXPECT_EQ(closed_, 400);
+}
+
+TEST_F(RelayIntake, MSG_10_a_client_that_has_gone_has_used_the_spool) {
+  const Handoff handoff = MakeHandoff("alice");
+  const int fd = Connect(push::WriteHandoff(handoff) + "\n");
+  close(fd);
+  Run();
+  EXPECT_EQ(Status().queued, 0U);
+  PutIntoSpool(handoff);
+  Run();
+  EXPECT_EQ(Status().queued, 1U);
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
+TEST_F(RelayIntake, Duplicates_are_queued_once) {
+  const Handoff handoff = MakeHandoff("alice");
+  const string line = push::WriteHandoff(handoff) + "\n";
+  const int first = Connect(line);
+  const int second = Connect(line);
+  Run();
+  EXPECT_EQ(Receive(first), kQueued);
+  EXPECT_EQ(Receive(second), kQueued);
+  EXPECT_EQ(AnswerAll(201), 1);
+  // Also after it has been delivered.
+  PutIntoSpool(handoff);
+  Run();
+  EXPECT_FALSE(IsInSpool(handoff));
+  EXPECT_EQ(AnswerAll(201), 0);
+  // The same id of somebody else is another one.
+  Handoff other = handoff;
+  other.user = "bob";
+  EXPECT_EQ(Ask(other), kQueued);
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
+// -- registrations --
+
+TEST_F(RelayIntake, SUB_6_register) {
+  const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
+  Run();
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  const relay::PushRequest request = sender_->AnswerHttp(201);
+  EXPECT_EQ(request.validation, "true");
+  EXPECT_EQ(request.ttl_secs, 300U);
+  EXPECT_EQ(request.topic.size(), 32U);
+  Run();
+  const string answer = Receive(fd);
+  EXPECT_EQ(answer.substr(0, 17), "+\taccepted\tvapid=");
+  EXPECT_EQ(answer.size(), 17U + 16 + 1);
+  EXPECT_EQ(Status().queued, 0U);
+  ASSERT_EQ(events_.size(), 1U);
+  EXPECT_TRUE(events_[0].validation);
+}
+
+TEST_F(RelayIntake, SUB_12_register_says_what_went_wrong) {
+  struct {
+    const char* user;
+    relay::SendStatus status;
+    int http;
+    const char* answer;
+  } cases[] = {
+      {"a", relay::SendStatus::kAnswered, 404, "-\trefused\n"},
+      {"b", relay::SendStatus::kAnswered, 503, "-\trefused\n"},
+      {"c", relay::SendStatus::kAnswered, 301, "-\trefused\n"},
+      {"d", relay::SendStatus::kUnreachable, 0, "-\tunreachable\n"},
+      {"e", relay::SendStatus::kNotAllowed, 0, "-\tnot-allowed\n"},
+  };
+  for (const auto& one : cases) {
+    const int fd = Connect(push::WriteHandoff(MakeRegistration(one.user)) + "\n");
+    Run();
+    sender_->Answer({0, one.status, one.http, 10, "text"});
+    Run();
+    EXPECT_EQ(Receive(fd), one.answer);
+  }
+  EXPECT_EQ(Ask(MakeRegistration("f", "https://127.0.0.1/")), "-\tnot-allowed\n");
+  EXPECT_EQ(Ask(MakeRegistration("f", "http://push.example.org/")), "-\tnot-allowed\n");
+  point_.back() = static_cast<char>(point_.back() ^ 1);
+  EXPECT_EQ(Ask(MakeRegistration("f")), "-\tbad-key\n");
+  EXPECT_EQ(sender_->requests.size(), 0U);
+}
+
+TEST_F(RelayIntake, SUB_6_register_is_answered_in_time) {
+  const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
+  const int other = Connect(push::WriteHandoff(MakeRegistration("bob")) + "\n");
+  Run();
+  close(other);
+  clock_.Advance(11);
+  Run();
+  EXPECT_EQ(Receive(fd), "-\tunreachable\n");
+  EXPECT_EQ(Status().clients, 0U);
+  AnswerAll(201);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(RelayIntake, END_5_failures_lock_registration) {
+  const auto fail = [&] {
+    const string answer = Ask(MakeRegistration("mallory", "https://127.0.0.1/"));
+    return answer != "-\tbusy\n";
+  };
+  settings_.register_limit = 1000;
+  Reopen();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_TRUE(fail());
+  }
+  int64_t lock = 300;
+  for (int i = 0; i < 3; ++i, lock *= 2) {
+    clock_.Advance(lock - 1);
+    EXPECT_FALSE(fail());
+    clock_.Advance(1);
+    EXPECT_TRUE(fail());
+  }
+  // Nobody else is locked out.
+  EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tnot-allowed\n");
+}
+
+TEST_F(RelayIntake, END_5_registrations_an_hour) {
+  settings_.register_limit = 6;
+  Reopen();
+  const auto register_one = [&] {
+    const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
+    Run();
+    AnswerAll(201);
+    return Receive(fd).substr(0, 6);
+  };
+  for (int i = 0; i < 6; ++i) {
+    EXPECT_EQ(register_one(), "+\tacce");
+  }
+  EXPECT_EQ(register_one(), "-\tbusy");
+  clock_.Advance(601);
+  EXPECT_EQ(register_one(), "+\tacce");
+  EXPECT_EQ(register_one(), "-\tbusy");
+}
+
+// -- spool --
+
+TEST_F(RelayIntake, MSG_10_takes_the_spool) {
+  relay_.reset();
+  const Handoff first = MakeHandoff("alice");
+  const Handoff second = MakeHandoff("bob");
+  PutIntoSpool(first);
+  Reopen();
+  EXPECT_FALSE(IsInSpool(first));
+  EXPECT_EQ(AnswerAll(201), 1);
+  // And while it is running.
+  PutIntoSpool(second);
+  Run();
+  EXPECT_FALSE(IsInSpool(second));
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
+TEST_F(RelayIntake, The_spool_may_hold_anything) {
+  const string id(31, 'a');
+  const string canary = directory_.path() + "/canary";
+  WriteFile(canary, "secret");
+  WriteFile(Spool(id + "0.handoff"), "junk");
+  WriteFile(Spool(id + "1.handoff"), "");
+  WriteFile(Spool(id + "2.handoff"), string(push::kMaxHandoffSize + 1000, 'x'));
+  ASSERT_EQ(symlink(canary.c_str(), Spool(id + "3.handoff").c_str()), 0);
+  ASSERT_EQ(mkfifo(Spool(id + "4.handoff").c_str(), 0666), 0);
+  ASSERT_EQ(mkdir(Spool(id + "5.handoff").c_str(), 0777), 0);
+  ASSERT_EQ(mkdir(Spool(id + "6.handoff").c_str(), 0777), 0);
+  WriteFile(Spool(id + "6.handoff") + "/file", "");
+  WriteFile(Spool("other-name"), "");
+  WriteFile(Spool("A" + id + ".handoff"), "");
+  const auto sealed = push::SealFor(ReadFile(Spool("seal.pub")), "1\tnonsense\n");
+  WriteFile(Spool(id + "7.handoff"), *sealed);
+  const auto registration =
+      push::SealFor(ReadFile(Spool("seal.pub")), push::WriteHandoff(MakeRegistration("alice")));
+  WriteFile(Spool(id + "8.handoff"), *registration);
+  const Handoff good = MakeHandoff("alice");
+  PutIntoSpool(good);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 1);
+  EXPECT_FALSE(IsInSpool(good));
+  for (const char digit : {'0', '1', '2', '3', '4', '5', '7', '8'}) {
+    struct stat status {};
+    EXPECT_NE(lstat(Spool(id + digit + ".handoff").c_str(), &status), 0) << digit;
+  }
+  EXPECT_EQ(ReadFile(canary), "secret");
+  EXPECT_LE(logs_.size(), 8U);
+  Run();
+}
+
+TEST_F(RelayIntake, A_full_queue_leaves_the_spool_alone) {
+  settings_.queue_limit = 1;
+  Reopen();
+  Ask(MakeHandoff("alice"));
+  const Handoff handoff = MakeHandoff("bob");
+  PutIntoSpool(handoff);
+  Run();
+  EXPECT_TRUE(IsInSpool(handoff));
+  EXPECT_EQ(AnswerAll(201), 1);
+  clock_.Advance(11);
+  Run();
+  EXPECT_FALSE(IsInSpool(handoff));
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
+TEST_F(RelayIntake, MSG_10_the_spool_counts_from_when_it_was_written) {
+  clock_.wall = (static_cast<int64_t>(time(nullptr)) + 86400 + 100) * 1000000;
+  PutIntoSpool(MakeHandoff("alice"));
+  Reopen();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().dropped, 1U);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+// -- what breaks --
+
+TEST_F(RelayIntake, A_full_disk) {
+  relay_.reset();
+  max_pages_ = 40;
+  Reopen();
+  string answer = kQueued;
+  int queued = 0;
+  for (; queued < 200 && answer == kQueued; ++queued) {
+    Handoff handoff = MakeHandoff("user" + std::to_string(queued));
+    handoff.mail.body = string(4000, 'x');
+    answer = Ask(handoff);
+  }
+  EXPECT_EQ(answer, "-\tunavailable\n");
+  EXPECT_EQ(Status().queued, static_cast<uint64_t>(queued - 1));
+  const Handoff spooled = MakeHandoff("alice");
+  PutIntoSpool(spooled);
+  Run();
+  EXPECT_TRUE(IsInSpool(spooled));
+  EXPECT_EQ(AnswerAll(201), queued - 1);
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  clock_.Advance(11);
+  Run();
+  EXPECT_FALSE(IsInSpool(spooled));
+  EXPECT_EQ(AnswerAll(201), 2);
+}
+
+TEST_F(RelayIntake, A_queue_that_cannot_be_written) {
+  for (int i = 0; i < 20; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i)));
+  }
+  sqlite3* other = nullptr;
+  ASSERT_EQ(sqlite3_open((queue_dir_ + "/queue.sqlite").c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  EXPECT_EQ(Ask(MakeHandoff("alice")), "-\tunavailable\n");
+  int sent = AnswerAll(201);
+  EXPECT_EQ(Status().delivered, static_cast<uint64_t>(sent));
+  EXPECT_EQ(Status().queued, 20U);
+  ASSERT_EQ(sqlite3_exec(other, "ROLLBACK", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(other);
+  clock_.Advance(2);
+  Run();
+  sent += AnswerAll(201);
+  EXPECT_EQ(sent, 20);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(RelayIntake, A_damaged_queue_is_moved_away) {
+  Ask(MakeHandoff("alice"));
+  relay_.reset();
+  WriteFile(queue_dir_ + "/queue.sqlite", string(10000, 'x'));
+  unlink((queue_dir_ + "/queue.sqlite-wal").c_str());
+  Reopen();
+  EXPECT_EQ(Status().queued, 0U);
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  int kept = 0;
+  for (const auto& file : std::filesystem::directory_iterator(queue_dir_)) {
+    kept += file.path().filename().string().find(".damaged-") != string::npos ? 1 : 0;
+  }
+  EXPECT_EQ(kept, 1);
+  EXPECT_NE(AllLogs().find("damaged"), string::npos);
+}
+
+TEST_F(RelayIntake, A_queue_that_is_damaged_while_in_use) {
+  settings_.in_flight_limit = 1;
+  Reopen();
+  for (int i = 0; i < 300; ++i) {
+    Handoff handoff = MakeHandoff("user" + std::to_string(i));
+    handoff.mail.body = string(4000, 'x');
+    Ask(handoff);
+  }
+  Reopen();
+  {
+    std::fstream file(queue_dir_ + "/queue.sqlite");
+    for (int page = 1; page < 200; ++page) {
+      file.seekp(page * 4096);
+      file << string(64, 'x');
+    }
+  }
+  for (int i = 0; i < 50; ++i) {
+    if (!sender_->requests.empty()) {
+      sender_->AnswerHttp(201);
+    }
+    Ask(MakeHandoff("alice" + std::to_string(i)));
+  }
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  EXPECT_NE(AllLogs().find("damaged"), string::npos);
+  AnswerAll(201);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(RelayIntake, A_new_storage_key_drops_what_it_cannot_open) {
+  settings_.in_flight_limit = 1;
+  Reopen();
+  for (int i = 0; i < 20; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i)));
+  }
+  relay_.reset();
+  unlink((key_dir_ + "/storage.pem").c_str());
+  logs_.clear();
+  Reopen();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 0U);
+  EXPECT_EQ(Status().dropped, 20U);
+  EXPECT_LE(logs_.size(), 3U);
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
+TEST_F(RelayIntake, The_clock_may_be_set_back) {
+  Ask(MakeHandoff("alice"));
+  sender_->AnswerHttp(503, 3600);
+  Run();
+  clock_.wall -= int64_t{30} * 86400 * 1000000;
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 1U);
+  AnswerAll(201);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(RelayIntake, MSG_7_old_keys_sign_for_old_subscriptions) {
+  const auto sent_with = [&](const string& vapid) {
+    Handoff handoff = MakeHandoff("alice");
+    push::Subscription subscription = MakeSubscription("https://push.example.org/" + vapid);
+    subscription.vapid = vapid;
+    handoff.subscriptions[0].second = push::WriteStored(subscription);
+    Ask(handoff);
+    const string authorization = sender_->AnswerHttp(201).authorization;
+    Run();
+    return authorization.substr(authorization.find(", k=") + 4);
+  };
+  const auto old_key = push::VapidKey::FromPem(ReadFile(key_dir_ + "/vapid.pem"));
+  ASSERT_TRUE(old_key);
+  relay_.reset();
+  ASSERT_EQ(rename((key_dir_ + "/vapid.pem").c_str(), (key_dir_ + "/vapid-2026.pem").c_str()), 0);
+  Reopen();
+  const auto new_key = push::VapidKey::FromPem(ReadFile(key_dir_ + "/vapid.pem"));
+  ASSERT_TRUE(new_key);
+  EXPECT_EQ(sent_with(""), new_key->PublicKey());
+  EXPECT_EQ(sent_with(new_key->id()), new_key->PublicKey());
+  EXPECT_EQ(sent_with(old_key->id()), old_key->PublicKey());
+  EXPECT_EQ(sent_with("AAAAAAAAAAAAAAAA"), new_key->PublicKey());
+}
+
+TEST_F(RelayIntake, Refuses_to_start_without_its_keys) {
+  relay_.reset();
+  WriteFile(key_dir_ + "/vapid.pem", "nonsense");
+  EXPECT_FALSE(Open());
+  EXPECT_NE(error_.find("vapid.pem is not a private key"), string::npos) << error_;
+  EXPECT_EQ(ReadFile(key_dir_ + "/vapid.pem"), "nonsense");
+  unlink((key_dir_ + "/vapid.pem").c_str());
+  unlink((key_dir_ + "/storage.pem").c_str());
+  mkdir((key_dir_ + "/storage.pem").c_str(), 0700);
+  EXPECT_FALSE(Open());
+  EXPECT_NE(error_.find("storage.pem"), string::npos) << error_;
+}
+
+TEST_F(RelayIntake, Warns_of_keys_that_others_can_read) {
+  relay_.reset();
+  struct stat status {};
+  ASSERT_EQ(stat((key_dir_ + "/vapid.pem").c_str(), &status), 0);
+  EXPECT_EQ(status.st_mode & 0777U, 0600U);
+  chmod((key_dir_ + "/vapid.pem").c_str(), 0640);
+  Reopen();
+  EXPECT_NE(AllLogs().find("0600"), string::npos);
+}
+
+TEST_F(RelayIntake, The_public_key_is_published_whatever_is_there) {
+  relay_.reset();
+  unlink(Spool("seal.pub").c_str());
+  const string canary = directory_.path() + "/canary";
+  WriteFile(canary, "secret");
+  ASSERT_EQ(symlink(canary.c_str(), Spool("seal.pub").c_str()), 0);
+  Reopen();
+  struct stat status {};
+  ASSERT_EQ(lstat(Spool("seal.pub").c_str(), &status), 0);
+  EXPECT_TRUE(S_ISREG(status.st_mode));
+  EXPECT_EQ(status.st_mode & 0777U, 0644U);
+  EXPECT_EQ(ReadFile(canary), "secret");
+}
+
+TEST_F(RelayIntake, Refuses_bad_settings) {
+  relay_.reset();
+  settings_.vapid_subject = "nonsense";
+  EXPECT_FALSE(Open());
+  settings_.vapid_subject = "mailto:admin@example.org";
+  settings_.queue_dir = settings_.key_dir;
+  EXPECT_FALSE(Open());
+  settings_.queue_dir = "/nonexistent";
+  EXPECT_FALSE(Open());
+  EXPECT_NE(error_, "");
+}
+
+}  // namespace
+}  // namespace coi::test

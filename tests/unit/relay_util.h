@@ -1,0 +1,356 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+#ifndef COI_TESTS_UNIT_RELAY_UTIL_H
+#define COI_TESTS_UNIT_RELAY_UTIL_H
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <deque>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "push/handoff.h"
+#include "push/seal.h"
+#include "push/subscription.h"
+#include "push/vapid.h"
+#include "relay/relay.h"
+#include "util/base64.h"
+
+namespace coi::test {
+
+// A directory that goes away with it.
+class TemporaryDirectory {
+ public:
+  TemporaryDirectory() {
+    std::string name = std::filesystem::temp_directory_path().string() + "/coi-relay-XXXXXX";
+    if (mkdtemp(name.data()) == nullptr) {
+      std::abort();
+    }
+    path_ = name;
+  }
+  ~TemporaryDirectory() {
+    std::error_code error;
+    std::filesystem::remove_all(path_, error);
+  }
+  TemporaryDirectory(const TemporaryDirectory&) = delete;
+  TemporaryDirectory& operator=(const TemporaryDirectory&) = delete;
+
+  const std::string& path() const {
+    return path_;
+  }
+  std::string Make(const std::string& name, mode_t mode = 0700) const {
+    const std::string path = path_ + "/" + name;
+    mkdir(path.c_str(), 0700);
+    chmod(path.c_str(), mode);
+    return path;
+  }
+
+ private:
+  std::string path_;
+};
+
+inline std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  return {std::istreambuf_iterator<char>(file), {}};
+}
+
+inline void WriteFile(const std::string& path, std::string_view text) {
+  std::ofstream file(path, std::ios::binary);
+  file << text;
+}
+
+class FakeClock : public relay::Clock {
+ public:
+  int64_t WallUsecs() override {
+    return wall;
+  }
+  int64_t SteadyUsecs() override {
+    return steady;
+  }
+  void Advance(int64_t seconds) {
+    wall += seconds * 1000000;
+    steady += seconds * 1000000;
+  }
+  int64_t wall = int64_t{1800000000} * 1000000;
+  int64_t steady = int64_t{1000} * 1000000;
+};
+
+// Keeps requests until the test answers them.
+class FakeSender : public relay::Sender {
+ public:
+  explicit FakeSender(Done done) : done_(std::move(done)), fd_(eventfd(0, EFD_NONBLOCK)) {}
+  ~FakeSender() override {
+    close(fd_);
+  }
+  void Start(relay::PushRequest request) override {
+    requests.push_back(std::move(request));
+  }
+  size_t in_flight() const override {
+    return requests.size() + results_.size();
+  }
+  int fd() const override {
+    return fd_;
+  }
+  void Run() override {
+    uint64_t value = 0;
+    EXPECT_EQ(read(fd_, &value, sizeof(value)), static_cast<ssize_t>(sizeof(value)));
+    std::vector<relay::SendResult> results = std::move(results_);
+    results_.clear();
+    for (const relay::SendResult& result : results) {
+      done_(result);
+    }
+  }
+
+  // Answers the oldest request, and returns it.
+  relay::PushRequest Answer(relay::SendResult result) {
+    if (requests.empty()) {
+      ADD_FAILURE() << "there is no request";
+      return {};
+    }
+    relay::PushRequest request = std::move(requests.front());
+    requests.pop_front();
+    result.id = request.id;
+    results_.push_back(std::move(result));
+    const uint64_t one = 1;
+    EXPECT_EQ(write(fd_, &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
+    return request;
+  }
+  relay::PushRequest AnswerHttp(int status, std::optional<int64_t> retry_after = std::nullopt) {
+    return Answer({0, relay::SendStatus::kAnswered, status, retry_after, ""});
+  }
+  relay::PushRequest AnswerUnreachable() {
+    return Answer({0, relay::SendStatus::kUnreachable, 0, std::nullopt, "timed out"});
+  }
+
+  std::deque<relay::PushRequest> requests;
+
+ private:
+  Done done_;
+  int fd_;
+  std::vector<relay::SendResult> results_;
+};
+
+struct Event {
+  enum coi_relay_outcome outcome;
+  std::string user, subscription, origin, error;
+  unsigned int status, attempt;
+  uint64_t age_usecs;
+  bool validation;
+};
+
+// A relay in a directory, with a fake sender and clock.
+class RelayTest : public testing::Test {
+ protected:
+  RelayTest() {
+    coi_relay_settings_defaults(&settings_);
+    key_dir_ = directory_.Make("keys");
+    queue_dir_ = directory_.Make("queue");
+    spool_dir_ = directory_.Make("spool", 01733);
+    settings_.key_dir = key_dir_.c_str();
+    settings_.queue_dir = queue_dir_.c_str();
+    settings_.spool_dir = spool_dir_.c_str();
+    settings_.vapid_subject = "mailto:admin@example.org";
+    settings_.ttl_chat_secs = 7 * 86400;
+    settings_.ttl_mail_secs = 86400;
+    const auto key = push::VapidKey::Generate();
+    point_ = util::DecodeBase64(key->PublicKey()).value_or("");
+  }
+
+  bool Open() {
+    const coi_relay_callbacks callbacks = {&OnLog, &OnEvent, &OnClosed, this};
+    relay::Relay::Parts parts;
+    parts.clock = &clock_;
+    parts.queue_max_pages = max_pages_;
+    parts.make_sender = [this](const relay::SenderLimits&, const relay::EndpointPolicy&,
+                               relay::Sender::Done done, std::string*) {
+      auto sender = std::make_unique<FakeSender>(std::move(done));
+      sender_ = sender.get();
+      return sender;
+    };
+    error_.clear();
+    relay_ = relay::Relay::Open(settings_, callbacks, std::move(parts), &error_);
+    return relay_ != nullptr;
+  }
+  void Reopen() {
+    relay_.reset();
+    ASSERT_TRUE(Open()) << error_;
+    Run();
+  }
+  void Run() {
+    for (int i = 0; i < 30; ++i) {
+      relay_->Run();
+    }
+  }
+
+  push::Subscription MakeSubscription(const std::string& endpoint) const {
+    push::Subscription subscription;
+    subscription.client = "client";
+    subscription.device = "device";
+    subscription.endpoint = endpoint;
+    subscription.p256dh = point_;
+    subscription.auth = "0123456789abcdef";
+    subscription.created = clock_.wall / 1000000;
+    subscription.validated = true;
+    return subscription;
+  }
+  push::Handoff MakeHandoff(const std::string& user, const std::vector<std::string>& endpoints = {
+                                                         "https://push.example.org/a"}) {
+    push::Handoff handoff;
+    char id[33];
+    std::snprintf(id, sizeof(id), "%032x", ++last_id_);
+    handoff.id = id;
+    handoff.user = user;
+    handoff.mail.uid = last_id_;
+    handoff.mail.uidvalidity = 5;
+    handoff.mail.folder = "INBOX";
+    handoff.mail.subject = "Canary-Subject";
+    handoff.mail.body = "Canary-Body";
+    for (const std::string& endpoint : endpoints) {
+      handoff.subscriptions.emplace_back(
+          "subscription-" + std::to_string(handoff.subscriptions.size()),
+          push::WriteStored(MakeSubscription(endpoint)));
+    }
+    return handoff;
+  }
+  push::Handoff MakeRegistration(const std::string& user,
+                                 const std::string& endpoint = "https://push.example.org/a") {
+    push::Handoff handoff = MakeHandoff(user, {endpoint});
+    handoff.kind = push::HandoffKind::kRegister;
+    push::Subscription subscription = MakeSubscription(endpoint);
+    subscription.validated = false;
+    subscription.validation = "Canary-Validation";
+    subscription.expires = clock_.wall / 1000000 + 300;
+    handoff.subscriptions.front().second = push::WriteStored(subscription);
+    handoff.mail = {};
+    return handoff;
+  }
+
+  // Our end of a connection; what is given is sent.
+  int Connect(std::string_view text) {
+    int fds[2] = {-1, -1};
+    EXPECT_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
+    Send(fds[0], text);
+    relay_->AddClient(fds[1]);
+    return fds[0];
+  }
+  static void Send(int fd, std::string_view text) {
+    while (!text.empty()) {
+      const ssize_t size = send(fd, text.data(), text.size(), MSG_NOSIGNAL);
+      if (size <= 0) {
+        break;
+      }
+      text.remove_prefix(static_cast<size_t>(size));
+    }
+  }
+  // What has come, or "(nothing)" while it is open and silent. Closes it.
+  static std::string Receive(int fd) {
+    std::string text;
+    char chunk[4096];
+    ssize_t size = 0;
+    while ((size = recv(fd, chunk, sizeof(chunk), 0)) > 0) {
+      text.append(chunk, static_cast<size_t>(size));
+    }
+    const bool closed = size == 0;
+    close(fd);
+    return closed ? text : "(nothing)";
+  }
+  std::string Ask(const push::Handoff& handoff) {
+    const int fd = Connect(push::WriteHandoff(handoff) + "\n");
+    Run();
+    return Receive(fd);
+  }
+  // Answers all that is and comes under way; returns how many.
+  int AnswerAll(int status) {
+    int count = 0;
+    for (bool more = true; more;) {
+      more = false;
+      while (!sender_->requests.empty()) {
+        sender_->AnswerHttp(status);
+        ++count;
+        more = true;
+      }
+      Run();
+    }
+    return count;
+  }
+  coi_relay_status Status() const {
+    coi_relay_status status{};
+    relay_->GetStatus(&status);
+    return status;
+  }
+  std::string AllLogs() const {
+    std::string text;
+    for (const std::string& line : logs_) {
+      text += line + "\n";
+    }
+    return text;
+  }
+  std::string Spool(const std::string& name) const {
+    return spool_dir_ + "/" + name;
+  }
+
+  TemporaryDirectory directory_;
+  std::string key_dir_, queue_dir_, spool_dir_;
+  coi_relay_settings settings_{};
+  FakeClock clock_;
+  int64_t max_pages_ = 0;
+  std::string point_;
+  unsigned int last_id_ = 0;
+  std::vector<std::string> logs_;
+  std::vector<Event> events_;
+  int closed_ = 0;
+  std::string error_;
+  FakeSender* sender_ = nullptr;
+  std::unique_ptr<relay::Relay> relay_;
+
+ private:
+  static void OnLog(void* context, enum coi_relay_log, const char* text) {
+    static_cast<RelayTest*>(context)->logs_.emplace_back(text);
+  }
+  static void OnEvent(void* context, const struct coi_relay_event* event) {
+    static_cast<RelayTest*>(context)->events_.push_back(
+        {event->outcome, event->user, event->subscription, event->origin, event->error,
+         event->status, event->attempt, event->age_usecs, event->validation});
+  }
+  static void OnClosed(void* context) {
+    ++static_cast<RelayTest*>(context)->closed_;
+  }
+};
+
+// It is open when the test begins.
+class OpenRelayTest : public RelayTest {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(Open()) << error_;
+  }
+  // A hand-off's file, as mail processes write it.
+  void PutIntoSpool(const push::Handoff& handoff) {
+    const auto sealed =
+        push::SealFor(ReadFile(Spool("seal.pub")), push::WriteHandoff(handoff) + "\n");
+    ASSERT_TRUE(sealed);
+    WriteFile(Spool(handoff.id + ".tmp"), *sealed);
+    ASSERT_EQ(rename(Spool(handoff.id + ".tmp").c_str(), Spool(handoff.id + ".handoff").c_str()),
+              0);
+  }
+  bool IsInSpool(const push::Handoff& handoff) {
+    return access(Spool(handoff.id + ".handoff").c_str(), F_OK) == 0;
+  }
+};
+
+}  // namespace coi::test
+
+#endif  // COI_TESTS_UNIT_RELAY_UTIL_H
