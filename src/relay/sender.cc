@@ -45,8 +45,10 @@ using std::optional;
 using std::string;
 using std::string_view;
 
-// All header fields of an answer, and of the 1xx before it.
+// The header of an answer, with those of the 1xx before it. libcurl's time for
+// folded lines grows with the square of their number.
 constexpr size_t kHeadersMaxSize = 65536;
+constexpr unsigned int kHeaderLinesMax = 512;
 // The body is of no use; it is read so that the connection can be used again.
 constexpr size_t kBodyMaxSize = 16384;
 constexpr int64_t kBodyMaxMsecs = 2000;
@@ -139,11 +141,14 @@ struct Transfer {
   std::array<string, 5> lines;
   std::array<struct curl_slist, 9> list = {};
 
-  bool is_connected = false;
+  // How often there was a connection for it: libcurl tries again where one is
+  // dead.
+  unsigned int connected = 0;
   unsigned int sockets_refused = 0;
   unsigned int sockets_opened = 0;
 
   size_t headers_size = 0;
+  unsigned int header_lines = 0;
   size_t body_size = 0;
   unsigned int interims = 0;
   int final_status = 0;
@@ -441,7 +446,7 @@ CURLcode CurlSender::OnSslContext(CURL* /*easy*/, void* ssl_ctx, void* context) 
 int CurlSender::OnConnected(void* context, char* /*remote_ip*/, char* /*local_ip*/,
                             int /*remote_port*/, int /*local_port*/) {
   auto* transfer = static_cast<Transfer*>(context);
-  transfer->is_connected = true;
+  ++transfer->connected;
   auto protocol = Origin::Protocol::kHttp1;
   struct curl_tlssessioninfo* session = nullptr;
   if (curl_easy_getinfo(transfer->easy, CURLINFO_TLS_SSL_PTR, &session) == CURLE_OK &&
@@ -469,7 +474,7 @@ size_t CurlSender::OnHeader(char* data, size_t size, size_t count, void* context
   auto* transfer = static_cast<Transfer*>(context);
   const string_view line(data, size * count);
   transfer->headers_size += line.size();
-  if (transfer->headers_size > kHeadersMaxSize) {
+  if (transfer->headers_size > kHeadersMaxSize || ++transfer->header_lines > kHeaderLinesMax) {
     return 0;
   }
   if (transfer->final_status != 0) {
@@ -692,10 +697,11 @@ void CurlSender::Report(Transfer* transfer, SendStatus status, const string& err
   transfer->number = 0;
   transfer->request = {};
   transfer->origin = nullptr;
-  transfer->is_connected = false;
+  transfer->connected = 0;
   transfer->sockets_refused = 0;
   transfer->sockets_opened = 0;
   transfer->headers_size = 0;
+  transfer->header_lines = 0;
   transfer->body_size = 0;
   transfer->interims = 0;
   transfer->final_status = 0;
@@ -710,7 +716,7 @@ string ErrorText(CURL* easy, CURLcode code) {
   long number = 0;
   if (code == CURLE_PEER_FAILED_VERIFICATION &&
       curl_easy_getinfo(easy, CURLINFO_SSL_VERIFYRESULT, &number) == CURLE_OK &&
-      number != X509_V_OK) {
+      number != X509_V_OK && number != X509_V_ERR_UNSPECIFIED) {
     text += string(": ") + X509_verify_cert_error_string(number);
   } else if (code == CURLE_COULDNT_CONNECT &&
              curl_easy_getinfo(easy, CURLINFO_OS_ERRNO, &number) == CURLE_OK && number != 0) {
@@ -727,7 +733,7 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   if (transfer->final_status != 0) {
     status = SendStatus::kAnswered;  // whatever came after it
   } else if (transfer->sockets_refused > 0 && transfer->sockets_opened == 0 &&
-             !transfer->is_connected) {
+             transfer->connected == 0) {
     status = SendStatus::kNotAllowed;
     text = "not an address that may be connected to";
   } else if (error != nullptr) {
@@ -740,7 +746,8 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   if (easy != nullptr) {
     curl_multi_remove_handle(multi_, easy);
     EasyPtr owner(easy);
-    if (free_easies_.size() < kPoolMax) {
+    // libcurl counts retries for the life of a handle, and gives up after five.
+    if (code == CURLE_OK && transfer->connected == 1 && free_easies_.size() < kPoolMax) {
       // Nothing of this request is left in it.
       curl_easy_setopt(easy, CURLOPT_FORBID_REUSE, 0L);
       curl_easy_setopt(easy, CURLOPT_HTTPHEADER, nullptr);
@@ -753,7 +760,7 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   origin->active[transfer->active_index] = last;
   last->active_index = transfer->active_index;
   origin->active.pop_back();
-  const bool is_connected = transfer->is_connected;
+  const bool is_connected = transfer->connected > 0;
   if (origin->active.empty()) {
     origin->protocol = Origin::Protocol::kUnknown;
     origin->is_draining = false;
@@ -788,7 +795,7 @@ void CurlSender::OnTimeOut(Transfer* transfer) {
     Report(transfer, SendStatus::kUnreachable, "no connection free in time");
     return;
   }
-  if (origin->protocol == Origin::Protocol::kHttp2 && transfer->is_connected &&
+  if (origin->protocol == Origin::Protocol::kHttp2 && transfer->connected > 0 &&
       transfer->final_status == 0 && !origin->is_draining) {
     Drain(origin);
   }
