@@ -113,8 +113,8 @@ int main(int argc, char** argv) {
     }
     // The error is one of libcurl's texts, which need no escapes.
     std::printf("{\"id\": %llu, \"status\": \"%s\", \"http\": %d, \"error\": \"%s\"",
-                static_cast<unsigned long long>(result.id), Name(result.status),
-                result.http_status, result.error.c_str());
+                static_cast<unsigned long long>(result.id), Name(result.status), result.http_status,
+                result.error.c_str());
     if (result.retry_after_secs) {
       std::printf(", \"retry_after\": %lld", static_cast<long long>(*result.retry_after_secs));
     }
@@ -159,8 +159,8 @@ int main(int argc, char** argv) {
     sender->Run();
     ++runs;
   }
-  const auto usecs = std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() -
-                                                               before);
+  const auto usecs =
+      std::chrono::duration<double, std::micro>(std::chrono::steady_clock::now() - before);
   std::printf(
       "{\"requests\": %zu, \"answered\": %zu, \"usecs\": %.0f, \"cpu_usecs\": %.0f, "
       "\"runs\": %zu}\n",

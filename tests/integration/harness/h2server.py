@@ -1,0 +1,216 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""A push service over TLS with HTTP/2, which may misbehave. One thread a connection.
+
+A server is given a way to behave: a class with the methods of Behaviour that it
+wants to be different. `push_service()` makes one with its certificates.
+"""
+
+import contextlib
+import socket
+import ssl
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import h2.config
+import h2.connection
+import h2.errors
+import h2.events
+import h2.exceptions
+import h2.settings
+
+
+def make_certificates(folder):
+    """ca.pem, and server.pem (with its key) for localhost and 127.0.0.1."""
+    folder = Path(folder)
+
+    def openssl(*args):
+        subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
+
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
+    constraints = ["-addext", "basicConstraints=critical,CA:TRUE"]
+    openssl(
+        *["req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650"],
+        *["-subj", "/CN=Test CA", *constraints],
+    )
+    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
+    (folder / "extensions").write_text("subjectAltName = DNS:localhost, IP:127.0.0.1\n")
+    openssl(
+        *["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key"],
+        *["-CAcreateserial", "-days", "3650", "-extfile", "extensions", "-out", "server.crt"],
+    )
+    with (folder / "server.pem").open("w") as file:
+        file.write((folder / "server.crt").read_text() + (folder / "server.key").read_text())
+
+
+class Behaviour:
+    """Answers 201 at the end of each request. One object a connection."""
+
+    # "http/1.1": a server without HTTP/2
+    alpn = ("h2",)
+    streams_max = 100
+
+    def __init__(self, connection, number):
+        # a h2.connection.H2Connection, and how many connections came before it
+        self.connection = connection
+        self.number = number
+        self.requests = 0
+
+    def on_connected(self):
+        pass
+
+    def on_headers(self, event):
+        """The request's header is there."""
+
+    def on_request(self, stream):
+        self.answer(stream)
+
+    def answer(self, stream, status=201, fields=(), body=b""):
+        header = [(":status", str(status)), *fields]
+        self.connection.send_headers(stream, header, end_stream=not body)
+        if body:
+            self.connection.send_data(stream, body, end_stream=True)
+
+
+class PushService:
+    """Listens on 127.0.0.1 until it is closed."""
+
+    def __init__(self, folder, behaviour=Behaviour):
+        self.behaviour = behaviour
+        self.connections = 0
+        self.requests = []
+        self.lock = threading.Lock()
+        self.open = set()
+        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.load_cert_chain(Path(folder) / "server.pem")
+        self.context.set_alpn_protocols(list(behaviour.alpn))
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=200)
+        self.port = self.listener.getsockname()[1]
+        self.thread = threading.Thread(target=self._accept, daemon=True)
+        self.thread.start()
+
+    @property
+    def url(self):
+        return f"https://localhost:{self.port}/push"
+
+    def close(self):
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+        with self.lock:
+            for connection in self.open:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        self.thread.join()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self.listener.accept()
+                threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, plain):
+        with contextlib.suppress(OSError, h2.exceptions.ProtocolError), plain:
+            with self.lock:
+                self.open.add(plain)
+                number = self.connections
+                self.connections += 1
+            try:
+                plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                with self.context.wrap_socket(plain, server_side=True) as tls:
+                    with self.lock:
+                        self.open.discard(plain)
+                        self.open.add(tls)
+                    try:
+                        if tls.selected_alpn_protocol() == "h2":
+                            self._serve_http2(tls, number)
+                        else:
+                            self._serve_http1(tls)
+                    finally:
+                        with self.lock:
+                            self.open.discard(tls)
+            finally:
+                with self.lock:
+                    self.open.discard(plain)
+
+    def _serve_http2(self, tls, number):
+        config = h2.config.H2Configuration(client_side=False, header_encoding="utf-8")
+        connection = h2.connection.H2Connection(config)
+        connection.local_settings = h2.settings.Settings(
+            client=False,
+            initial_values={
+                h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.behaviour.streams_max,
+                h2.settings.SettingCodes.ENABLE_PUSH: 0,
+            },
+        )
+        connection.initiate_connection()
+        behaviour = self.behaviour(connection, number)
+        behaviour.on_connected()
+        tls.sendall(connection.data_to_send())
+        while True:
+            data = tls.recv(65536)
+            if not data:
+                return
+            for event in connection.receive_data(data):
+                self._on_event(behaviour, event)
+            tls.sendall(connection.data_to_send())
+            if getattr(behaviour, "is_over", False):
+                return
+
+    def _on_event(self, behaviour, event):
+        if isinstance(event, h2.events.RequestReceived):
+            behaviour.requests += 1
+            with self.lock:
+                self.requests.append(dict(event.headers))
+            behaviour.on_headers(event)
+        elif isinstance(event, h2.events.DataReceived):
+            behaviour.connection.acknowledge_received_data(
+                event.flow_controlled_length, event.stream_id
+            )
+        elif isinstance(event, h2.events.StreamEnded):
+            with contextlib.suppress(h2.exceptions.StreamClosedError):
+                behaviour.on_request(event.stream_id)
+
+    def _serve_http1(self, tls):
+        buffer = b""
+        while True:
+            while b"\r\n\r\n" not in buffer:
+                data = tls.recv(65536)
+                if not data:
+                    return
+                buffer += data
+            header, _, buffer = buffer.partition(b"\r\n\r\n")
+            fields = {}
+            for line in header.decode().split("\r\n")[1:]:
+                name, _, value = line.partition(":")
+                fields[name.lower()] = value.strip()
+            with self.lock:
+                self.requests.append(fields)
+            size = int(fields.get("content-length", 0))
+            while len(buffer) < size:
+                buffer += tls.recv(65536)
+            buffer = buffer[size:]
+            tls.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
+
+
+@contextlib.contextmanager
+def push_service(folder, behaviour=Behaviour):
+    """`folder` has what make_certificates() makes."""
+    service = PushService(folder, behaviour)
+    try:
+        yield service
+    finally:
+        service.close()
+
+
+if __name__ == "__main__":
+    # By hand: python3 -m harness.h2server FOLDER
+    import sys
+
+    make_certificates(sys.argv[1])
+    with push_service(sys.argv[1]) as by_hand:
+        print(by_hand.url, flush=True)
+        while True:
+            time.sleep(60)
