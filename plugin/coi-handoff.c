@@ -37,9 +37,9 @@
 
 #define HANDOFF_VERSION "1"
 /* as many fields gone=<id> as a request can have subscriptions, or a key */
-#define HANDOFF_ANSWER_MAX_SIZE (16 * 1024)
-#define HANDOFF_AWAY_MSECS (5 * 1000)
-#define HANDOFF_LOG_MSECS (60 * 1000)
+#define HANDOFF_ANSWER_MAX_SIZE 16384
+#define HANDOFF_AWAY_MSECS 5000
+#define HANDOFF_LOG_MSECS 60000
 
 #define SPOOL_KEY_NAME "seal.pub"
 #define SPOOL_KEY_MAX_SIZE 4096

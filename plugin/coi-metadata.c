@@ -124,10 +124,22 @@ coi_config_read_user(struct mail_user *user, struct coi_config *config_r,
 	return ret;
 }
 
+void coi_metadata_log_failure(struct mail_user *user, const char *consequence,
+			      const char *error)
+{
+	static bool logged = FALSE;
+
+	if (!logged) {
+		logged = TRUE;
+		e_error(user->event,
+			"coi: Can't read the user's metadata, so %s: %s",
+			consequence, error);
+	}
+}
+
 int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 		    struct coi_config *config_r)
 {
-	static bool logged = FALSE;
 	const char *error;
 	int ret;
 
@@ -141,13 +153,7 @@ int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 		coi_config_read_user(user, config_r, &error);
 	if (ret < 0) {
 		i_zero(config_r);
-		if (!logged) {
-			logged = TRUE;
-			e_error(user->event,
-				"coi: Can't read the user's "
-				"metadata, so COI counts as disabled: %s",
-				error);
-		}
+		coi_metadata_log_failure(user, "COI counts as disabled", error);
 	}
 	return ret;
 }

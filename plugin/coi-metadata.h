@@ -43,6 +43,11 @@ void coi_metadata_deinit(void);
 int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 		    struct coi_config *config_r);
 
+/* Logs that the user's metadata can't be read, once a process whatever comes
+   of it. */
+void coi_metadata_log_failure(struct mail_user *user, const char *consequence,
+			      const char *error);
+
 /* Sets or removes the entry "enabled", with all that a client's doing so would
    bring about. Returns 0 if ok, -1 if error (error_r is for the log). */
 int coi_config_set_enabled(struct mail_user *user, bool enabled,

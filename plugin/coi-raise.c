@@ -14,7 +14,7 @@
 
 #include "lib.h"
 #include "array.h"
-#include "ioloop.h"
+
 #include "str.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
@@ -23,6 +23,7 @@
 #include "coi-folders.h"
 #include "coi-handoff.h"
 #include "coi-keyword.h"
+#include "coi-metadata.h"
 #include "coi-push-mail.h"
 #include "coi-subscriptions.h"
 #include "coi-user.h"
@@ -62,7 +63,6 @@ static struct mail_storage *raise_get_storage(struct mail_user *user)
 static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 				     ARRAY_TYPE(coi_subscription) *subs)
 {
-	static bool logged = FALSE;
 	struct mail_storage *storage;
 	const char *error;
 	int ret;
@@ -74,28 +74,21 @@ static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 	/* the delivery may yet ask for an error from before */
 	storage = raise_get_storage(user);
 	mail_storage_last_error_push(storage);
-	ret = coi_subscriptions_read(user, NULL, pool, subs, &error);
+	ret = coi_subscriptions_read_live(user, NULL, pool, subs, &error);
 	mail_storage_last_error_pop(storage);
 	if (ret < 0) {
 		array_clear(subs);
-		if (!logged) {
-			logged = TRUE;
-			e_error(user->event,
-				"coi: Can't read the push subscriptions, "
-				"so nothing is pushed: %s",
-				error);
-		}
+		coi_metadata_log_failure(user, "nothing is pushed", error);
 	}
 }
 
-/* Leaves those that want the mail, and no more than a user may have. */
+/* Leaves those that want the mail. */
 static void
 raise_filter(struct mail_user *user, const struct coi_handoff_mail *info,
 	     const ARRAY_TYPE(coi_subscription) *subs,
 	     ARRAY_TYPE(coi_subscription) *wanting)
 {
 	const struct coi_push *push = coi_push_get(user->event);
-	const struct coi_settings *set = coi_user_settings(user);
 	const struct coi_subscription *sub;
 	struct coi_push_mail mail = {
 		.chat = info->chat,
@@ -104,16 +97,10 @@ raise_filter(struct mail_user *user, const struct coi_handoff_mail *info,
 					0 :
 					strlen(info->from_email) },
 	};
-	unsigned int live = 0;
-	int64_t now = ioloop_time;
 
 	array_foreach(subs, sub) {
 		struct coi_bytes stored = { sub->json, strlen(sub->json) };
 
-		if (!push->subscription_is_live(stored, now))
-			continue;
-		if (++live > set->webpush_subscription_limit)
-			break;
 		if (push->subscription_wants(stored, &mail))
 			array_push_back(wanting, sub);
 	}

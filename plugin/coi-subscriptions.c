@@ -22,6 +22,8 @@
 #include "coi-user.h"
 #include "coi-subscriptions.h"
 
+#include <time.h>
+
 /* More are not even looked at. We store far fewer; another server that dsync
    copies from may have any number. */
 #define SUBSCRIPTIONS_MAX_ROWS 1000
@@ -79,25 +81,6 @@ subscription_is_good(struct mail_user *user, const char *id, const char *json)
 
 	return push != NULL && push->subscription_id_check(bytes) &&
 		strlen(json) <= COI_SUBSCRIPTION_MAX_SIZE;
-}
-
-int coi_subscription_lookup(struct mail_user *user, struct mailbox *inbox,
-			    const char *id, pool_t pool, const char **json_r,
-			    const char **error_r)
-{
-	struct dict *dict;
-	const char *key, *path;
-	int ret;
-
-	ret = coi_user_get_dict(user, &dict, error_r);
-	if (ret <= 0)
-		return ret;
-	key = t_strconcat(COI_SUBSCRIPTIONS_KEY_PREFIX, id, NULL);
-	if (webpush_get_path(inbox, key, &path, error_r) < 0)
-		return -1;
-	ret = dict_lookup(dict, mail_user_get_dict_op_settings(user), pool,
-			  path, json_r, error_r);
-	return ret > 0 && !subscription_is_good(user, id, *json_r) ? 0 : ret;
 }
 
 static int subscription_cmp(const struct coi_subscription *sub1,
@@ -170,6 +153,32 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	ret = subscriptions_read_inbox(user, inbox, pool, subs, error_r);
 	mailbox_free(&inbox);
 	return ret;
+}
+
+int coi_subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
+				pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
+				const char **error_r)
+{
+	const struct coi_settings *set = coi_user_settings(user);
+	const struct coi_push *push = coi_push_get(user->event);
+	ARRAY_TYPE(coi_subscription) all;
+	const struct coi_subscription *sub;
+	int64_t now = time(NULL);
+
+	if (push == NULL)
+		return 0;
+	p_array_init(&all, pool, 8);
+	if (coi_subscriptions_read(user, inbox, pool, &all, error_r) < 0)
+		return -1;
+	array_foreach(&all, sub) {
+		struct coi_bytes stored = { sub->json, strlen(sub->json) };
+
+		if (array_count(subs) >= set->webpush_subscription_limit)
+			break;
+		if (push->subscription_is_live(stored, now))
+			array_push_back(subs, sub);
+	}
+	return 0;
 }
 
 int coi_subscription_write(struct mailbox_transaction_context *t,

@@ -31,18 +31,18 @@ const struct coi_settings *coi_push_settings(struct mail_user *user);
    subscription. */
 bool coi_subscriptions_may_exist(struct mail_user *user);
 
-/* Adds the subscription with that id, allocated from pool. inbox is as for
-   coi_subscriptions_read(). Returns 1 if found, 0 if not, -1 if error. */
-int coi_subscription_lookup(struct mail_user *user, struct mailbox *inbox,
-			    const char *id, pool_t pool, const char **json_r,
-			    const char **error_r);
-
 /* Adds what is stored, in the order of the ids and allocated from pool, whether
    it is live or not. inbox is INBOX, opened if it has to be, or NULL. Returns 0
    if ok, -1 if error. Needs the push library. */
 int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 			   pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
 			   const char **error_r);
+
+/* The same for what counts: subscriptions that are live, and no more of them
+   than the admin allows a user now. Others are neither shown nor used. */
+int coi_subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
+				pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
+				const char **error_r);
 
 /* Adds to the transaction that the attribute with that key, one below
    COI_WEBPUSH_KEY_PREFIX, gets that value. As attribute_set() of struct

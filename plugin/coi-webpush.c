@@ -202,21 +202,31 @@ webpush_get_vapid(struct mailbox *box, const struct coi_settings *set,
 	return 1;
 }
 
-/* Returns NULL where nothing is to be seen. */
-static const char *
-webpush_show(const struct coi_push *push, const char *json, int64_t now)
+static const char *webpush_show(const struct coi_push *push, const char *json)
 {
-	struct coi_bytes stored = webpush_bytes(json);
-	char *buf;
+	char *buf = t_malloc_no0(COI_SUBSCRIPTION_MAX_SIZE + 1);
 	size_t size;
 
-	if (!push->subscription_is_live(stored, now))
-		return NULL;
-	buf = t_malloc_no0(COI_SUBSCRIPTION_MAX_SIZE + 1);
-	if (!push->subscription_show(stored, buf, &size))
+	if (!push->subscription_show(webpush_bytes(json), buf, &size))
 		return NULL;
 	buf[size] = '\0';
 	return buf;
+}
+
+static int
+webpush_read_live(struct mailbox *box, ARRAY_TYPE(coi_subscription) *subs)
+{
+	const char *error;
+
+	if (coi_subscriptions_read_live(box->storage->user, box,
+					pool_datastack_create(), subs,
+					&error) < 0) {
+		mailbox_set_critical(
+			box, "coi: Can't read the push subscriptions: %s",
+			error);
+		return -1;
+	}
+	return 0;
 }
 
 int coi_webpush_get(struct mailbox *box, const char *key,
@@ -224,9 +234,10 @@ int coi_webpush_get(struct mailbox *box, const char *key,
 {
 	struct mail_user *user = box->storage->user;
 	const struct coi_settings *set = coi_push_settings(user);
-	const char *id, *json, *error, *name = webpush_entry_name(key);
+	const char *id, *name = webpush_entry_name(key);
+	ARRAY_TYPE(coi_subscription) subs;
+	const struct coi_subscription *sub;
 	const struct coi_push *push;
-	int ret;
 
 	value_r->value = NULL;
 	if (set == NULL)
@@ -237,45 +248,19 @@ int coi_webpush_get(struct mailbox *box, const char *key,
 	id = push == NULL ? NULL : webpush_get_id(push, name, "");
 	if (id == NULL)
 		return 0;
-	ret = coi_subscription_lookup(user, box, id, pool_datastack_create(),
-				      &json, &error);
-	if (ret < 0) {
-		mailbox_set_critical(
-			box, "coi: Can't read a push subscription: %s", error);
+	t_array_init(&subs, 16);
+	if (webpush_read_live(box, &subs) < 0)
 		return -1;
+	array_foreach(&subs, sub) {
+		if (strcmp(sub->id, id) == 0)
+			value_r->value = webpush_show(push, sub->json);
 	}
-	if (ret > 0)
-		value_r->value = webpush_show(push, json, time(NULL));
 	return value_r->value == NULL ? 0 : 1;
 }
 
 /*
  * Listing
  */
-
-static int webpush_read_live(struct mailbox *box, const struct coi_push *push,
-			     ARRAY_TYPE(coi_subscription) *subs)
-{
-	struct mail_user *user = box->storage->user;
-	ARRAY_TYPE(coi_subscription) all;
-	const struct coi_subscription *sub;
-	const char *error;
-	int64_t now = time(NULL);
-
-	t_array_init(&all, 16);
-	if (coi_subscriptions_read(user, box, pool_datastack_create(), &all,
-				   &error) < 0) {
-		mailbox_set_critical(
-			box, "coi: Can't read the push subscriptions: %s",
-			error);
-		return -1;
-	}
-	array_foreach(&all, sub) {
-		if (push->subscription_is_live(webpush_bytes(sub->json), now))
-			array_push_back(subs, sub);
-	}
-	return 0;
-}
 
 static int webpush_iter(struct mailbox *box, const char *key_prefix,
 			pool_t pool, ARRAY_TYPE(const_string) *keys)
@@ -284,7 +269,6 @@ static int webpush_iter(struct mailbox *box, const char *key_prefix,
 	struct mail_user *user = box->storage->user;
 	ARRAY_TYPE(coi_subscription) subs;
 	const struct coi_subscription *sub;
-	const struct coi_push *push;
 	const char *name, *prefix;
 
 	if (user->dsyncing || COI_USER_CONTEXT(user) == NULL ||
@@ -299,11 +283,8 @@ static int webpush_iter(struct mailbox *box, const char *key_prefix,
 	} else {
 		return 0;
 	}
-	push = coi_push_get(user->event);
-	if (push == NULL)
-		return 0;
 	t_array_init(&subs, 16);
-	if (webpush_read_live(box, push, &subs) < 0)
+	if (webpush_read_live(box, &subs) < 0)
 		return -1;
 	array_foreach(&subs, sub) {
 		name = p_strconcat(pool, prefix, sub->id, NULL);
@@ -378,7 +359,6 @@ void coi_webpush_before_list(struct mailbox *box,
 	ARRAY_TYPE(coi_subscription) subs, gone;
 	struct coi_handoff_answer answer;
 	const struct coi_settings *set;
-	const struct coi_push *push;
 	const char *error;
 	string_t *line;
 
@@ -388,10 +368,8 @@ void coi_webpush_before_list(struct mailbox *box,
 	set = coi_push_settings(user);
 	if (set == NULL || !coi_subscriptions_may_exist(user))
 		return;
-	push = coi_push_get(user->event);
 	t_array_init(&subs, 16);
-	if (push == NULL || webpush_read_live(box, push, &subs) < 0 ||
-	    array_is_empty(&subs))
+	if (webpush_read_live(box, &subs) < 0 || array_is_empty(&subs))
 		return;
 
 	line = t_str_new(1024);

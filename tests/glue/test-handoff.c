@@ -287,7 +287,9 @@ static void start_server(serve_func_t *serve)
 	int listen_fd, fd;
 
 	assert_true(strlen(path_of("coi-push")) < sizeof(addr.sun_path));
-	strcpy(addr.sun_path, path_of("coi-push"));
+	(void)i_strocpy(addr.sun_path, path_of("coi-push"),
+			sizeof(addr.sun_path));
+
 	listen_fd = socket(AF_UNIX, SOCK_STREAM, 0);
 	assert_int_equal(
 		bind(listen_fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
