@@ -53,6 +53,13 @@ struct coi_raise {
 	uint32_t uid, uidvalidity;
 };
 
+static struct coi_bytes raise_bytes(const char *str)
+{
+	struct coi_bytes bytes = { str, str == NULL ? 0 : strlen(str) };
+
+	return bytes;
+}
+
 /* What INBOX is in. */
 static struct mail_storage *raise_get_storage(struct mail_user *user)
 {
@@ -92,16 +99,11 @@ raise_filter(struct mail_user *user, const struct coi_handoff_mail *info,
 	const struct coi_subscription *sub;
 	struct coi_push_mail mail = {
 		.chat = info->chat,
-		.from_email = { info->from_email,
-				info->from_email == NULL ?
-					0 :
-					strlen(info->from_email) },
+		.from_email = raise_bytes(info->from_email),
 	};
 
 	array_foreach(subs, sub) {
-		struct coi_bytes stored = { sub->json, strlen(sub->json) };
-
-		if (push->subscription_wants(stored, &mail))
+		if (push->subscription_wants(raise_bytes(sub->json), &mail))
 			array_push_back(wanting, sub);
 	}
 }
