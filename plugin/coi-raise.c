@@ -101,10 +101,12 @@ raise_filter(struct mail_user *user, const struct coi_handoff_mail *info,
 		.chat = info->chat,
 		.from_email = raise_bytes(info->from_email),
 	};
+	unsigned int count;
 
-	array_foreach(subs, sub) {
-		if (push->subscription_wants(raise_bytes(sub->json), &mail))
-			array_push_back(wanting, sub);
+	sub = array_get(subs, &count);
+	for (unsigned int i = 0; i < count; i++) {
+		if (push->subscription_wants(raise_bytes(sub[i].json), &mail))
+			array_push_back(wanting, &sub[i]);
 	}
 }
 
