@@ -504,14 +504,28 @@ handoff_deliver_spool(const struct coi_handoff_service *service, const char *id,
 	return COI_HANDOFF_FAILED;
 }
 
+/* Dovecot doesn't start a service again that has died while it was starting,
+   until somebody connects to it. Without this, what is in the spool might wait
+   for the next mail. */
+static void handoff_wake(const char *socket_path)
+{
+	int fd = net_connect_unix(socket_path);
+
+	i_close_fd(&fd);
+}
+
 enum coi_handoff_outcome
 coi_handoff_deliver(const struct coi_handoff_service *service, const char *id,
 		    const string_t *line, struct coi_handoff_answer *answer_r)
 {
+	enum coi_handoff_outcome outcome;
 	const char *error;
 
-	if (coi_handoff_is_away())
-		return handoff_deliver_spool(service, id, line);
+	if (coi_handoff_is_away()) {
+		outcome = handoff_deliver_spool(service, id, line);
+		handoff_wake(service->socket_path);
+		return outcome;
+	}
 	if (coi_handoff_ask(service->socket_path, line, service->timeout_msecs,
 			    answer_r, &error) < 0) {
 		away_until = coi_handoff_clock() + HANDOFF_AWAY_MSECS;
