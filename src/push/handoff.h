@@ -16,7 +16,7 @@
 // The hand-off line, docs/handoff.md: what a mail process asks of the service.
 namespace coi::push {
 
-constexpr size_t kMaxHandoffSize = 256 * 1024;
+constexpr size_t kMaxHandoffSize = 262144;
 
 enum class HandoffKind { kDeliver, kRegister, kGone, kVapid };
 

@@ -159,7 +159,7 @@ class Receiver {
     if (EVP_DecryptFinal(cipher.get(), Octets(plaintext) + size, &last) != 1) {
       return nullopt;
     }
-    plaintext.resize(static_cast<size_t>(size + last));
+    plaintext.resize(static_cast<size_t>(size) + static_cast<size_t>(last));
     // The last record ends with 2 and zeros.
     const size_t end = plaintext.find_last_not_of('\0');
     if (end == string::npos || plaintext[end] != 2) {

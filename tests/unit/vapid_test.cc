@@ -19,9 +19,10 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
-#include <ostream>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "util/base64.h"
 
@@ -395,82 +396,93 @@ TEST(Vapid, SUB_1_public_pem_has_unix_lines_and_the_point) {
 
 // -- Subjects --
 
-struct SubjectCase {
-  string subject;
-  bool good;
-};
-
-void PrintTo(const SubjectCase& test, std::ostream* out) {
-  *out << testing::PrintToString(test.subject);
+TEST(VapidSubject, MSG_7_takes_contacts_that_push_services_take) {
+  for (const string& subject :
+       {"mailto:admin@example.com"s, "mailto:first.last+push=1@mail.example.co.uk"s,
+        "mailto:a@b.de"s, "mailto:A@EXAMPLE.COM"s, "mailto:a@1and1.com"s,
+        "mailto:a@localhost.example.com"s, "mailto:a@xn--bcher-kva.example"s,
+        "https://example.com"s, "https://example.com/"s,
+        "https://example.com:8443/contact?a=b@c#d"s, "https://example.com?a=b"s,
+        "https://coi.example.com/a:b"s}) {
+    EXPECT_STREQ(VapidSubjectProblem(subject), nullptr) << subject;
+  }
 }
 
-class VapidSubject : public testing::TestWithParam<SubjectCase> {};
-
-TEST_P(VapidSubject, MSG_7_is_what_push_services_take) {
-  const char* problem = VapidSubjectProblem(GetParam().subject);
-  EXPECT_EQ(problem == nullptr, GetParam().good) << (problem != nullptr ? problem : "no problem");
+TEST(VapidSubject, MSG_7_refuses_contacts_that_push_services_refuse) {
+  const std::vector<string> subjects = {"",
+                                        " ",
+                                        "admin@example.com",
+                                        "example.com",
+                                        "mailto:",
+                                        "mailto",
+                                        "mailto:admin",
+                                        "mailto:@",
+                                        "mailto:admin@",
+                                        "mailto:@example.com",
+                                        "mailto:a@b@example.com",
+                                        "mailto:a@example.com,b@example.com",
+                                        "mailto://a@example.com",
+                                        "mailto:a@example.com?subject=x",
+                                        "mailto:a@localhost",
+                                        "mailto:a@LocalHost",
+                                        "mailto:root@mail.localhost",
+                                        "mailto:root@localhost.localdomain",
+                                        "mailto:root@mail.local",
+                                        "mailto:a@b.invalid",
+                                        "mailto:a@mail",
+                                        "mailto:a@.com",
+                                        "mailto:a@example..com",
+                                        "mailto:a@example.com.",
+                                        "mailto:a@-example.com",
+                                        "mailto:a@exa_mple.com",
+                                        "mailto:a@192.0.2.1",
+                                        "mailto:a@[192.0.2.1]",
+                                        "mailto:a@[IPv6:2001:db8::1]",
+                                        "mailto: a@example.com",
+                                        " mailto:a@example.com",
+                                        "mailto:a@example.com ",
+                                        "mailto:a@example.com\n",
+                                        "mailto:a\tb@example.com",
+                                        "mailto:<a@example.com>",
+                                        "<mailto:a@example.com>",
+                                        "mailto:a@ex\xc3\xa4mple.com",
+                                        "mailto:a@example.com\0"s,
+                                        "mailto:a@exam\x7fple.com",
+                                        "MAILTO:a@example.com",
+                                        "http://example.com",
+                                        "http:",
+                                        "https:",
+                                        "https:/",
+                                        "https://",
+                                        "https:///path",
+                                        "https:example.com",
+                                        "https://localhost",
+                                        "https://localhost:8080/",
+                                        "https://LOCALHOST/x",
+                                        "https://intranet/",
+                                        "https://127.0.0.1/",
+                                        "https://192.0.2.1:443",
+                                        "https://127.1",
+                                        "https://0x7f.0x1",
+                                        "https://2130706433",
+                                        "https://[::1]/",
+                                        "https://[2001:db8::1]:8443/",
+                                        "https://user@example.com/",
+                                        "https://user:pw@example.com/",
+                                        "https://example.com:",
+                                        "https://example.com:0",
+                                        "https://example.com:65536",
+                                        "https://example.com:-1",
+                                        "https://example.com:80:80",
+                                        "https://example.com/a b",
+                                        "https://exam%70le.com",
+                                        "tel:+491234",
+                                        "mailto:a@" + string(64, 'a') + ".com",
+                                        "https://example.com/" + string(1000, 'a')};
+  for (const string& subject : subjects) {
+    EXPECT_STRNE(VapidSubjectProblem(subject), nullptr) << subject;
+  }
 }
-
-INSTANTIATE_TEST_SUITE_P(
-    Good, VapidSubject,
-    testing::Values(SubjectCase{"mailto:admin@example.com", true},
-                    SubjectCase{"mailto:first.last+push=1@mail.example.co.uk", true},
-                    SubjectCase{"mailto:a@b.de", true}, SubjectCase{"mailto:A@EXAMPLE.COM", true},
-                    SubjectCase{"mailto:a@1and1.com", true},
-                    SubjectCase{"mailto:a@localhost.example.com", true},
-                    SubjectCase{"mailto:a@xn--bcher-kva.example", true},
-                    SubjectCase{"https://example.com", true},
-                    SubjectCase{"https://example.com/", true},
-                    SubjectCase{"https://example.com:8443/contact?a=b@c#d", true},
-                    SubjectCase{"https://example.com?a=b", true},
-                    SubjectCase{"https://coi.example.com/a:b", true}));
-
-INSTANTIATE_TEST_SUITE_P(
-    Bad, VapidSubject,
-    testing::Values(
-        SubjectCase{"", false}, SubjectCase{" ", false}, SubjectCase{"admin@example.com", false},
-        SubjectCase{"example.com", false}, SubjectCase{"mailto:", false},
-        SubjectCase{"mailto", false}, SubjectCase{"mailto:admin", false},
-        SubjectCase{"mailto:@", false}, SubjectCase{"mailto:admin@", false},
-        SubjectCase{"mailto:@example.com", false}, SubjectCase{"mailto:a@b@example.com", false},
-        SubjectCase{"mailto:a@example.com,b@example.com", false},
-        SubjectCase{"mailto://a@example.com", false},
-        SubjectCase{"mailto:a@example.com?subject=x", false},
-        SubjectCase{"mailto:a@localhost", false}, SubjectCase{"mailto:a@LocalHost", false},
-        SubjectCase{"mailto:root@mail.localhost", false},
-        SubjectCase{"mailto:root@localhost.localdomain", false},
-        SubjectCase{"mailto:root@mail.local", false}, SubjectCase{"mailto:a@b.invalid", false},
-        SubjectCase{"mailto:a@mail", false}, SubjectCase{"mailto:a@.com", false},
-        SubjectCase{"mailto:a@example..com", false}, SubjectCase{"mailto:a@example.com.", false},
-        SubjectCase{"mailto:a@-example.com", false}, SubjectCase{"mailto:a@exa_mple.com", false},
-        SubjectCase{"mailto:a@192.0.2.1", false}, SubjectCase{"mailto:a@[192.0.2.1]", false},
-        SubjectCase{"mailto:a@[IPv6:2001:db8::1]", false},
-        SubjectCase{"mailto: a@example.com", false}, SubjectCase{" mailto:a@example.com", false},
-        SubjectCase{"mailto:a@example.com ", false}, SubjectCase{"mailto:a@example.com\n", false},
-        SubjectCase{"mailto:a\tb@example.com", false}, SubjectCase{"mailto:<a@example.com>", false},
-        SubjectCase{"<mailto:a@example.com>", false},
-        SubjectCase{"mailto:a@ex\xc3\xa4mple.com", false},
-        SubjectCase{"mailto:a@example.com\0"s, false},
-        SubjectCase{"mailto:a@exam\x7fple.com", false}, SubjectCase{"MAILTO:a@example.com", false},
-        SubjectCase{"http://example.com", false}, SubjectCase{"http:", false},
-        SubjectCase{"https:", false}, SubjectCase{"https:/", false}, SubjectCase{"https://", false},
-        SubjectCase{"https:///path", false}, SubjectCase{"https:example.com", false},
-        SubjectCase{"https://localhost", false}, SubjectCase{"https://localhost:8080/", false},
-        SubjectCase{"https://LOCALHOST/x", false}, SubjectCase{"https://intranet/", false},
-        SubjectCase{"https://127.0.0.1/", false}, SubjectCase{"https://192.0.2.1:443", false},
-        SubjectCase{"https://127.1", false}, SubjectCase{"https://0x7f.0x1", false},
-        SubjectCase{"https://2130706433", false}, SubjectCase{"https://[::1]/", false},
-        SubjectCase{"https://[2001:db8::1]:8443/", false},
-        SubjectCase{"https://user@example.com/", false},
-        SubjectCase{"https://user:pw@example.com/", false},
-        SubjectCase{"https://example.com:", false}, SubjectCase{"https://example.com:0", false},
-        SubjectCase{"https://example.com:65536", false},
-        SubjectCase{"https://example.com:-1", false},
-        SubjectCase{"https://example.com:80:80", false},
-        SubjectCase{"https://example.com/a b", false}, SubjectCase{"https://exam%70le.com", false},
-        SubjectCase{"tel:+491234", false},
-        SubjectCase{"mailto:a@" + string(64, 'a') + ".com", false},
-        SubjectCase{"https://example.com/" + string(1000, 'a'), false}));
 
 }  // namespace
 }  // namespace coi::push
