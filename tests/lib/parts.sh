@@ -76,18 +76,24 @@ fuzz() { # NAME
 	rm -rf "$corpus"
 }
 
+# The programs with tests, as KIND/NAME.
+test_programs=(unit/unit unit/push unit/relay glue/glue)
+
+gtests() { # BUILD
+	local program
+	for program in "${test_programs[@]}"; do
+		gtest "${program#*/}" "$1" \
+			"$cache/$1/tests/${program%/*}/coi-${program#*/}-tests"
+	done
+}
+
 part_build() {
 	local name
-	if check build gcc build_gcc; then
-		gtest unit gcc "$cache/gcc/tests/unit/coi-unit-tests"
-		gtest glue gcc "$cache/gcc/tests/glue/coi-glue-tests"
-	fi
-	if check build sanitizers build_sanitized; then
-		gtest unit sanitizers "$cache/sanitized/tests/unit/coi-unit-tests"
-		gtest glue sanitizers "$cache/sanitized/tests/glue/coi-glue-tests"
-	fi
+	! check build gcc build_gcc || gtests gcc
+	! check build sanitized build_sanitized || gtests sanitized
 	if check build clang build_clang; then
-		for name in chat-detect config contacts header; do
+		for name in chat-detect config contacts endpoint handoff header payload \
+			subscription; do
 			check fuzz "$name" fuzz "$name" || true
 		done
 	fi
@@ -140,7 +146,7 @@ valgrind_tests=(integration/test_recipients.py integration/test_seen_recovery.py
 part_sanitized() {
 	local dovecot
 	dovecot=$(dovecot --version | cut -d' ' -f1)
-	if wanted build || check build sanitizers build_sanitized; then
+	if wanted build || check build sanitized build_sanitized; then
 		pytest_suite "integration $dovecot" sanitizers \
 			"$top/tests/lib/suite" --sanitize "$cache/sanitized"
 	fi
@@ -179,11 +185,12 @@ part_chroot() {
 	name=$(other_suite)
 	check "build $name" root make_root "$name" "$root" || return 0
 	check "build $name" gcc build_other || return 0
-	for part in unit glue; do
+	for part in "${test_programs[@]}"; do
 		[ -z "$expr" ] || break
-		xml=$results/xml/$part-$name.xml
-		suite "$part $name" gcc "$xml" in_other_xml "$xml" \
-			"/coi/build/tests/$part/coi-$part-tests" --gtest_output=xml:{} || true
+		xml=$results/xml/${part#*/}-$name.xml
+		suite "${part#*/} $name" gcc "$xml" in_other_xml "$xml" \
+			"/coi/build/tests/${part%/*}/coi-${part#*/}-tests" \
+			--gtest_output=xml:{} || true
 	done
 	xml=$results/xml/integration-$name.xml
 	suite "integration $name" chroot "$xml" in_other_xml "$xml" \
