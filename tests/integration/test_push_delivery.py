@@ -247,8 +247,11 @@ class Pushed:
         assert len(push.plaintext) <= MAX_PAYLOAD
         assert set(payload) <= KNOWN
         assert {"uid", "uidvalidity"} <= set(payload)
-        assert "" not in push.payload.values() and None not in push.payload.values()
-        return push.payload
+        assert "" not in payload.values() and None not in payload.values()
+        if "content" in payload:
+            # The client for LMTP ends the last line where it has an end.
+            payload["content"] = payload["content"].rstrip("\n") + "\n"
+        return payload
 
 
 @pytest.fixture
