@@ -53,8 +53,12 @@ constexpr unsigned int kHeaderLinesMax = 512;
 constexpr size_t kBodyMaxSize = 16384;
 constexpr int64_t kBodyMaxMsecs = 2000;
 constexpr unsigned int kInterimMax = 16;
-// What libcurl and most services have as the most for a connection.
+// RFC 9113 wants services to allow no fewer, and so all common servers do. With
+// more there would be a second connection; libcurl 7.88 puts too many streams on
+// it before it has heard of the service's limit, and they fail.
 constexpr size_t kStreamsMax = 100;
+// Until there is an answer, and before it the service's limit.
+constexpr size_t kStreamsFirst = 8;
 constexpr int kEventsMax = 64;
 constexpr int kRoundsMax = 4;
 constexpr size_t kPoolMax = 256;
@@ -121,6 +125,8 @@ struct Origin {
   size_t connections = 0;
   // In the sender's list of those to look at.
   bool is_ready = false;
+  // With what is active.
+  bool has_answered = false;
   // A stream of its connection timed out, so the connection may be dead.
   // Nothing is started before it is closed.
   bool is_draining = false;
@@ -473,6 +479,10 @@ size_t CurlSender::OnHeader(char* data, size_t size, size_t count, void* context
   constexpr string_view kRetryAfter = "retry-after:";
   auto* transfer = static_cast<Transfer*>(context);
   const string_view line(data, size * count);
+  if (!transfer->origin->has_answered) {
+    transfer->origin->has_answered = true;
+    transfer->sender->MakeReady(transfer->origin);
+  }
   transfer->headers_size += line.size();
   if (transfer->headers_size > kHeadersMaxSize || ++transfer->header_lines > kHeaderLinesMax) {
     return 0;
@@ -562,7 +572,7 @@ bool CurlSender::MayStart(const Origin& origin) const noexcept {
     case Origin::Protocol::kHttp1:
       return active < limits_.connections_origin;
     case Origin::Protocol::kHttp2:
-      return active < limits_.connections_origin * kStreamsMax;
+      return active < (origin.has_answered ? kStreamsMax : kStreamsFirst);
   }
   return false;
 }
@@ -763,6 +773,7 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   const bool is_connected = transfer->connected > 0;
   if (origin->active.empty()) {
     origin->protocol = Origin::Protocol::kUnknown;
+    origin->has_answered = false;
     origin->is_draining = false;
   }
   CountConnections(origin);
