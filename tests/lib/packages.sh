@@ -10,7 +10,7 @@ suite_packages=(
 	dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve dovecot-dev
 	g++ cmake ninja-build binutils pkg-config libgtest-dev libcmocka-dev
 	libssl-dev libjansson-dev libsqlite3-dev libcurl4-openssl-dev
-	python3 python3-pytest python3-cryptography)
+	python3 python3-pytest python3-cryptography python3-h2)
 # On the host alone.
 host_packages=(
 	clang clang-tidy clang-format cppcheck shellcheck git debootstrap valgrind)

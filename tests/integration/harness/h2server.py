@@ -3,17 +3,14 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """A push service over TLS with HTTP/2, which may misbehave. One thread a connection.
 
-A server is given a way to behave: a class with the methods of Behaviour that it
-wants to be different. `push_service()` makes one with its certificates.
+It is given a way to behave: a class with the methods of Behaviour that are to be
+different. `push_service()` makes one.
 """
 
 import contextlib
 import socket
 import ssl
-import subprocess
 import threading
-import time
-from pathlib import Path
 
 import h2.config
 import h2.connection
@@ -21,29 +18,6 @@ import h2.errors
 import h2.events
 import h2.exceptions
 import h2.settings
-
-
-def make_certificates(folder):
-    """ca.pem, and server.pem (with its key) for localhost and 127.0.0.1."""
-    folder = Path(folder)
-
-    def openssl(*args):
-        subprocess.run(["openssl", *args], cwd=folder, check=True, capture_output=True)
-
-    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]
-    constraints = ["-addext", "basicConstraints=critical,CA:TRUE"]
-    openssl(
-        *["req", "-x509", *key, "-keyout", "ca.key", "-out", "ca.pem", "-days", "3650"],
-        *["-subj", "/CN=Test CA", *constraints],
-    )
-    openssl("req", *key, "-keyout", "server.key", "-out", "server.csr", "-subj", "/CN=localhost")
-    (folder / "extensions").write_text("subjectAltName = DNS:localhost, IP:127.0.0.1\n")
-    openssl(
-        *["x509", "-req", "-in", "server.csr", "-CA", "ca.pem", "-CAkey", "ca.key"],
-        *["-CAcreateserial", "-days", "3650", "-extfile", "extensions", "-out", "server.crt"],
-    )
-    with (folder / "server.pem").open("w") as file:
-        file.write((folder / "server.crt").read_text() + (folder / "server.key").read_text())
 
 
 class Behaviour:
@@ -58,12 +32,11 @@ class Behaviour:
         self.connection = connection
         self.number = number
         self.requests = 0
+        # Set, it closes the connection once all is sent.
+        self.is_over = False
 
-    def on_connected(self):
-        pass
-
-    def on_headers(self, event):
-        """The request's header is there."""
+    def on_headers(self, stream):
+        """The header of a request is there."""
 
     def on_request(self, stream):
         self.answer(stream)
@@ -78,14 +51,14 @@ class Behaviour:
 class PushService:
     """Listens on 127.0.0.1 until it is closed."""
 
-    def __init__(self, folder, behaviour=Behaviour):
+    def __init__(self, certificate, behaviour=Behaviour):
         self.behaviour = behaviour
         self.connections = 0
         self.requests = []
         self.lock = threading.Lock()
         self.open = set()
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(Path(folder) / "server.pem")
+        self.context.load_cert_chain(certificate)
         self.context.set_alpn_protocols(list(behaviour.alpn))
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=200)
         self.port = self.listener.getsockname()[1]
@@ -147,7 +120,6 @@ class PushService:
         )
         connection.initiate_connection()
         behaviour = self.behaviour(connection, number)
-        behaviour.on_connected()
         tls.sendall(connection.data_to_send())
         while True:
             data = tls.recv(65536)
@@ -156,7 +128,7 @@ class PushService:
             for event in connection.receive_data(data):
                 self._on_event(behaviour, event)
             tls.sendall(connection.data_to_send())
-            if getattr(behaviour, "is_over", False):
+            if behaviour.is_over:
                 return
 
     def _on_event(self, behaviour, event):
@@ -164,7 +136,7 @@ class PushService:
             behaviour.requests += 1
             with self.lock:
                 self.requests.append(dict(event.headers))
-            behaviour.on_headers(event)
+            behaviour.on_headers(event.stream_id)
         elif isinstance(event, h2.events.DataReceived):
             behaviour.connection.acknowledge_received_data(
                 event.flow_controlled_length, event.stream_id
@@ -196,21 +168,10 @@ class PushService:
 
 
 @contextlib.contextmanager
-def push_service(folder, behaviour=Behaviour):
-    """`folder` has what make_certificates() makes."""
-    service = PushService(folder, behaviour)
+def push_service(certificate, behaviour=Behaviour):
+    """`certificate` is a file with the key in it (Authority.certificate())."""
+    service = PushService(certificate, behaviour)
     try:
         yield service
     finally:
         service.close()
-
-
-if __name__ == "__main__":
-    # By hand: python3 -m harness.h2server FOLDER
-    import sys
-
-    make_certificates(sys.argv[1])
-    with push_service(sys.argv[1]) as by_hand:
-        print(by_hand.url, flush=True)
-        while True:
-            time.sleep(60)
