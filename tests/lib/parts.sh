@@ -140,7 +140,11 @@ part_integration() {
 
 # -- the same with sanitizers, and some of it under valgrind --
 
-# What delivers and moves; all would take very long.
+# What reads foreign bytes, delivers and moves; all would take very long, and is
+# for --thorough.
+sanitized_tests=(integration/test_blocked.py integration/test_config_entries.py
+	integration/test_detection.py integration/test_recipients.py
+	integration/test_seen.py integration/test_push_subscriptions.py)
 valgrind_tests=(integration/test_recipients.py integration/test_seen_recovery.py)
 
 part_sanitized() {
@@ -148,7 +152,8 @@ part_sanitized() {
 	dovecot=$(dovecot --version | cut -d' ' -f1)
 	if wanted build || check build sanitized build_sanitized; then
 		pytest_suite "integration $dovecot" sanitizers \
-			"$top/tests/lib/suite" --sanitize "$cache/sanitized"
+			"$top/tests/lib/suite" --sanitize "$cache/sanitized" \
+			"${sanitized_tests[@]}"
 	fi
 	if wanted build || wanted integration || check build gcc build_gcc; then
 		pytest_suite "integration $dovecot" valgrind "$top/tests/lib/suite" \
