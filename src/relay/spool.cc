@@ -28,8 +28,8 @@ using std::string_view;
 
 constexpr string_view kSuffix = ".handoff";
 constexpr size_t kIdSize = 32;
-// Names looked at in one go; more are found the next time.
-constexpr size_t kNamesMax = 4096;
+// Names looked at in one go.
+constexpr size_t kNamesMax = 2048;
 constexpr int64_t kStaleSecs = 24 * 3600;
 constexpr int64_t kLogMsecs = 60000;
 
@@ -44,6 +44,9 @@ Spool::Spool(string directory, const push::StorageKey* key, const Log& log)
     : directory_(std::move(directory)), key_(key), log_(log) {}
 
 Spool::~Spool() {
+  if (list_ != nullptr) {
+    closedir(list_);
+  }
   if (inotify_ != -1) {
     close(inotify_);
   }
@@ -84,6 +87,7 @@ void Spool::Changed() {
       const char* name = events + at + sizeof(head);
       if ((head.mask & IN_Q_OVERFLOW) != 0 ||
           (head.len > 0 && IsHandoffName(string_view(name, strnlen(name, head.len))))) {
+        changed_ = true;
         due_ = 0;
       }
       at += static_cast<ssize_t>(sizeof(head) + head.len);
@@ -91,51 +95,48 @@ void Spool::Changed() {
   }
 }
 
+// Looks at some of the names; what is missing is looked at the next time.
 void Spool::Scan(int64_t now_msecs) {
-  due_ = now_msecs + kRescanMsecs;
-  // A description of its own, because the position is shared otherwise.
-  const int fd = openat(directory_fd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  DIR* list = fd == -1 ? nullptr : fdopendir(fd);
-  if (list == nullptr) {
-    if (fd != -1) {
-      close(fd);
+  if (list_ == nullptr) {
+    changed_ = false;
+    // A description of its own, because the position is shared otherwise.
+    const int fd = openat(directory_fd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    list_ = fd == -1 ? nullptr : fdopendir(fd);
+    if (list_ == nullptr) {
+      if (fd != -1) {
+        close(fd);
+      }
+      due_ = now_msecs + kRescanMsecs;
+      return;
     }
-    return;
   }
   std::vector<std::pair<int64_t, string>> found;
-  size_t looked = 0;
-  while (const dirent* entry = readdir(list)) {
+  const dirent* entry = nullptr;
+  for (size_t i = 0; i < kNamesMax && (entry = readdir(list_)) != nullptr; ++i) {
     const string_view name = entry->d_name;
-    if (name == "." || name == ".." || name == "seal.pub") {
-      continue;
-    }
-    if (++looked > 16 * kNamesMax || found.size() >= kNamesMax) {
-      break;
-    }
     struct stat status {};
-    if (fstatat(directory_fd_, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
+    if (name == "." || name == ".." || name == "seal.pub" || stuck_.contains(string(name)) ||
+        fstatat(directory_fd_, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
       continue;
     }
     if (IsHandoffName(name)) {
-      if (stuck_.contains(string(name))) {
-        continue;
-      }
       found.emplace_back(
           static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000 + status.st_mtim.tv_nsec / 1000,
           name);
-    } else if (status.st_ctim.tv_sec * int64_t{1} < now_msecs / 1000 - kStaleSecs) {
+    } else if (static_cast<int64_t>(status.st_ctim.tv_sec) < now_msecs / 1000 - kStaleSecs) {
       // Left behind by a process that was killed while it wrote.
       unlinkat(directory_fd_, entry->d_name, S_ISDIR(status.st_mode) ? AT_REMOVEDIR : 0);
     }
   }
-  closedir(list);
+  due_ = now_msecs + kPauseMsecs;
+  if (entry == nullptr) {
+    closedir(list_);
+    list_ = nullptr;
+    due_ = now_msecs + (changed_ ? kPauseMsecs : kRescanMsecs);
+  }
   std::sort(found.rbegin(), found.rend());
-  names_.clear();
   for (auto& [time, name] : found) {
     names_.push_back(std::move(name));
-  }
-  if (found.size() >= kNamesMax) {
-    due_ = 0;
   }
 }
 
@@ -216,6 +217,7 @@ std::vector<Spool::File> Spool::Take(size_t count, int64_t now_msecs) {
   }
   if (names_.empty() && due_ <= now_msecs) {
     Scan(now_msecs);
+    not_before_ = names_.empty() ? now_msecs + kPauseMsecs : 0;
   }
   for (size_t i = 0; i < count && !names_.empty(); ++i) {
     const string name = std::move(names_.back());

@@ -4,6 +4,8 @@
 #ifndef COI_RELAY_SPOOL_H
 #define COI_RELAY_SPOOL_H
 
+#include <dirent.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -22,8 +24,10 @@ namespace coi::relay {
 
 class Spool {
  public:
-  // Looks that often, too, should nobody tell.
+  // Looks that often, too, should nobody tell; and not more often than that,
+  // whatever others do here.
   static constexpr int64_t kRescanMsecs = 30000;
+  static constexpr int64_t kPauseMsecs = 100;
 
   struct File {
     std::string name;
@@ -69,8 +73,10 @@ class Spool {
   LogLimit limit_;
   int directory_fd_ = -1;
   int inotify_ = -1;
+  DIR* list_ = nullptr;  // while it is being looked through
   int64_t due_ = 0;
   int64_t not_before_ = 0;
+  bool changed_ = false;
   std::set<std::string> stuck_;     // in the queue, but can't be removed
   std::vector<std::string> names_;  // the oldest last
 };
