@@ -393,6 +393,7 @@ void Relay::ReadClients() {
 // Wall time that goes backwards would let everything wait for hours.
 void Relay::ClockWasSet() {
   housekeep_at_ = now_;
+  evict_at_ = 0;
   poll_at_ = 0;
   retry_queue_at_ = 0;
   for (auto& [id, origin] : origins_) {
@@ -753,11 +754,12 @@ void Relay::RunSpool() {
   vector<Incoming> deliveries;
   for (Spool::File& file : spool_->Take(kSpoolBatch, now_)) {
     Incoming incoming;
-    const char* error = "";
+    const char* error = nullptr;
     if (!push::ParseHandoff(file.line, &incoming.handoff, &error) ||
         incoming.handoff.kind != HandoffKind::kDeliver) {
       TellSometimes(COI_RELAY_LOG_WARNING, "bad-spool", kMinute,
-                    string("A file in the spool is not a hand-off: ") + error);
+                    string("A file in the spool is not a hand-off: ") +
+                        (error == nullptr ? "it is another request" : error));
       spool_->Remove(file.name);
       continue;
     }
@@ -1064,7 +1066,7 @@ Relay::Origin* Relay::Activate(int64_t id) {
 void Relay::MakeRunnable(Origin* origin) {
   if (!origin->runnable) {
     origin->runnable = true;
-    runnable_.push_back(origin);
+    (origin->proven ? runnable_ : runnable_unproven_).push_back(origin);
   }
 }
 
@@ -1080,7 +1082,7 @@ void Relay::SetWake(Origin* origin, int64_t wake) {
 
 // Leaves those to the queue that have had nothing to do for the longest time.
 void Relay::EvictOrigins() {
-  if (origins_.size() < kOriginsMax - kOriginsMax / 8 || !updates_.empty()) {
+  if (origins_.size() < kOriginsMax - kOriginsMax / 8 || !updates_.empty() || evict_at_ > now_) {
     return;
   }
   vector<Origin*> idle;
@@ -1093,6 +1095,10 @@ void Relay::EvictOrigins() {
   std::sort(idle.begin(), idle.end(),
             [](const Origin* a, const Origin* b) { return a->used < b->used; });
   idle.resize(std::min(idle.size(), kOriginsMax / 8));
+  if (idle.empty()) {
+    evict_at_ = now_ + kSecond;
+    return;
+  }
   bool good = queue_->Begin();
   optional<int64_t> earliest = poll_at_;
   for (const Origin* origin : idle) {
@@ -1111,6 +1117,7 @@ void Relay::EvictOrigins() {
   }
   if (!good || !queue_->Commit()) {
     QueueFailed("put origins away");
+    evict_at_ = now_ + kSecond;
     return;
   }
   poll_at_ = earliest;
@@ -1169,30 +1176,45 @@ void Relay::Unready(Origin* origin, const std::function<bool(const Item&)>& matc
   });
 }
 
+// Those that have not shown that they answer share one half of what may be under
+// way, so that they can't take everything and let it hang.
+Relay::Origin* Relay::NextRunnable() {
+  const bool may_unproven =
+      unproven_ < std::max(settings_.in_flight_limit / 2, 1U) && !runnable_unproven_.empty();
+  if (!may_unproven && runnable_.empty()) {
+    return nullptr;
+  }
+  turn_ = !turn_;
+  std::deque<Origin*>* from =
+      may_unproven && (turn_ || runnable_.empty()) ? &runnable_unproven_ : &runnable_;
+  Origin* origin = from->front();
+  from->pop_front();
+  origin->runnable = false;
+  return origin;
+}
+
 void Relay::StartSome() {
   const int64_t began = parts_.clock->SteadyUsecs();
-  vector<Origin*> blocked;
   unsigned int started = 0;
-  while (!runnable_.empty() && in_flight_ < settings_.in_flight_limit) {
+  while (in_flight_ < settings_.in_flight_limit) {
     if (started >= kSendCount || parts_.clock->SteadyUsecs() - began >= kSendUsecs) {
       work_left_ = true;
       break;
     }
-    Origin* origin = runnable_.front();
-    runnable_.pop_front();
-    origin->runnable = false;
+    Origin* origin = NextRunnable();
+    if (origin == nullptr) {
+      break;
+    }
+    if (!origin->proven && unproven_ >= std::max(settings_.in_flight_limit / 2, 1U)) {
+      MakeRunnable(origin);  // It was proven when it was put into the queue.
+      continue;
+    }
     if (IsSick(*origin) && origin->resume > now_) {
       SetWake(origin, origin->resume);
       continue;
     }
     if (!CanStart(*origin)) {
       continue;  // Finish() calls again.
-    }
-    // Those that have not shown that they answer share one half, so that they
-    // can't take everything and let it hang.
-    if (!origin->proven && unproven_ >= std::max(settings_.in_flight_limit / 2, 1U)) {
-      blocked.push_back(origin);
-      continue;
     }
     if (origin->ready.empty() && origin->backlog && !LoadBacklog(origin)) {
       continue;
@@ -1208,9 +1230,6 @@ void Relay::StartSome() {
     if (!origin->ready.empty() || origin->backlog) {
       MakeRunnable(origin);
     }
-  }
-  for (Origin* origin : blocked) {
-    MakeRunnable(origin);
   }
 }
 

@@ -68,9 +68,9 @@ class Relay {
   void Close();
   void GetStatus(coi_relay_status* status) const;
 
-  // For tests.
-  Queue* queue() {
-    return queue_.get();
+  // For tests: Run() would go on at once.
+  bool HasWork() const {
+    return work_left_ || (!updates_.empty() && retry_queue_at_ <= now_);
   }
 
  private:
@@ -214,6 +214,7 @@ class Relay {
   bool IsSick(const Origin& origin) const;
   bool CanStart(const Origin& origin) const;
   void StartSome();
+  Origin* NextRunnable();
   bool LoadBacklog(Origin* origin);
   std::optional<Item> LoadItem(const QueuedPush& row, Busy* busy);
   bool StartItem(Origin* origin, Item item);
@@ -256,9 +257,13 @@ class Relay {
   int64_t retry_queue_at_ = 0;
 
   std::unordered_map<int64_t, std::unique_ptr<Origin>> origins_;
+  // Those that may have something to send: the proven ones, and the others.
   std::deque<Origin*> runnable_;
+  std::deque<Origin*> runnable_unproven_;
+  bool turn_ = false;
   std::set<std::pair<int64_t, Origin*>> wakes_;
   std::optional<int64_t> poll_at_ = 0;
+  int64_t evict_at_ = 0;
   std::unordered_map<int64_t, Busy> busy_;
   unsigned int in_flight_ = 0;
   unsigned int unproven_ = 0;
