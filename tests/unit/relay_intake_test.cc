@@ -300,7 +300,8 @@ TEST_F(RelayIntake, A_full_disk) {
   }
   EXPECT_EQ(answer, "-\tunavailable\n");
   EXPECT_EQ(Status().queued, static_cast<uint64_t>(queued - 1));
-  const Handoff spooled = MakeHandoff("alice");
+  Handoff spooled = MakeHandoff("alice");
+  spooled.mail.body = string(4000, 'x');
   PutIntoSpool(spooled);
   Run();
   EXPECT_TRUE(IsInSpool(spooled));
@@ -399,6 +400,8 @@ TEST_F(RelayIntake, The_clock_may_be_set_back) {
   sender_->AnswerHttp(503, 3600);
   Run();
   clock_.wall -= int64_t{30} * 86400 * 1000000;
+  Run();
+  clock_.Advance(1);
   Run();
   EXPECT_EQ(sender_->requests.size(), 1U);
   AnswerAll(201);
