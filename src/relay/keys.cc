@@ -196,7 +196,9 @@ optional<Keys> Keys::Load(const string& directory, const Log& log, string* error
   }
   vapid.push_back(std::move(*current));
   for (const string& name : names) {
-    auto older = LoadFile<push::VapidKey>(directory + "/" + name, "P-256", log, error);
+    string path = directory;
+    path.append("/").append(name);
+    auto older = LoadFile<push::VapidKey>(path, "P-256", log, error);
     if (!older) {
       if (error->empty()) {
         continue;  // removed just now

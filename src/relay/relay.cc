@@ -57,13 +57,13 @@ constexpr int kRegistrationsOriginMax = 8;
 
 constexpr size_t kRecentMax = 32768;
 constexpr size_t kTokensMax = 1024;
-constexpr int64_t kTokenSecs = 12 * 3600;
+constexpr int64_t kTokenSecs = int64_t{12} * 3600;
 constexpr size_t kTopicSize = 24;
 
 constexpr int64_t kSecond = 1000;
 constexpr int64_t kMinute = 60 * kSecond;
 constexpr int64_t kHour = 60 * kMinute;
-constexpr int64_t kGoneMsecs = 90 * 24 * kHour;
+constexpr int64_t kGoneMsecs = kHour * 24 * 90;
 
 constexpr const char* kUnavailable = "unavailable";
 

@@ -24,7 +24,7 @@ Verdict Judge(const SendResult& result, bool without_content) noexcept;
 
 // No delay is longer; what is further away can only come from a clock that was
 // set.
-constexpr int64_t kMaxDelayMsecs = 6 * 3600 * int64_t{1000};
+constexpr int64_t kMaxDelayMsecs = int64_t{1000} * 3600 * 6;
 
 // Milliseconds until the next attempt; `attempts` were made (1 or more).
 // `random` spreads them, so that those which failed together don't come back

@@ -30,7 +30,7 @@ constexpr string_view kSuffix = ".handoff";
 constexpr size_t kIdSize = 32;
 // Names looked at in one go.
 constexpr size_t kNamesMax = 2048;
-constexpr int64_t kStaleSecs = 24 * 3600;
+constexpr int64_t kStaleSecs = int64_t{24} * 3600;
 constexpr int64_t kLogMsecs = 60000;
 
 bool IsHandoffName(string_view name) {

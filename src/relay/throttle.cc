@@ -9,7 +9,7 @@ namespace coi::relay {
 namespace {
 
 constexpr size_t kUsersMax = 65536;
-constexpr int64_t kHourMsecs = 3600 * int64_t{1000};
+constexpr int64_t kHourMsecs = int64_t{1000} * 3600;
 
 }  // namespace
 

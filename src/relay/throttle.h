@@ -16,8 +16,8 @@ class Throttle {
   // So many failures in a row lock, for that long, and then each further one
   // for twice as long.
   static constexpr unsigned int kFailures = 5;
-  static constexpr int64_t kLockMsecs = 5 * 60 * int64_t{1000};
-  static constexpr int64_t kMaxLockMsecs = 4 * 3600 * int64_t{1000};
+  static constexpr int64_t kLockMsecs = int64_t{1000} * 60 * 5;
+  static constexpr int64_t kMaxLockMsecs = int64_t{1000} * 3600 * 4;
 
   explicit Throttle(unsigned int per_hour) : per_hour_(per_hour) {}
 
