@@ -5,7 +5,7 @@
 #
 # The parts of tests/run, in their order. It is sourced.
 
-parts=(build lint integration sanitized chroot containers demo)
+parts=(build integration chroot lint sanitized containers demo)
 skipped_parts=()
 # Not a time: the same work on every machine.
 fuzz_runs=50000
