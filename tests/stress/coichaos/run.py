@@ -24,8 +24,9 @@ from harness.mails import mail
 from harness.push import Subscriber
 from harness.server import is_alive, orphans
 
-# What nobody should have to wait for without any push or delivery in between.
-PATIENCE = 300
+# What nobody should have to wait for without any push or delivery in between: longer than a
+# push service that was down is left alone.
+PATIENCE = 900
 
 # No listener, so to mail processes it is as if the service were not there.
 STOPPED = """\
