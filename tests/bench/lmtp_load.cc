@@ -4,7 +4,10 @@
 
 // Delivers mail over several LMTP connections at once, as an MTA does: MAIL,
 // RCPT and DATA go out together, and the connections stay open. Prints the
-// nanoseconds from the first MAIL to the last 250. Connecting isn't counted.
+// nanoseconds from the first MAIL to the last 250, and the time of that one by
+// CLOCK_MONOTONIC. Connecting isn't counted. Mails go out as fast as they are
+// taken, or a given number a second. A file gets a line for each mail: the
+// number of its user, and the times of its end being sent and of its 250.
 //
 // Each connection has users of its own, so none waits for another one's lock.
 
@@ -15,9 +18,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <chrono>
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <iterator>
 #include <string>
@@ -34,11 +37,27 @@ struct Options {
   std::string user_suffix;
   int users;
   std::string mail;
+  // May be empty.
+  std::string stamps_file;
+  // Mails a second; 0: one behind the other.
+  int rate;
+};
+
+struct Stamp {
+  int user;
+  long long sent;
+  long long done;
 };
 
 [[noreturn]] void Die(const std::string& what) {
   std::fprintf(stderr, "lmtp-load: %s\n", what.c_str());
   std::exit(1);
+}
+
+long long Now() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000000LL + now.tv_nsec;
 }
 
 // One connection, and what it waits for.
@@ -68,12 +87,16 @@ class Connection {
   int fd() const {
     return fd_;
   }
+  // Of the last mail.
+  const Stamp& stamp() const {
+    return stamp_;
+  }
 
   void StartMail() {
     const int own_users = options_.users / options_.connections;
-    const int user = number_ + options_.connections * (sent_++ % own_users);
+    stamp_.user = number_ + options_.connections * (sent_++ % own_users);
     Send("MAIL FROM:<sender@example.org>\r\nRCPT TO:<" + options_.user_prefix +
-         std::to_string(user) + options_.user_suffix + ">\r\nDATA\r\n");
+         std::to_string(stamp_.user) + options_.user_suffix + ">\r\nDATA\r\n");
     replies_ = 0;
   }
 
@@ -88,8 +111,10 @@ class Connection {
       }
       if (replies_ == 2) {
         Send(options_.mail);
+        stamp_.sent = Now();
       }
       if (++replies_ == 4) {
+        stamp_.done = Now();
         return true;
       }
     }
@@ -145,60 +170,109 @@ class Connection {
   int fd_ = -1;
   int sent_ = 0;
   int replies_ = 0;
+  Stamp stamp_{};
   std::string input_;
 };
 
-long long Run(const Options& options) {
-  std::vector<Connection*> connections;
-  const int epoll_fd = epoll_create1(EPOLL_CLOEXEC);
-  for (int i = 0; i < options.connections; ++i) {
-    connections.push_back(new Connection(options, i));
-    epoll_event event{};
-    event.events = EPOLLIN;
-    event.data.ptr = connections.back();
-    epoll_ctl(epoll_fd, EPOLL_CTL_ADD, connections.back()->fd(), &event);
+class Run {
+ public:
+  explicit Run(const Options& options) : options_(options) {
+    for (int i = 0; i < options.connections; ++i) {
+      connections_.push_back(new Connection(options, i));
+      epoll_event event{};
+      event.events = EPOLLIN;
+      event.data.ptr = connections_.back();
+      epoll_ctl(epoll_fd_, EPOLL_CTL_ADD, connections_.back()->fd(), &event);
+    }
+    // The first one comes first.
+    idle_.assign(connections_.rbegin(), connections_.rend());
   }
+  ~Run() {
+    for (Connection* connection : connections_) {
+      delete connection;
+    }
+    close(epoll_fd_);
+  }
+  Run(const Run&) = delete;
+  Run& operator=(const Run&) = delete;
 
-  const auto start = std::chrono::steady_clock::now();
-  int started = 0;
-  int finished = 0;
-  for (Connection* connection : connections) {
-    if (started < options.mails) {
-      connection->StartMail();
-      ++started;
-    }
-  }
-  while (finished < options.mails) {
-    epoll_event events[64];
-    const int count = epoll_wait(epoll_fd, events, 64, 60000);
-    if (count <= 0) {
-      Die("no answer for a minute");
-    }
-    for (int i = 0; i < count; ++i) {
-      auto* connection = static_cast<Connection*>(events[i].data.ptr);
-      if (connection->OnReadable()) {
-        ++finished;
-        if (started < options.mails) {
-          connection->StartMail();
-          ++started;
+  void Do() {
+    start_ = Now();
+    Start();
+    while (static_cast<int>(stamps_.size()) < options_.mails) {
+      epoll_event events[64];
+      const timespec timeout = Timeout();
+      const int count = epoll_pwait2(epoll_fd_, events, 64, &timeout, nullptr);
+      if (count < 0 || (count == 0 && timeout.tv_sec > 0)) {
+        Die("no answer for a minute");
+      }
+      for (int i = 0; i < count; ++i) {
+        auto* connection = static_cast<Connection*>(events[i].data.ptr);
+        if (connection->OnReadable()) {
+          stamps_.push_back(connection->stamp());
+          idle_.push_back(connection);
+          // At once: the server may go on with this one.
+          Start();
         }
       }
+      Start();
+    }
+    end_ = Now();
+  }
+
+  void Tell() const {
+    std::printf("%lld %lld\n", end_ - start_, end_);
+    if (options_.stamps_file.empty()) {
+      return;
+    }
+    std::ofstream file(options_.stamps_file);
+    for (const Stamp& stamp : stamps_) {
+      file << stamp.user << ' ' << stamp.sent << ' ' << stamp.done << '\n';
+    }
+    if (!file.flush()) {
+      Die("can't write to " + options_.stamps_file);
     }
   }
-  const auto time = std::chrono::steady_clock::now() - start;
 
-  for (Connection* connection : connections) {
-    delete connection;
+ private:
+  // When the next mail is due.
+  long long Due() const {
+    return options_.rate == 0 ? 0 : start_ + 1000000000LL / options_.rate * started_;
   }
-  close(epoll_fd);
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(time).count();
-}
+
+  void Start() {
+    while (started_ < options_.mails && !idle_.empty() && Due() <= Now()) {
+      Connection* connection = idle_.back();
+      idle_.pop_back();
+      connection->StartMail();
+      ++started_;
+    }
+  }
+
+  timespec Timeout() const {
+    if (started_ == options_.mails || idle_.empty() || options_.rate == 0) {
+      return {60, 0};
+    }
+    const long long left = Due() - Now();
+    return {0, left < 0 ? 0 : left < 999999999 ? left : 999999999};
+  }
+
+  const Options& options_;
+  const int epoll_fd_ = epoll_create1(EPOLL_CLOEXEC);
+  std::vector<Connection*> connections_;
+  std::vector<Connection*> idle_;
+  std::vector<Stamp> stamps_;
+  int started_ = 0;
+  long long start_ = 0;
+  long long end_ = 0;
+};
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 8) {
-    Die("usage: lmtp-load PORT CONNECTIONS MAILS USER-PREFIX USERS USER-SUFFIX FILE");
+  if (argc < 8 || argc > 10) {
+    Die("usage: lmtp-load PORT CONNECTIONS MAILS USER-PREFIX USERS USER-SUFFIX FILE"
+        " [STAMPS-FILE [MAILS-A-SECOND]]");
   }
   std::ifstream file(argv[7], std::ios::binary);
   const Options options = {
@@ -209,10 +283,14 @@ int main(int argc, char** argv) {
       .user_suffix = argv[6],
       .users = std::atoi(argv[5]),
       .mail = std::string(std::istreambuf_iterator<char>(file), {}),
+      .stamps_file = argc > 8 ? argv[8] : "",
+      .rate = argc > 9 ? std::atoi(argv[9]) : 0,
   };
   if (!file || options.connections < 1 || options.users < options.connections) {
     Die("no mail, no connection or too few users");
   }
-  std::printf("%lld\n", Run(options));
+  Run run(options);
+  run.Do();
+  run.Tell();
   return 0;
 }

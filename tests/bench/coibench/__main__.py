@@ -10,11 +10,12 @@ import sys
 import time
 from pathlib import Path
 
-from . import report
-from .cases import BY_NAME, CASES, STOCK_DELIVERY, USERS, Delivery, Slices
+from . import relay, report
+from .cases import CASES, CHOICES, STOCK_DELIVERY, USERS, Delivery, Slices
 from .counts import count
 from .homes import Homes, Loader
 from .servers import FORMATS, LMTP_PROCESSES, STOCK, Lab
+from .sink import Sinks
 from .summary import Samples, summarize
 
 ROUNDS, QUICK_ROUNDS = 30, 6
@@ -25,12 +26,14 @@ def parse(args):
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int)
     parser.add_argument("--out")
-    parser.add_argument("--case", action="append", choices=BY_NAME)
+    parser.add_argument("--case", action="append", choices=CHOICES)
     parser.add_argument("--mails", type=int, default=50)
     parser.add_argument("--seed", type=int, default=int.from_bytes(os.urandom(3), "big"))
     parser.add_argument("--defaults", action="store_true")
     parser.add_argument("--callgrind", action="store_true")
-    for name in ("--stage", "--work", "--load", "--build"):
+    parser.add_argument("--minutes", type=float, default=24 * 60)
+    parser.add_argument("--queued", type=int, action="append")
+    for name in ("--stage", "--work", "--load", "--sink", "--build"):
         parser.add_argument(name, required=True)
     options = parser.parse_args(args)
     options.rounds = options.rounds or (QUICK_ROUNDS if options.quick else ROUNDS)
@@ -50,12 +53,22 @@ def warm_up(slices, cases):
 
 def measure(lab, options, cases):
     loader = Loader(options)
-    slices = Slices(lab, Homes(lab, loader), loader, options)
+    sinks = Sinks(options)
+    try:
+        return rounds(Slices(lab, Homes(lab, loader), loader, sinks, options), options, cases)
+    finally:
+        sinks.close()
+
+
+def rounds(slices, options, cases):
     samples = Samples()
     warm_up(slices, [case for case in cases if case.kind == "deliver"])
     groups = slices.groups(cases)
+    deadline = time.monotonic() + 60 * options.minutes
     for number in range(options.rounds):
         start = time.monotonic()
+        if number > 0 and start > deadline:
+            break
         random.shuffle(groups)
         for group in groups:
             for sample in group():
@@ -69,7 +82,9 @@ def measure(lab, options, cases):
 def main(args):
     options = parse(args)
     random.seed(options.seed)
-    cases = [case for case in CASES if not options.case or case.name in options.case]
+    cases = [
+        case for case in CASES if not options.case or (case.group or case.name) in options.case
+    ]
     # It had better fail now than when all is measured.
     Path(options.out).mkdir(parents=True, exist_ok=True)
     if options.callgrind:
@@ -77,15 +92,20 @@ def main(args):
 
     # Now, as somebody may go on working on the source meanwhile.
     facts = report.about(options)
-    lab = Lab(options)
-    try:
-        samples = measure(lab, options, cases)
-    finally:
-        problems = lab.problems()
-        lab.close()
-        for line in problems[:20]:
-            print(line, file=sys.stderr)
-    text, missing = report.write(options.out, summarize(samples, cases), facts, samples)
+    alone = relay.measure(options) if any(case.kind == "relay" for case in cases) else None
+    cases = [case for case in cases if case.kind != "relay"]
+    samples, problems = Samples(), []
+    if cases:
+        lab = Lab(options)
+        try:
+            samples = measure(lab, options, cases)
+        finally:
+            problems = lab.problems()
+            lab.close()
+            for line in problems[:20]:
+                print(line, file=sys.stderr)
+    rows = summarize(samples, cases)
+    text, missing = report.write(options.out, rows, facts, samples, alone)
     print(text)
     print(f"The files are in {options.out}")
     if missing:

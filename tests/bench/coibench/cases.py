@@ -12,12 +12,17 @@ from dataclasses import dataclass
 from harness.lmtp import Lmtp
 
 from . import homes
-from .servers import FORMATS, LMTP_PROCESSES, OURS, STOCK
+from .servers import BAD, FORMATS, LMTP_PROCESSES, OURS, STOCK
+from .summary import quantile
 
 USERS = 10
 # Slices of deliveries on each server, case, format and number of connections in a round.
 PASSES = 5
 IDLE_SESSIONS = 10
+# For latencies: mails a second, and users, so many that a push is out before its user has
+# the next mail.
+RATE = 200
+RATE_USERS = 100
 STORE_REPEATS = 4
 ALL_SEEN = f"STORE 1:{homes.STORE_MAILS} +FLAGS (\\Seen)"
 NONE_SEEN = f"STORE 1:{homes.STORE_MAILS} -FLAGS (\\Seen)"
@@ -27,7 +32,7 @@ NONE_SEEN = f"STORE 1:{homes.STORE_MAILS} -FLAGS (\\Seen)"
 class Case:
     name: str
     title: str
-    # deliver, store, move, idle or memory
+    # deliver, store, move, idle, memory, latency, bad or relay
     kind: str
     # What "value" is, and what it is compared by: a ratio to stock, or as it is.
     unit: str
@@ -42,10 +47,62 @@ class Case:
     # The folder that the mail is addressed to, and the server that is compared with stock.
     folder: str = ""
     server: str = OURS
+    # Pushes that each mail makes.
+    pushes: int = 0
+    # The cases that are chosen and measured together with this one, and the samples that
+    # it is compared with; both by default those of its own name.
+    group: str = ""
+    baseline: str = ""
+    # Instead of a target: the difference may not be more than that of two equal servers.
+    is_noise_target: bool = False
 
 
 def _delivery(name, title, target, home, mail, **more):
-    return Case(name, title, "deliver", "msg/s", "ratio", target, True, home, mail, **more)
+    return Case(
+        name,
+        title,
+        "deliver",
+        "msg/s",
+        "ratio",
+        target,
+        True,
+        home,
+        mail,
+        baseline="stock",
+        **more,
+    )
+
+
+def _push_bad():
+    """Deliveries while the push service is bad, to those of users without a subscription."""
+    for mode, title in (
+        ("hang", "push service hangs"),
+        ("drip", "push service drips"),
+        ("refuse", "push service refuses connections"),
+    ):
+        for part, word in (("", "median"), ("-p99", "p99")):
+            yield Case(
+                f"push-{mode}{part}",
+                f"{title}: DATA to 250, {word}",
+                "bad",
+                "ms",
+                "ratio",
+                None,
+                group="push-bad",
+                server=BAD,
+                baseline=f"push-none{part}",
+                is_noise_target=True,
+            )
+
+
+def _push_latency():
+    for name, title, target in (
+        ("push-latency", "250 to push, median", 10),
+        ("push-latency-p99", "250 to push, p99", 50),
+        ("push-data", "DATA to push, median", 10),
+        ("push-data-p99", "DATA to push, p99", 50),
+    ):
+        yield Case(name, title, "latency", "ms", "value", target, group="push-latency")
 
 
 CASES = (
@@ -70,9 +127,19 @@ CASES = (
     Case("move", "STORE \\Seen, 1000 chats", "move", "ms", "ratio", 1.1),
     Case("idle", "250 to EXISTS in IDLE", "idle", "ms", "value", 10),
     Case("memory", "idle session over stock", "memory", "KiB", "difference", 150),
+    _delivery(
+        "push", "active, 1 subscription", 0.95, "push1", homes.CHAT, pushes=1, group="push"
+    ),
+    _delivery(
+        "push10", "active, 10 subscriptions", 0.9, "push10", homes.CHAT, pushes=10, group="push"
+    ),
+    *_push_bad(),
+    *_push_latency(),
+    Case("relay", "coi-push alone", "relay", "", "", None),
 )
 STOCK_DELIVERY = _delivery("stock", "stock", None, "off", homes.CHAT)
 BY_NAME = {case.name: case for case in CASES}
+CHOICES = list(dict.fromkeys(case.group or case.name for case in CASES))
 
 
 class Delivery:
@@ -87,13 +154,17 @@ class Delivery:
         self.case = case
         self.connections = connections
         self.home = case.home, mail_format, kind
-        self.prefix = self.homes.copies(*self.home, USERS)
+        self.sink = slices.sinks.get("ok") if case.pushes else None
+        self.prefix = self.homes.copies(*self.home, USERS, self.sink)
         self.seconds = []
         self.cpu = 0
+        self.drain = []
+        self.push_rates = []
 
     def do(self):
         before = self.server.cpu_ns()
-        nanoseconds = self.loader.deliver(
+        pushed = self.sink.count if self.sink else 0
+        nanoseconds, end = self.loader.deliver(
             self.server,
             self.case.mail,
             self.prefix,
@@ -102,6 +173,11 @@ class Delivery:
             self.connections,
             self.case.folder,
         )
+        if self.sink:
+            pushes = self.mails * self.case.pushes
+            last = self.sink.wait(pushed + pushes)
+            self.drain.append(max(last - end, 0) / 1e6)
+            self.push_rates.append(pushes / (max(last - end, 0) + nanoseconds) * 1e9)
         # What it does behind the last 250 counts too.
         time.sleep(0.003)
         self.cpu += self.server.cpu_ns() - before
@@ -110,17 +186,23 @@ class Delivery:
     def finish(self):
         """The sample. The median slice, so that a short disturbance doesn't count."""
         self.homes.remove(*self.home, self.prefix, USERS)
-        return {
+        sample = {
             "value": self.mails / statistics.median(self.seconds),
             "cpu": self.cpu / len(self.seconds) / self.mails / 1e6,
         }
+        if self.sink:
+            sample["drain_ms"] = statistics.median(self.drain)
+            sample["pushes_per_second"] = statistics.median(self.push_rates)
+        return sample
 
 
 class Slices:
     """Does a round. Each group yields (case, format, connections, server, sample)."""
 
-    def __init__(self, lab, made_homes, loader, options):
+    def __init__(self, lab, made_homes, loader, sinks, options):
         self.lab = lab
+        self.sinks = sinks
+        self.users = {}
         self.homes = made_homes
         self.loader = loader
         self.mails = options.mails
@@ -136,8 +218,13 @@ class Slices:
                         lambda f=mail_format, c=connections: self._deliveries(deliveries, f, c)
                     )
             for case in cases:
-                if case.kind != "deliver":
+                if case.kind in ("store", "move", "idle", "memory"):
                     found.append(lambda f=mail_format, c=case: self._imap(c, f))
+            kinds = {case.kind for case in cases}
+            if "bad" in kinds:
+                found.append(lambda f=mail_format: self._bad(f))
+            if "latency" in kinds:
+                found.append(lambda f=mail_format: self._latency(f))
         return found
 
     def _deliveries(self, cases, mail_format, connections):
@@ -151,6 +238,86 @@ class Slices:
         for delivery in work:
             sample = delivery.finish()
             yield delivery.case.name, mail_format, connections, delivery.kind, sample
+
+    # -- latencies. Their users stay the same: their number counts, not their mail. --
+
+    def _rate_users(self, mail_format, kind, mode):
+        """The prefix of users whose push service has a mode; None: without subscription."""
+        key = mail_format, kind, mode
+        if key not in self.users:
+            sink = self.sinks.get(mode) if mode else None
+            home = "push1" if mode else "off" if kind in STOCK else "active"
+            prefix = self.homes.copies(home, mail_format, kind, RATE_USERS, sink)
+            self.users[key] = prefix
+            # Until every LMTP process knows the way, and nothing is late.
+            before = sink.count if sink else 0
+            stamps = self._stamps(mail_format, kind, mode)
+            if mode == "ok":
+                sink.wait(before + len(stamps))
+        return self.users[key]
+
+    def _stamps(self, mail_format, kind, mode):
+        return self.loader.stamps(
+            self.lab.get(mail_format, kind),
+            homes.CHAT,
+            self._rate_users(mail_format, kind, mode),
+            RATE_USERS,
+            self.mails,
+            LMTP_PROCESSES,
+            rate=RATE,
+        )
+
+    def _bad(self, mail_format):
+        """The users without a subscription are there twice, as A and B."""
+        work = {("push-none", kind): (None, []) for kind in STOCK}
+        work |= {(f"push-{mode}", BAD): (mode, []) for mode in ("hang", "drip", "refuse")}
+        order = list(work.values())
+        for _ in range(PASSES):
+            random.shuffle(order)
+            for mode, times in order:
+                stamps = self._stamps(mail_format, BAD, mode)
+                times += [(done - sent) / 1e6 for _, sent, done in stamps]
+        for (name, kind), (_, times) in work.items():
+            for part, fraction in (("", 0.5), ("-p99", 0.99)):
+                sample = {"value": quantile(times, fraction)}
+                yield name + part, mail_format, None, kind, sample
+
+    def _latency(self, mail_format):
+        """Stock has DATA to 250 where ours has DATA to push."""
+        order = [(kind, None, []) for kind in STOCK] + [(OURS, "ok", [])]
+        for _ in range(PASSES):
+            random.shuffle(order)
+            for kind, mode, found in order:
+                if mode is None:
+                    stamps = self._stamps(mail_format, kind, mode)
+                    found += [(sent, done, done) for _, sent, done in stamps]
+                else:
+                    found += self._pushed(mail_format, kind)
+        for kind, mode, found in order:
+            after_data = [(push - sent) / 1e6 for sent, _, push in found]
+            after_250 = [(push - done) / 1e6 for _, done, push in found]
+            for part, fraction in (("", 0.5), ("-p99", 0.99)):
+                value = {"value": quantile(after_data, fraction)}
+                yield "push-data" + part, mail_format, None, kind, value
+                if mode:
+                    value = {"value": quantile(after_250, fraction)}
+                    yield "push-latency" + part, mail_format, None, kind, value
+
+    def _pushed(self, mail_format, kind):
+        """(mail was sent, 250 came, push came) of each mail."""
+        self._rate_users(mail_format, kind, "ok")
+        sink = self.sinks.get("ok")
+        before = sink.count
+        stamps = self._stamps(mail_format, kind, "ok")
+        sink.wait(before + len(stamps))
+        pushes = {}
+        for number in range(before, before + len(stamps)):
+            nanoseconds, user = sink.record(number)
+            pushes.setdefault(user, []).append(nanoseconds)
+        for times in pushes.values():
+            times.reverse()
+        stamps.sort(key=lambda stamp: stamp[1])
+        return [(sent, done, pushes[user].pop()) for user, sent, done in stamps]
 
     def _imap(self, case, mail_format):
         kinds = [*STOCK, OURS]

@@ -14,7 +14,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from harness.push import Subscriber
+from harness.push_service import PushService
 from harness.server import ROOT
+
+from .sink import redirect
 
 MAIL_SIZE = 2048
 CONTACTS = 10000
@@ -92,8 +96,18 @@ class Loader:
         self.directory = Path(options.work)
         self.files = {}
 
-    def deliver(self, server, data, prefix, users, mails, connections, folder=""):
-        """Returns nanoseconds. Without a folder the mail goes where the server wants it."""
+    def deliver(self, *args, **options):
+        """Returns nanoseconds, and the time of the end."""
+        return tuple(map(int, self._run(*args, **options).split()))
+
+    def stamps(self, *args, rate):
+        """(user's number, mail was sent, 250 came) of each mail, in nanoseconds."""
+        path = self.directory / "stamps"
+        self._run(*args, more=(path, rate))
+        return [tuple(map(int, line.split())) for line in path.read_text().splitlines()]
+
+    def _run(self, server, data, prefix, users, mails, connections, folder="", more=()):
+        """Without a folder the mail goes where the server wants it."""
         if data not in self.files:
             path = self.directory / f"mail{len(self.files)}"
             path.write_bytes(data + b".\r\n")
@@ -102,9 +116,11 @@ class Loader:
         port = server.lmtp_address[1]
         command = (self.program, port, connections, mails, prefix, users, suffix)
         done = subprocess.run(
-            [*map(str, command), self.files[data]], check=True, capture_output=True
+            [*map(str, command), self.files[data], *map(str, more)],
+            check=True,
+            capture_output=True,
         )
-        return int(done.stdout)
+        return done.stdout
 
 
 class Homes:
@@ -128,8 +144,10 @@ class Homes:
             self.templates[key] = server.home(user + "0")
         return self.templates[key]
 
-    def copies(self, name, mail_format, kind, count=1):
-        """New users of a server that have a copy of a template: their common prefix."""
+    def copies(self, name, mail_format, kind, count=1, sink=None):
+        """New users of a server that have a copy of a template: their common prefix.
+
+        Their subscriptions, if any, lead to the sink."""
         template = self.template(name, mail_format)
         server = self.lab.get(mail_format, kind)
         prefix = f"u{next(self._numbers)}x"
@@ -139,6 +157,8 @@ class Homes:
                 self._copy_with_contacts(template, mail_format, home)
             else:
                 subprocess.run(["cp", "-a", template, home], check=True)
+            if sink:
+                redirect(home, sink, number)
         return prefix
 
     def remove(self, name, mail_format, kind, prefix, count=1):
@@ -209,6 +229,18 @@ class Homes:
 
     def _make_active(self, server, user):
         self._make_coi(server, user, "active")
+
+    def _make_push(self, server, user, subscriptions):
+        self._make_active(server, user)
+        with PushService() as service:
+            for _ in range(subscriptions):
+                Subscriber(server, user + "0", service).subscribe()
+
+    def _make_push1(self, server, user):
+        self._make_push(server, user, 1)
+
+    def _make_push10(self, server, user):
+        self._make_push(server, user, 10)
 
     def _make_contacts(self, server, user):
         self._enable(server, user, "active")

@@ -58,6 +58,8 @@ def plot(path, rows, facts):
         (("store", "move"), "Time, ratio to stock (less is better)", True),
         (("idle",), "LMTP 250 to EXISTS in IDLE, ms", False),
         (("memory",), "Memory of an idle imap session over stock, KiB", True),
+        (("bad",), "DATA to 250, ratio to users without subscription (less is better)", True),
+        (("latency",), "LMTP to push, ms", False),
     ):
         chosen = [row for row in rows if kinds[row["case"]].kind in wanted]
         if chosen:

@@ -80,6 +80,8 @@ def relation(row, value):
 
 
 def target(case, row):
+    if case.is_noise_target:
+        return "the noise"
     if case.target is None:
         return ""
     return ("≥ " if case.more_is_better else "≤ ") + relation(row, case.target)
@@ -92,15 +94,20 @@ def table_line(row):
         where += f", {row['connections']}"
     result, noise, cpu = row["result"], row["noise"], row["cpu_ratio"]
     ratio_noise = dict(row, compare="ratio") if row["compare"] == "value" else row
+    told_noise = (
+        f"{relation(ratio_noise, noise['median'])}"
+        f" ({relation(ratio_noise, noise['low'])} .. {relation(ratio_noise, noise['high'])})"
+        if noise
+        else ""
+    )
     cells = (
         f"{case.title}" if row["format"] != "all" else f"**{case.title}**",
         where,
-        f"{number(row['stock'])} {row['unit']}",
+        f"{number(row['stock'])} {row['unit']}" if row["stock"] is not None else "",
         f"{number(row['ours'])} {row['unit']}",
         f"**{relation(row, result['median'])}**",
         f"{relation(row, result['low'])} .. {relation(row, result['high'])}",
-        f"{relation(ratio_noise, noise['median'])}"
-        f" ({relation(ratio_noise, noise['low'])} .. {relation(ratio_noise, noise['high'])})",
+        told_noise,
         f"{cpu['median']:.3f} ({cpu['low']:.3f} .. {cpu['high']:.3f})" if cpu else "",
         target(case, row),
         row["verdict"],
@@ -108,7 +115,41 @@ def table_line(row):
     return "| " + " | ".join(cells) + " |\n"
 
 
-def table(rows, facts):
+def drain_table(rows):
+    """How far the pushes lag behind the deliveries."""
+    rows = [row for row in rows if "drain_ms" in row]
+    lines = [
+        f"| {BY_NAME[row['case']].title} | {row['format']}, {row['connections'] or 'all'} "
+        f"| {row['drain_ms']:.0f} ms | {row['pushes_per_second']:.0f} |\n"
+        for row in rows
+    ]
+    head = "\n| case | where | last 250 to last push | pushes/s |\n|---|---|---|---|\n"
+    return head + "".join(lines) if lines else ""
+
+
+def relay_table(found):
+    """What relay.py has measured."""
+    text = (
+        f"\nPushes a CPU second, coi-push alone: {found['per_cpu_second']:.0f}; bare OpenSSL: "
+        f"{found['bare']:.0f}, twice in a round {found['noise_low']:.3f} .. "
+        f"{found['noise_high']:.3f}; ratio {found['ratio']['median']:.3f} "
+        f"({found['ratio']['low']:.3f} .. {found['ratio']['high']:.3f}), target ≥ "
+        f"{found['target']}; pushes a second: {found['per_second']:.0f}\n\n"
+        "| queued | take in, CPU | start, CPU | start | send, CPU | RSS empty | RSS queued "
+        "| RSS started | RSS at most |\n|---|---|---|---|---|---|---|---|---|\n"
+    )
+    for size in found["sizes"]:
+        text += (
+            f"| {size['queued']:,} | {size['enqueue_cpu_us']:.0f} µs "
+            f"| {size['start_cpu_us']:.2f} µs | {size['start_ms']:.0f} ms "
+            f"| {size['send_cpu_us']:.0f} µs | {size['rss_empty_kib']:,} KiB "
+            f"| {size['rss_queued_kib']:,} KiB | {size['rss_started_kib']:,} KiB "
+            f"| {size['rss_peak_kib']:,} KiB |\n"
+        )
+    return text
+
+
+def table(rows, facts, relay):
     host = facts["machine"]
     intro = (
         f"{facts['date']}, revision {facts['revision']} ({facts['build_type']}), "
@@ -117,18 +158,26 @@ def table(rows, facts):
     )
     overall = [row for row in rows if row["format"] == "all"]
     single = [row for row in rows if row["format"] != "all"]
-    return intro + "".join(
-        (HEAD, *map(table_line, overall), "\n", HEAD, *map(table_line, single))
+    parts = [HEAD, *map(table_line, overall), "\n", HEAD, *map(table_line, single)]
+    return "".join(
+        (
+            intro,
+            *(parts if rows else []),
+            drain_table(rows),
+            relay_table(relay) if relay else "",
+        )
     )
 
 
-def write(directory, rows, facts, samples):
+def write(directory, rows, facts, samples, relay):
     """Returns the table's text, and a word on what couldn't be written."""
     directory = Path(directory)
-    content = {"about": facts, "summary": rows, "samples": samples.rows}
+    content = {"about": facts, "summary": rows, "samples": samples.rows, "relay": relay}
     (directory / "results.json").write_text(json.dumps(content, indent=1) + "\n")
-    text = table(rows, facts)
+    text = table(rows, facts, relay)
     (directory / "table.md").write_text(text)
+    if not rows:
+        return text, None
     try:
         from .plot import plot
     except ImportError as error:

@@ -7,10 +7,13 @@ import os
 from pathlib import Path
 
 from harness import config
+from harness.push_service import Authority
 from harness.server import PrivateServer
 
 STOCK = ("A", "B")
 OURS = "coi"
+# Ours again, for what would disturb the others.
+BAD = "bad"
 KINDS = (*STOCK, OURS)
 FORMATS = ("maildir", "sdbox")
 LMTP_PROCESSES = 10
@@ -36,6 +39,9 @@ service lmtp {{
 }}
 """,
 )
+
+# As the admin has it, and not as tests on a loaded machine need it.
+PUSH = (("coi_push_handoff_timeout", None),)
 
 # For the case in which stock stores to a folder.
 DETAIL = "lmtp_save_to_detail_mailbox = yes\n"
@@ -72,8 +78,9 @@ class BenchServer(PrivateServer):
 
 def start(mail_format, kind, options, extra=""):
     settings = config.Config(
-        coi=kind == OURS,
+        coi=kind in (OURS, BAD),
         mail_format=mail_format,
+        push=PUSH,
         after=("" if options.defaults else KEEP_LMTP) + DETAIL + extra,
     )
     shipped = f"{options.stage}/etc/dovecot/conf.d/*coi*.conf"
@@ -81,13 +88,18 @@ def start(mail_format, kind, options, extra=""):
 
 
 class Lab:
-    """All servers of a run: for each mail format two stock ones and ours."""
+    """All servers of a run: for each mail format two stock ones and ours; BAD if asked for."""
 
     def __init__(self, options):
         os.chmod(options.work, 0o755)
+        self.options = options
+        # Every server under test has it in its settings.
+        Authority(Path(options.work) / "authority")
         self.servers = {(f, kind): start(f, kind, options) for f in FORMATS for kind in KINDS}
 
     def get(self, mail_format, kind):
+        if kind == BAD and (mail_format, kind) not in self.servers:
+            self.servers[mail_format, kind] = start(mail_format, kind, self.options)
         return self.servers[mail_format, kind]
 
     def problems(self):
@@ -97,7 +109,10 @@ class Lab:
             f"{kind}, {mail_format}: {line}"
             for (mail_format, kind), server in self.servers.items()
             for line in server.log_text().splitlines()
-            if any(word in line for word in words) and "Time moved" not in line
+            if any(word in line for word in words)
+            and "Time moved" not in line
+            # It says that push services are bad.
+            and not (kind == BAD and "coi-push" in line)
         ]
 
     def close(self):

@@ -7,7 +7,7 @@ import random
 import statistics
 from collections import defaultdict
 
-from .servers import STOCK
+from .servers import OURS, STOCK
 
 RESAMPLES = 2000
 
@@ -80,9 +80,12 @@ class Samples:
 
 def compare(samples, case, cell, field):
     """Lists, an element for each round: ours, stock (A and B), ours to stock, B to A."""
-    stock_name = "stock" if case.kind == "deliver" else case.name
+    stock_name = case.baseline or case.name
     first, second = (samples.by_round(stock_name, *cell, kind, field) for kind in STOCK)
     ours = samples.by_round(case.name, *cell, case.server, field)
+    if not first:
+        # Stock does nothing like it.
+        return [ours[n] for n in sorted(ours)], [], [], []
     rounds = sorted(set(first) & set(second) & set(ours))
     stock = [(first[n] + second[n]) / 2 for n in rounds]
     if case.compare == "difference":
@@ -94,7 +97,9 @@ def compare(samples, case, cell, field):
     return [ours[n] for n in rounds], stock, relation, noise
 
 
-def verdict(case, interval):
+def verdict(case, interval, noise):
+    if case.is_noise_target:
+        return "met" if interval["low"] <= noise["high"] else "missed"
     if case.target is None:
         return ""
     value, low, high = interval["median"], interval["low"], interval["high"]
@@ -103,25 +108,41 @@ def verdict(case, interval):
     return ("met" if met else "missed") + (" within the noise" if near else "")
 
 
-def row(case, cell, parts, cpu):
+def more_of(samples, name, cells):
+    """Medians of what else was measured in these cells."""
+    found = {}
+    for field in ("drain_ms", "pushes_per_second"):
+        values = [
+            value
+            for cell in cells
+            for value in samples.by_round(name, *cell, OURS, field).values()
+        ]
+        if values:
+            found[field] = statistics.median(values)
+    return found
+
+
+def row(case, cell, parts, cpu, more):
     """parts and cpu are what compare() gives, cpu perhaps of no rounds."""
     ours, stock, relation, noise = parts
     compared = ours if case.compare == "value" else relation
     interval = median_interval(compared)
+    noise = noise_of(noise) if noise else None
     return {
         "case": case.name,
         "format": cell[0],
         "connections": cell[1],
         "rounds": len(ours),
         "unit": case.unit,
-        "stock": statistics.median(stock),
+        "stock": statistics.median(stock) if stock else None,
         "ours": statistics.median(ours),
         "compare": case.compare,
         "result": interval,
-        "noise": noise_of(noise),
+        "noise": noise,
         "cpu_ratio": median_interval(cpu[2]) if cpu[2] else None,
         "target": case.target,
-        "verdict": verdict(case, interval),
+        "verdict": verdict(case, interval, noise),
+        **more,
     }
 
 
@@ -140,10 +161,12 @@ def summarize(samples, cases):
         done = [compare(samples, case, cell, "value") for cell in cells[case.name]]
         cpus = [compare(samples, case, cell, "cpu") for cell in cells[case.name]]
         for cell, parts, cpu in zip(cells[case.name], done, cpus):
-            rows.append(row(case, cell, parts, cpu))
+            more = more_of(samples, case.name, [cell])
+            rows.append(row(case, cell, parts, cpu, more))
         is_ratio = case.compare == "ratio"
         average = statistics.geometric_mean if is_ratio else statistics.mean
         overall = over_cells(done, average)
         overall_cpu = over_cells(cpus, statistics.geometric_mean)
-        rows.append(row(case, ("all", None), overall, overall_cpu))
+        more = more_of(samples, case.name, cells[case.name])
+        rows.append(row(case, ("all", None), overall, overall_cpu, more))
     return rows

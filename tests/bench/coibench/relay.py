@@ -1,0 +1,233 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""The relay of coi-push without Dovecot (relay_run.cc): what a push costs its one thread."""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from harness.push import Device, b64
+
+from . import homes
+from .sink import Sink
+from .summary import median_interval, quantile
+
+TARGET = 0.7
+PUSHES = 5000
+ROUNDS, QUICK_ROUNDS = 10, 3
+QUEUED = (1000, 100000)
+PUSHES_OF_USER = 100
+KEYS = 64
+# Connections at once.
+WINDOW = 64
+PATIENCE = 3600
+SPEED_SECONDS = 1
+
+ESCAPES = str.maketrans({"\1": "\0011", "\t": "\1t", "\n": "\1n", "\r": "\1r", "\0": "\0010"})
+
+
+class Requests:
+    """Hand-offs of one mail of 2 KiB, each with one subscription."""
+
+    def __init__(self, port):
+        now = int(time.time())
+        head, _, body = homes.CHAT.decode().replace("\r\n", "\n").partition("\n\n")
+        self.mail = [
+            "chat=1",
+            "uid=17",
+            "uidvalidity=1700000000",
+            "folder=COI/Chats",
+            f"from-email={homes.FRIEND}",
+            "from-name=Sender",
+            "subject=a mail like any other",
+            "date=1735984800 0",
+            "msg-id=<4f5c2a1e-mail-1@example.org>",
+            "content-type=text/plain; charset=utf-8",
+            f"body={body}",
+        ]
+        self.subscriptions = []
+        for _ in range(KEYS):
+            device = Device()
+            keys = {"p256dh": device.p256dh, "auth": b64(device.auth)}
+            stored = {
+                "client": "Client",
+                "device": "Device",
+                "msgtype": "all",
+                "resource": {"endpoint": f"http://127.0.0.1:{port}/p/1", "keys": keys},
+                "created": now,
+                "validated": True,
+            }
+            self.subscriptions.append(json.dumps(stored))
+
+    def line(self, number):
+        user = number // PUSHES_OF_USER
+        fields = [
+            "1",
+            "deliver",
+            f"id={number:016x}{os.urandom(8).hex()}",
+            f"user=user{user}@example.org",
+            f"sub.device-000001={self.subscriptions[user % KEYS]}",
+            *self.mail,
+        ]
+        return ("\t".join(field.translate(ESCAPES) for field in fields) + "\n").encode()
+
+
+class Relay:
+    """A running coi-relay-run."""
+
+    def __init__(self, options, directory, **settings):
+        self.socket = directory / "socket"
+        words = [f"--{name}={value}" for name, value in settings.items()]
+        start = time.monotonic()
+        self.process = subprocess.Popen(
+            [
+                f"{options.build}/tests/coi-relay-run",
+                "--log=2",
+                "--hosts_http=127.0.0.1",
+                "--networks_allowed=127.0.0.0/8",
+                *words,
+                self.socket,
+                *(directory / name for name in ("keys", "queue", "spool")),
+            ],
+            stdout=subprocess.PIPE,
+        )
+        line = self.process.stdout.readline()
+        assert line == b"ready\n", line
+        self.start_ms = (time.monotonic() - start) * 1e3
+
+    def cpu_us(self):
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks) / 1e3
+
+    def memory_kib(self, field="VmRSS"):
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.search(rf"^{field}:\s+(\d+) kB", status, re.M).group(1))
+
+    def feed(self, requests, count):
+        """Has it take in that many hand-offs, each by a connection of its own."""
+        poll = select.poll()
+        waiting = {}
+        started = done = 0
+        while done < count:
+            while started < count and len(waiting) < WINDOW:
+                sock = socket.socket(socket.AF_UNIX)
+                sock.connect(str(self.socket))
+                sock.sendall(requests.line(started))
+                started += 1
+                waiting[sock.fileno()] = sock
+                poll.register(sock, select.POLLIN)
+            for descriptor, _ in poll.poll():
+                sock = waiting.pop(descriptor)
+                answer = sock.recv(1000)
+                assert answer == b"+\tqueued\n", answer
+                poll.unregister(sock)
+                sock.close()
+                done += 1
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def bare_openssl(options):
+    """Operations a CPU second."""
+    program = f"{options.build}/tests/bench/coi-crypto-speed"
+    command = [program, str(SPEED_SECONDS)]
+    text = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return int(re.search(r"^bare OpenSSL\s+(\d+)", text, re.M).group(1))
+
+
+def new_directory(options, name):
+    directory = Path(options.work) / f"relay-{name}"
+    directory.mkdir()
+    return directory
+
+
+def measure_speed(options, number):
+    """One round: pushes a CPU second, pushes a second, and OpenSSL before and after."""
+    sink = Sink(options)
+    relay = Relay(options, new_directory(options, f"speed{number}"))
+    requests = Requests(sink.port)
+    before = bare_openssl(options)
+    # Connections, keys and tables are there.
+    relay.feed(requests, WINDOW)
+    sink.wait(WINDOW)
+    time.sleep(0.05)
+    start, cpu = time.monotonic_ns(), relay.cpu_us()
+    relay.feed(requests, PUSHES)
+    last = sink.wait(WINDOW + PUSHES)
+    # The answer, and what it does then.
+    time.sleep(0.05)
+    cpu = relay.cpu_us() - cpu
+    after = bare_openssl(options)
+    relay.stop()
+    sink.stop()
+    return PUSHES / cpu * 1e6, PUSHES / (last - start) * 1e9, before, after
+
+
+def measure_queue(options, count):
+    """What many pushes cost that wait for a push service."""
+    directory = new_directory(options, f"queue{count}")
+    settings = {"queue_limit": 2 * count, "request_timeout_msecs": PATIENCE * 1000}
+    sink = Sink(options, "hang")
+    relay = Relay(options, directory, **settings)
+    empty, cpu = relay.memory_kib(), relay.cpu_us()
+    relay.feed(Requests(sink.port), count)
+    time.sleep(0.05)
+    found = {
+        "queued": count,
+        "rss_empty_kib": empty,
+        "enqueue_cpu_us": (relay.cpu_us() - cpu) / count,
+        "rss_queued_kib": relay.memory_kib(),
+    }
+    relay.stop()
+    # What was under way is sent again, so a new one that has seen none of it.
+    sink.stop()
+    sink = Sink(options, "hang", sink.port)
+    relay = Relay(options, directory, **settings)
+    found["start_ms"] = relay.start_ms
+    found["start_cpu_us"] = relay.cpu_us() / count
+    found["rss_started_kib"] = relay.memory_kib()
+    cpu, start = relay.cpu_us(), time.monotonic_ns()
+    sink.become_ok()
+    last = sink.wait(count, PATIENCE)
+    time.sleep(0.05)
+    found["send_cpu_us"] = (relay.cpu_us() - cpu) / count
+    found["sent_per_second"] = count / (last - start) * 1e9
+    found["rss_peak_kib"] = relay.memory_kib("VmHWM")
+    relay.stop()
+    sink.stop()
+    return found
+
+
+def measure(options):
+    rounds = QUICK_ROUNDS if options.quick else ROUNDS
+    samples = [measure_speed(options, number) for number in range(rounds)]
+    per_cpu, per_second, before, after = zip(*samples)
+    noise = [second / first for first, second in zip(before, after)]
+    ratios = [
+        push / ((first + second) / 2) for push, first, second in zip(per_cpu, before, after)
+    ]
+    print("relay: speed is measured", file=sys.stderr)
+    return {
+        "target": TARGET,
+        "pushes": PUSHES,
+        "samples": samples,
+        "per_cpu_second": statistics.median(per_cpu),
+        "per_second": statistics.median(per_second),
+        "bare": statistics.median(before + after),
+        "ratio": median_interval(ratios),
+        "noise_low": quantile(noise, 0.05),
+        "noise_high": quantile(noise, 0.95),
+        "sizes": [measure_queue(options, count) for count in options.queued or QUEUED],
+    }
