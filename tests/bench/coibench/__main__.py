@@ -104,6 +104,7 @@ def main(args):
             lab.close()
             for line in problems[:20]:
                 print(line, file=sys.stderr)
+    facts["rounds"] = len({row["round"] for row in samples.rows})
     rows = summarize(samples, cases)
     text, missing = report.write(options.out, rows, facts, samples, alone)
     print(text)

@@ -23,7 +23,7 @@ from .summary import median_interval, quantile
 
 TARGET = 0.7
 PUSHES = 5000
-ROUNDS, QUICK_ROUNDS = 10, 3
+MAX_ROUNDS = 10
 QUEUED = (1000, 100000)
 PUSHES_OF_USER = 100
 KEYS = 64
@@ -207,18 +207,22 @@ def measure_queue(options, count):
     found["rss_peak_kib"] = relay.memory_kib("VmHWM")
     relay.stop()
     sink.stop()
+    print(f"relay: {found}", file=sys.stderr)
     return found
 
 
 def measure(options):
-    rounds = QUICK_ROUNDS if options.quick else ROUNDS
-    samples = [measure_speed(options, number) for number in range(rounds)]
+    rounds = min(options.rounds, MAX_ROUNDS)
+    samples = []
+    for number in range(rounds):
+        samples.append(measure_speed(options, number))
+        told = " ".join(f"{value:.0f}" for value in samples[-1])
+        print(f"relay, round {number + 1} of {rounds}: {told}", file=sys.stderr)
     per_cpu, per_second, before, after = zip(*samples)
     noise = [second / first for first, second in zip(before, after)]
     ratios = [
         push / ((first + second) / 2) for push, first, second in zip(per_cpu, before, after)
     ]
-    print("relay: speed is measured", file=sys.stderr)
     return {
         "target": TARGET,
         "pushes": PUSHES,

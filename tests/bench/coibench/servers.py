@@ -4,6 +4,7 @@
 """The servers that are compared, and the processor time that each of them takes."""
 
 import os
+import re
 from pathlib import Path
 
 from harness import config
@@ -112,7 +113,7 @@ class Lab:
             if any(word in line for word in words)
             and "Time moved" not in line
             # It says that push services are bad.
-            and not (kind == BAD and "coi-push" in line)
+            and not (kind == BAD and re.search(r"\d coi-push[:(]", line))
         ]
 
     def close(self):
