@@ -72,28 +72,29 @@ void AppendEscaped(string_view text, string* out) {
 }
 
 bool IsEscaped(string_view text) noexcept {
-  return text.find_first_of(string_view("\n\r\0", 3)) == string_view::npos;
+  return std::ranges::none_of(text, [](char c) { return c == '\n' || c == '\r' || c == '\0'; });
 }
 
 // Of what is free of raw control characters. False where AppendEscaped() would
 // not have written it.
 bool Unescape(string_view text, string* out) {
   out->clear();
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] != kEscape) {
-      *out += text[i];
-      continue;
+  out->reserve(text.size());
+  for (;;) {
+    const size_t plain = std::min(text.find(kEscape), text.size());
+    *out += text.substr(0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) {
+      return true;
     }
-    if (++i == text.size()) {
-      return false;
-    }
-    const auto* escape = std::ranges::find(kEscapes, text[i], &Escape::letter);
+    const auto* escape = text.size() > 1 ? std::ranges::find(kEscapes, text[1], &Escape::letter)
+                                         : std::end(kEscapes);
     if (escape == std::end(kEscapes)) {
       return false;
     }
     *out += escape->byte;
+    text.remove_prefix(2);
   }
-  return true;
 }
 
 // -- Reading --

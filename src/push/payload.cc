@@ -54,11 +54,27 @@ constexpr char LetterOf(uint32_t code) noexcept {
   }
 }
 
+// How many octets in front stand for themselves in JSON, and are ASCII.
+size_t PlainSize(string_view text) noexcept {
+  const auto* end = std::ranges::find_if(text, [](char c) {
+    const auto octet = static_cast<unsigned char>(c);
+    return octet < 0x20 || octet >= 0x80 || c == '"' || c == '\\';
+  });
+  return static_cast<size_t>(end - text.begin());
+}
+
 // Escapes what JSON demands. What isn't UTF-8, and NUL, which many a reader
 // does not take, is replaced. Ends early where it is longer than any payload.
 string Escape(string_view text) {
   string json;
+  json.reserve(std::min(text.size() + text.size() / 16, kMaxPayload + kUnitMax));
   while (!text.empty() && json.size() <= kMaxPayload) {
+    const size_t plain = PlainSize(text.substr(0, kMaxPayload));
+    json += text.substr(0, plain);
+    text.remove_prefix(plain);
+    if (text.empty()) {
+      break;
+    }
     const string_view before = text;
     const auto code = util::TakeCodePoint(&text);
     if (!code) {
@@ -234,12 +250,17 @@ bool IsPlainEncoding(string_view encoding) noexcept {
 
 // Can JSON carry it unchanged?
 bool IsText(string_view body) noexcept {
-  while (!body.empty()) {
+  for (;;) {
+    const auto* other = std::ranges::find_if(
+        body, [](char c) { return c == 0 || static_cast<unsigned char>(c) >= 0x80; });
+    body.remove_prefix(static_cast<size_t>(other - body.begin()));
+    if (body.empty()) {
+      return true;
+    }
     if (util::TakeCodePoint(&body).value_or(0) == 0) {
       return false;
     }
   }
-  return true;
 }
 
 Members MembersOf(const MailInfo& mail) {
