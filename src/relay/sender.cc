@@ -15,6 +15,7 @@
 #include "relay/sender.h"
 
 #include <curl/curl.h>
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <openssl/ssl.h>
@@ -59,6 +60,11 @@ constexpr unsigned int kInterimMax = 16;
 constexpr size_t kStreamsMax = 100;
 // Until there is an answer, and before it the service's limit.
 constexpr size_t kStreamsFirst = 8;
+// Before this version libcurl resets each stream when it is over. Services close
+// a connection that does so a thousand times (CVE-2023-44487), and what is under
+// way there fails. So it is closed before.
+constexpr unsigned int kResetsStreamsBefore = 0x080100;
+constexpr size_t kStreamsOfConnection = 500;
 constexpr int kEventsMax = 64;
 constexpr int kRoundsMax = 4;
 constexpr size_t kPoolMax = 256;
@@ -127,8 +133,8 @@ struct Origin {
   bool is_ready = false;
   // With what is active.
   bool has_answered = false;
-  // A stream of its connection timed out, so the connection may be dead.
-  // Nothing is started before it is closed.
+  // A stream of its connection timed out, so the connection may be dead; or it
+  // has had enough of them. Nothing is started before it is closed.
   bool is_draining = false;
 };
 
@@ -202,6 +208,8 @@ bool InitCurl() {
   static const bool is_ready = [] {
     // Names are resolved in threads, one for each name. Each would take 8 MB
     // of what the service may have.
+    // And each 64 MB for an arena of its own.
+    mallopt(M_ARENA_MAX, 1);
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) == 0) {
       if (pthread_attr_setstacksize(&attributes, kResolverStackSize) == 0) {
@@ -243,6 +251,7 @@ class CurlSender final : public Sender {
   static CURLcode OnSslContext(CURL* easy, void* ssl_ctx, void* context);
   static int OnConnected(void* context, char* remote_ip, char* local_ip, int remote_port,
                          int local_port);
+  void CountStream(Origin* origin, SSL* tls);
   static size_t OnHeader(char* data, size_t size, size_t count, void* context);
   static size_t OnBody(char* data, size_t size, size_t count, void* context);
 
@@ -262,7 +271,8 @@ class CurlSender final : public Sender {
   void OnTimeOut(Transfer* transfer);
   void Drain(Origin* origin);
   void EndActive(Transfer* transfer, CURLcode code, const char* error);
-  void Report(Transfer* transfer, SendStatus status, const string& error);
+  void Report(Transfer* transfer, SendStatus status, const string& error,
+              bool is_bystander = false);
 
   void Arm(int64_t now);
 
@@ -280,6 +290,10 @@ class CurlSender final : public Sender {
   size_t in_flight_ = 0;
   // Start() was called since Dispatch().
   bool has_new_ = false;
+  // Those whose connection has had enough streams.
+  std::vector<Origin*> worn_;
+  // Where a connection's TLS keeps their number; -1 where nobody has to count.
+  int streams_index_ = -1;
 
   std::vector<std::unique_ptr<Transfer>> transfers_;
   std::vector<Transfer*> free_transfers_;
@@ -324,6 +338,9 @@ bool CurlSender::Open(string* error) {
       !string_view(version->ssl_version).starts_with("OpenSSL")) {
     *error = "libcurl without OpenSSL, or without a resolver that does not block";
     return false;
+  }
+  if (version->version_num < kResetsStreamsBefore) {
+    streams_index_ = SSL_get_ex_new_index(0, nullptr, nullptr, nullptr, nullptr);
   }
   store_ = MakeStore(limits_.ca_file, error);
   if (!store_) {
@@ -453,6 +470,7 @@ int CurlSender::OnConnected(void* context, char* /*remote_ip*/, char* /*local_ip
                             int /*remote_port*/, int /*local_port*/) {
   auto* transfer = static_cast<Transfer*>(context);
   ++transfer->connected;
+  Origin* origin = transfer->origin;
   auto protocol = Origin::Protocol::kHttp1;
   struct curl_tlssessioninfo* session = nullptr;
   if (curl_easy_getinfo(transfer->easy, CURLINFO_TLS_SSL_PTR, &session) == CURLE_OK &&
@@ -460,18 +478,31 @@ int CurlSender::OnConnected(void* context, char* /*remote_ip*/, char* /*local_ip
       session->internals != nullptr) {
     const unsigned char* name = nullptr;
     unsigned int size = 0;
-    SSL_get0_alpn_selected(static_cast<const SSL*>(session->internals), &name, &size);
+    auto* tls = static_cast<SSL*>(session->internals);
+    SSL_get0_alpn_selected(tls, &name, &size);
     if (size == 2 && std::memcmp(name, "h2", 2) == 0) {
       protocol = Origin::Protocol::kHttp2;
+      transfer->sender->CountStream(origin, tls);
     }
   }
-  Origin* origin = transfer->origin;
   if (origin->protocol != protocol) {
     origin->protocol = protocol;
     transfer->sender->CountConnections(origin);
     transfer->sender->MakeReady(origin);
   }
   return CURL_PREREQFUNC_OK;
+}
+
+void CurlSender::CountStream(Origin* origin, SSL* tls) {
+  if (streams_index_ == -1) {
+    return;
+  }
+  const size_t count = reinterpret_cast<uintptr_t>(SSL_get_ex_data(tls, streams_index_)) + 1;
+  SSL_set_ex_data(tls, streams_index_, reinterpret_cast<void*>(count));
+  if (count >= kStreamsOfConnection && !origin->is_draining) {
+    origin->is_draining = true;
+    worn_.push_back(origin);
+  }
 }
 
 // Called for each line; 0 ends the request.
@@ -691,8 +722,10 @@ bool CurlSender::SetUp(Transfer* transfer) {
 
 // -- from libcurl to Done --
 
-void CurlSender::Report(Transfer* transfer, SendStatus status, const string& error) {
+void CurlSender::Report(Transfer* transfer, SendStatus status, const string& error,
+                        bool is_bystander) {
   SendResult result;
+  result.is_bystander = is_bystander;
   result.id = transfer->request.id;
   result.status = status;
   if (status == SendStatus::kAnswered) {
@@ -784,12 +817,13 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
     while (!origin->waiting.empty()) {
       Transfer* other = origin->waiting.front();
       origin->waiting.pop_front();
-      Report(other, status, text);
+      Report(other, status, text, true);
     }
   }
 }
 
-// The connection is closed with the last of its requests.
+// The connection is closed with the last of its requests. Not from a callback of
+// libcurl's.
 void CurlSender::Drain(Origin* origin) {
   origin->is_draining = true;
   for (const Transfer* transfer : origin->active) {
@@ -869,6 +903,10 @@ void CurlSender::Run() {
   // What is started is due at once; a server that keeps libcurl busy is not to
   // keep us here.
   for (int round = 0; round < kRoundsMax; ++round) {
+    for (Origin* origin : worn_) {
+      Drain(origin);
+    }
+    worn_.clear();
     TakeMessages();
     Dispatch();
     if (curl_due_ > now) {
@@ -879,6 +917,10 @@ void CurlSender::Run() {
     curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
     now = NowMsecs();
   }
+  for (Origin* origin : worn_) {
+    Drain(origin);
+  }
+  worn_.clear();
   TakeMessages();
   TakeDeadlines(now);
   Dispatch();

@@ -43,6 +43,9 @@ struct SendResult {
   std::optional<int64_t> retry_after_secs;
   // For the log: ours or libcurl's words, never the service's.
   std::string error;
+  // It was not tried: it failed with another one, which waited for the same
+  // connection and has a result of its own.
+  bool is_bystander = false;
 };
 
 struct SenderLimits {

@@ -35,6 +35,9 @@ class Behaviour:
         # Set, it closes the connection once all is sent.
         self.is_over = False
 
+    def on_data(self, data):
+        """That has come, and nothing of it has been looked at."""
+
     def on_headers(self, stream):
         """The header of a request is there."""
 
@@ -125,6 +128,7 @@ class PushService:
             data = tls.recv(65536)
             if not data:
                 return
+            behaviour.on_data(data)
             for event in connection.receive_data(data):
                 self._on_event(behaviour, event)
             tls.sendall(connection.data_to_send())
