@@ -33,8 +33,11 @@ struct coi_relay_settings {
 	   the file seal.pub. */
 	const char *spool_dir;
 
-	/* `sub` of the VAPID token: mailto: or https: (RFC 8292, 2.1) */
+	/* `sub` of the VAPID token: mailto: or https: (RFC 8292, 2.1). The
+	   default is for an empty one; one that can't be used is left out, with
+	   a warning. */
 	const char *vapid_subject;
+	const char *vapid_subject_default;
 
 	/* END-3. Patterns of hosts: "push.example.org", "*.example.org". If
 	   hosts_allowed isn't empty, no other host is. */

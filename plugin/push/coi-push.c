@@ -30,7 +30,8 @@
 #include <unistd.h>
 
 /* How long the process of before a reload may take to end. */
-#define COI_PUSH_LOCK_TIMEOUT_MSECS (30 * 1000)
+/* The master kills who hasn't begun after 30 seconds. */
+#define COI_PUSH_LOCK_TIMEOUT_MSECS (20 * 1000)
 #define COI_PUSH_LOCK_RETRY_MSECS 10
 #define COI_PUSH_LOCK_NAME "lock"
 
@@ -184,14 +185,6 @@ static void coi_push_lock(void)
 	}
 }
 
-/* RFC 8292 wants somebody to write to. The postmaster is there by RFC 5321. */
-static const char *coi_push_vapid_subject(void)
-{
-	if (*coi_set->coi_push_vapid_subject != '\0')
-		return coi_set->coi_push_vapid_subject;
-	return t_strconcat("mailto:postmaster@", my_hostdomain(), NULL);
-}
-
 static void coi_push_open(void)
 {
 	struct coi_relay_settings set;
@@ -201,7 +194,11 @@ static void coi_push_open(void)
 	set.key_dir = coi_set->coi_push_key_dir;
 	set.queue_dir = coi_set->coi_push_queue_dir;
 	set.spool_dir = coi_set->coi_push_spool_dir;
-	set.vapid_subject = coi_push_vapid_subject();
+	set.vapid_subject = coi_set->coi_push_vapid_subject;
+	/* RFC 8292 wants somebody to write to. The postmaster is there by
+	   RFC 5321. */
+	set.vapid_subject_default = t_strconcat("mailto:postmaster@",
+						my_hostdomain(), NULL);
 	set.hosts_allowed = coi_set->coi_push_hosts;
 	set.hosts_denied = coi_set->coi_push_hosts_denied;
 	set.hosts_http = coi_set->coi_push_hosts_http;

@@ -16,6 +16,7 @@ struct coi_relay {
 void coi_relay_settings_defaults(struct coi_relay_settings* set) {
   *set = {};
   set->key_dir = set->queue_dir = set->spool_dir = set->vapid_subject = "";
+  set->vapid_subject_default = "";
   set->hosts_allowed = set->hosts_denied = set->hosts_http = set->networks_allowed = "";
   set->ssl_ca_file = "";
   set->ttl_chat_secs = 24 * 3600;

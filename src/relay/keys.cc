@@ -79,6 +79,22 @@ string WriteTemporary(const string& directory, string_view text, unsigned int mo
   return path;
 }
 
+// Is there such a file of ours already? Then a full disk does no harm.
+bool IsPublished(const string& path, string_view text, unsigned int mode) {
+  const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOFOLLOW);
+  if (fd == -1) {
+    return false;
+  }
+  struct stat status {};
+  string found(text.size() + 1, '\0');
+  const bool same = fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+                    status.st_uid == geteuid() && (status.st_mode & 07777U) == mode &&
+                    read(fd, found.data(), found.size()) == static_cast<ssize_t>(text.size()) &&
+                    string_view(found).substr(0, text.size()) == text;
+  close(fd);
+  return same;
+}
+
 // Nullopt and no error where there is no file.
 optional<string> ReadFile(const string& path, const Log& log, string* error) {
   error->clear();
@@ -217,14 +233,25 @@ optional<Keys> Keys::Load(const string& directory, const Log& log, string* error
   return Keys(std::move(*storage), std::move(vapid));
 }
 
-const push::VapidKey& Keys::Vapid(string_view id) const {
+size_t Keys::Place(string_view id) const {
   const auto found = std::find(ids_.begin(), ids_.end(), id);
-  return found == ids_.end() ? vapid_.front() : vapid_[static_cast<size_t>(found - ids_.begin())];
+  return found == ids_.end() ? 0 : static_cast<size_t>(found - ids_.begin());
+}
+
+const push::VapidKey& Keys::Vapid(string_view id) const {
+  return vapid_[Place(id)];
+}
+
+const string& Keys::VapidId(string_view id) const {
+  return ids_[Place(id)];
 }
 
 bool PublishFile(const string& directory, const string& name, string_view text, unsigned int mode,
                  string* error) {
   const string path = directory + "/" + name;
+  if (IsPublished(path, text, mode)) {
+    return true;
+  }
   const string temporary = WriteTemporary(directory, text, mode, error);
   if (temporary.empty()) {
     return false;

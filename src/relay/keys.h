@@ -25,6 +25,7 @@ class Keys {
   // The one that a subscription was made with; the current one for "" and for
   // one that isn't there any more.
   const push::VapidKey& Vapid(std::string_view id) const;
+  const std::string& VapidId(std::string_view id) const;
   // What to sign new subscriptions with.
   const push::VapidKey& vapid() const {
     return vapid_.front();
@@ -39,9 +40,11 @@ class Keys {
   // The current one first, and then those of vapid-*.pem.
   std::vector<push::VapidKey> vapid_;
   std::vector<std::string> ids_;
+  size_t Place(std::string_view id) const;
 };
 
-// Replaces the file in one step; what was there is replaced, whatever it is.
+// Replaces the file in one step, unless it is so already; what was there is
+// replaced, whatever it is.
 bool PublishFile(const std::string& directory, const std::string& name, std::string_view text,
                  unsigned int mode, std::string* error);
 

@@ -75,11 +75,11 @@ constexpr const char* kStatements[] = {
     "SELECT id FROM handoff WHERE name = ?1",
     "INSERT INTO handoff (id, name, accepted, line) VALUES (?1, ?2, ?3, ?4)",
     "SELECT accepted, line FROM handoff WHERE id = ?1",
-    "DELETE FROM handoff WHERE id = ?1",
-    "SELECT id FROM push WHERE id BETWEEN ?1 AND ?2",
+    "DELETE FROM handoff WHERE id = ?1"
+    " AND NOT EXISTS (SELECT 1 FROM push WHERE id BETWEEN ?2 AND ?3)",
     "INSERT INTO push (" PUSH_COLUMNS ") VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     "SELECT " PUSH_COLUMNS " FROM push WHERE id = ?1",
-    "DELETE FROM push WHERE id = ?1",
+    "DELETE FROM push WHERE id = ?1 RETURNING user, subscription",
     "UPDATE push SET next = ?2, attempts = ?3, flags = ?4 WHERE id = ?1",
     "UPDATE push SET origin = ?2, next = ?3 WHERE id = ?1",
     "SELECT id FROM push WHERE user = ?1 AND subscription = ?2",
@@ -135,7 +135,6 @@ enum Queue::Sql : int {
   kPutHandoff,
   kGetHandoff,
   kDeleteHandoff,
-  kPushesOfHandoff,
   kPutPush,
   kGetPush,
   kDeletePush,
@@ -435,7 +434,14 @@ bool Queue::Upgrade(string* error) {
   const auto schema = options_.schema.empty() ? Schema() : options_.schema;
   const auto newest = static_cast<int64_t>(schema.size());
   int64_t version = 0;
-  if (!Execute("BEGIN IMMEDIATE") || !Number("PRAGMA user_version", &version)) {
+  if (!Number("PRAGMA user_version", &version)) {
+    return false;
+  }
+  // Nothing is written that needn't be: the disk may be full.
+  if (version == newest) {
+    return true;
+  }
+  if (!Execute("BEGIN IMMEDIATE")) {
     return false;
   }
   if (version < 0 || version > newest) {
@@ -462,7 +468,11 @@ bool Queue::MoveAway(int64_t now, const Log& log, string* error) {
   for (int i = 2; access(to.c_str(), F_OK) == 0; ++i) {
     to = path_ + ".damaged-" + TimeStamp(now) + "-" + std::to_string(i);
   }
+  // Where there is none, an earlier call has moved it, and could do no more.
   if (rename(path_.c_str(), to.c_str()) != 0) {
+    if (errno == ENOENT) {
+      return true;
+    }
     *error = Errno(why + ". And it can't be renamed to " + to);
     return false;
   }
@@ -479,7 +489,12 @@ bool Queue::Restart(int64_t now, const Log& log, string* error) {
     return false;
   }
   error->clear();
-  return OpenDatabase(now, error);
+  if (OpenDatabase(now, error)) {
+    return true;
+  }
+  // It will be tried again.
+  damaged_ = true;
+  return false;
 }
 
 bool Queue::Begin() {
@@ -522,21 +537,6 @@ bool Queue::GetHandoff(int64_t id, optional<QueuedHandoff>* handoff) {
   return !failed_;
 }
 
-bool Queue::DeleteHandoff(int64_t id, vector<Expected>* expected, int64_t now) {
-  vector<int64_t> pushes;
-  {
-    Use list(this, kPushesOfHandoff);
-    list << id * kPushesPerHandoff << id * kPushesPerHandoff + kPushesPerHandoff - 1;
-    while (list.Step()) {
-      pushes.push_back(list.Integer(0));
-    }
-  }
-  for (const int64_t push : pushes) {
-    DeletePush(push, expected, now);
-  }
-  return (Use(this, kDeleteHandoff) << id).Run();
-}
-
 bool Queue::PutPush(const QueuedPush& push) {
   Use put(this, kPutPush);
   put << push.id << push.user << push.subscription << push.origin << push.next << push.attempts
@@ -554,24 +554,24 @@ bool Queue::GetPush(int64_t id, optional<QueuedPush>* push) {
   return !failed_;
 }
 
-bool Queue::DeleteRow(int64_t id) {
-  if (!(Use(this, kDeletePush) << id).Run()) {
-    return false;
+bool Queue::DeleteRow(int64_t id, optional<std::pair<int64_t, int64_t>>* line) {
+  {
+    Use remove(this, kDeletePush);
+    if (!(remove << id).Step()) {
+      return !failed_;
+    }
+    *line = {remove.Integer(0), remove.Integer(1)};
+    remove.Run();
   }
   --count_new_;
   const int64_t handoff = id / kPushesPerHandoff;
   const int64_t first = handoff * kPushesPerHandoff;
-  Use others(this, kPushesOfHandoff);
-  const bool last = !(others << first << first + kPushesPerHandoff - 1).Step();
-  return !failed_ && (!last || (Use(this, kDeleteHandoff) << handoff).Run());
+  return (Use(this, kDeleteHandoff) << handoff << first << first + kPushesPerHandoff - 1).Run();
 }
 
 bool Queue::DeletePush(int64_t id, vector<Expected>* expected, int64_t now) {
-  optional<QueuedPush> push;
-  if (!GetPush(id, &push) || !push) {
-    return !failed_;
-  }
-  return DeleteRow(id) && Advance(push->user, push->subscription, expected, now);
+  optional<std::pair<int64_t, int64_t>> line;
+  return DeleteRow(id, &line) && (!line || Advance(line->first, line->second, expected, now));
 }
 
 bool Queue::DeleteSubscription(int64_t user, int64_t subscription, vector<int64_t>* deleted) {
@@ -582,8 +582,9 @@ bool Queue::DeleteSubscription(int64_t user, int64_t subscription, vector<int64_
       deleted->push_back(list.Integer(0));
     }
   }
+  optional<std::pair<int64_t, int64_t>> line;
   for (const int64_t id : *deleted) {
-    DeleteRow(id);
+    DeleteRow(id, &line);
   }
   return !failed_;
 }
@@ -630,6 +631,8 @@ bool Queue::Hold(int64_t id, int64_t next, int64_t attempts, vector<Expected>* e
   if (!GetSubscription(push->subscription, &state)) {
     return false;
   }
+  // Another one of the subscription may have been told to wait for longer.
+  next = std::max(next, std::min(state.resume.value_or(0), now + kMaxDelayMsecs));
   next = std::min(next, push->expires);
   state.resume = next;
   return PutSubscription(push->subscription, state) &&

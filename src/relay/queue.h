@@ -11,6 +11,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "relay/log.h"
@@ -127,8 +128,6 @@ class Queue {
   bool HasHandoff(int64_t name, bool* has);
   bool PutHandoff(int64_t id, int64_t name, int64_t accepted_usecs, std::string_view sealed);
   bool GetHandoff(int64_t id, std::optional<QueuedHandoff>* handoff);
-  // With all of its pushes.
-  bool DeleteHandoff(int64_t id, std::vector<Expected>* expected, int64_t now);
 
   bool PutPush(const QueuedPush& push);
   // And the hand-off, if this was its last; and lets the next one in its line
@@ -188,7 +187,9 @@ class Queue {
   bool Failed(int code);
   bool GetPush(int64_t id, std::optional<QueuedPush>* push);
   bool SetNext(int64_t id, std::optional<int64_t> next, int64_t attempts, int64_t flags);
-  bool DeleteRow(int64_t id);
+  // And the hand-off, if this was its last. *line gets user and subscription, if
+  // it was there.
+  bool DeleteRow(int64_t id, std::optional<std::pair<int64_t, int64_t>>* line);
   // Lets the oldest of a line have its turn, or ends the line.
   bool Advance(int64_t user, int64_t subscription, std::vector<Expected>* expected, int64_t now);
 

@@ -4,6 +4,7 @@
 #include "relay/relay.h"
 
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
@@ -31,7 +32,7 @@ using std::string_view;
 using std::vector;
 
 // What an event of our epoll is about; clients are numbered from the last one.
-enum : uint64_t { kTimerTag, kSenderTag, kSpoolTag, kFirstClient };
+enum : uint64_t { kTimerTag, kWorkTag, kSenderTag, kSpoolTag, kFirstClient };
 
 constexpr int kEvents = 512;
 constexpr size_t kSpoolBatch = 32;
@@ -39,10 +40,18 @@ constexpr size_t kSpoolBatch = 32;
 constexpr int64_t kSendUsecs = 2000;
 constexpr unsigned int kSendCount = 64;
 
-constexpr size_t kReadyMax = 1024;
+constexpr size_t kReadyMax = 4096;
 constexpr size_t kReadyBytesMax = size_t{16} << 20U;
-constexpr size_t kReadyOriginMax = 32;
-constexpr int64_t kLoadCount = 16;
+// Most mail goes to a handful of push services. What doesn't fit is read back,
+// which costs as much again as taking it.
+constexpr size_t kReadyOriginMax = 512;
+constexpr int64_t kLoadCount = 32;
+// What was sent is noted together with what comes in, or in portions, or once
+// nothing else is to be done: a transaction for each push costs more than the
+// push. What isn't noted when the process is killed is sent again.
+constexpr size_t kUpdatesMax = 64;
+constexpr int64_t kUpdatesMsecs = 5;
+constexpr size_t kOriginNamesMax = 4096;
 constexpr size_t kOriginsMax = 4096;
 constexpr int64_t kPollCount = 64;
 constexpr unsigned int kFirstWindow = 4;
@@ -109,8 +118,7 @@ bool Relay::Start(string* error) {
     random_.seed(seed);
   }
 
-  if (const char* problem = push::VapidSubjectProblem(settings_.vapid_subject)) {
-    *error = string("The contact for push services (`sub` of VAPID) is wrong: ") + problem;
+  if (!SetSubject(error)) {
     return false;
   }
   if (string_view(settings_.key_dir) == settings_.queue_dir) {
@@ -147,12 +155,15 @@ bool Relay::Start(string* error) {
 
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
   timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
-  if (epoll_ == -1 || timer_ == -1) {
-    *error = string("Can't make an epoll or a timer: ") + std::strerror(errno);
+  work_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+  if (epoll_ == -1 || timer_ == -1 || work_ == -1) {
+    *error = string("Can't make an epoll, a timer or an event: ") + std::strerror(errno);
     return false;
   }
-  const std::pair<uint64_t, int> watched[] = {
-      {kTimerTag, timer_}, {kSenderTag, sender_->fd()}, {kSpoolTag, spool_->fd()}};
+  const std::pair<uint64_t, int> watched[] = {{kTimerTag, timer_},
+                                              {kWorkTag, work_},
+                                              {kSenderTag, sender_->fd()},
+                                              {kSpoolTag, spool_->fd()}};
   for (const auto& [tag, fd] : watched) {
     epoll_event event{};
     event.events = EPOLLIN;
@@ -173,14 +184,31 @@ bool Relay::Start(string* error) {
   return true;
 }
 
+bool Relay::SetSubject(string* error) {
+  const bool is_default = *settings_.vapid_subject == '\0';
+  vapid_subject_ = is_default ? settings_.vapid_subject_default : settings_.vapid_subject;
+  const char* problem = push::VapidSubjectProblem(vapid_subject_);
+  if (problem == nullptr) {
+    return true;
+  }
+  *error = "The contact for push services (`sub` of VAPID) is wrong: " + string(problem);
+  if (is_default) {
+    // Of a machine without a domain. Many services do without it.
+    Tell(COI_RELAY_LOG_WARNING,
+         *error + ". None is sent, so some push services, like Apple's, refuse all pushes. "
+                  "Set coi_push_vapid_subject.");
+    vapid_subject_.clear();
+  }
+  return is_default;
+}
+
 Relay::~Relay() {
   sender_.reset();
   intake_.reset();
-  if (timer_ != -1) {
-    close(timer_);
-  }
-  if (epoll_ != -1) {
-    close(epoll_);
+  for (const int fd : {timer_, work_, epoll_}) {
+    if (fd != -1) {
+      close(fd);
+    }
   }
 }
 
@@ -191,6 +219,8 @@ void Relay::Close() {
   // What has come in full is taken; others go to the spool.
   closing_ = true;
   ReadClients();
+  sender_->Run();
+  TakeResults();
   Flush();
   sender_.reset();
   intake_.reset();
@@ -286,6 +316,22 @@ int64_t Relay::Name(string_view kind, std::initializer_list<string_view> parts) 
   return number;
 }
 
+// They are few.
+int64_t Relay::OriginName(const string& origin) {
+  const auto known = origin_names_.find(origin);
+  if (known != origin_names_.end()) {
+    return known->second;
+  }
+  const int64_t name = Name("origin", {origin});
+  if (origin_names_.size() >= kOriginNamesMax) {
+    origin_names_.clear();
+  }
+  if (!crypto_failed_) {
+    origin_names_.emplace(origin, name);
+  }
+  return name;
+}
+
 // With the endpoint, so that what is known of a subscription isn't held against
 // a later one of the same id.
 int64_t Relay::SubscriptionName(const string& user, const string& id,
@@ -321,8 +367,7 @@ void Relay::Run() {
     ClockWasSet();
   }
 
-  ReadClients();
-  Flush();
+  bool quiet = !ReadClients();
   if (spool_->due() <= now_) {
     RunSpool();
   }
@@ -333,7 +378,17 @@ void Relay::Run() {
     MakeRunnable(origin);
   }
   PollOrigins();
-  StartSome();
+  // Nobody who waits for an answer waits for these.
+  if (StartSome() || run_sender_) {
+    run_sender_ = false;
+    sender_->Run();
+    quiet = !TakeResults() && quiet;
+  }
+  if (quiet || updates_.size() >= kUpdatesMax || now_ - updates_since_ >= kUpdatesMsecs) {
+    Flush();
+  } else if (!updates_.empty() && retry_queue_at_ <= now_) {
+    work_left_ = true;
+  }
   // Validations that the service takes too long for.
   for (auto& [id, registration] : registrations_) {
     if (registration.client != 0 && registration.deadline <= steady_) {
@@ -345,13 +400,15 @@ void Relay::Run() {
   if (housekeep_at_ <= now_) {
     Housekeep();
   }
+  // What has come to an end lets others begin.
+  work_left_ = work_left_ || HasRunnable();
   Arm();
 }
 
-void Relay::ReadClients() {
+// Returns whether somebody has asked for something.
+bool Relay::ReadClients() {
   epoll_event events[kEvents];
   const int count = epoll_wait(epoll_, events, kEvents, 0);
-  bool run_sender = false;
   for (int i = 0; i < count; ++i) {
     const uint64_t tag = events[i].data.u64;
     if (tag == kTimerTag) {
@@ -359,14 +416,17 @@ void Relay::ReadClients() {
       if (read(timer_, &times, sizeof(times)) > 0) {
         armed_ = 0;
       }
+    } else if (tag == kWorkTag) {
+      // Arm() resets it.
     } else if (tag == kSenderTag) {
-      run_sender = true;
+      run_sender_ = true;
     } else if (tag == kSpoolTag) {
       spool_->Changed();
     } else {
       intake_->Ready(tag, &requests_);
     }
   }
+  const bool asked = !requests_.empty();
   vector<Incoming> deliveries;
   for (Intake::Request& request : requests_) {
     Handle(std::move(request), &deliveries);
@@ -375,10 +435,11 @@ void Relay::ReadClients() {
   if (!deliveries.empty()) {
     Deliver(&deliveries);
   }
-  // Only now, so that nobody waits for it.
-  if (run_sender) {
-    sender_->Run();
-  }
+  return asked;
+}
+
+// Returns whether the sender had any.
+bool Relay::TakeResults() {
   const vector<SendResult> results = std::move(results_);
   results_.clear();
   for (const SendResult& result : results) {
@@ -388,6 +449,7 @@ void Relay::ReadClients() {
       Finish(result);
     }
   }
+  return !results.empty();
 }
 
 // Wall time that goes backwards would let everything wait for hours.
@@ -402,6 +464,7 @@ void Relay::ClockWasSet() {
     origin->backlog = true;
     MakeRunnable(origin.get());
   }
+  spool_->Postpone(0);
 }
 
 void Relay::Housekeep() {
@@ -436,13 +499,16 @@ void Relay::Arm() {
   if (poll_at_) {
     by_wall(*poll_at_);
   }
-  if (!updates_.empty()) {
+  if (!updates_.empty() && retry_queue_at_ > now_) {
     by_wall(retry_queue_at_);
   }
   by_wall(spool_->due());
   by_wall(housekeep_at_);
-  if (work_left_) {
-    delay = 0;
+  if (work_left_ != work_told_) {
+    const uint64_t one = 1;
+    uint64_t value = 0;
+    (void)!(work_left_ ? write(work_, &one, sizeof(one)) : read(work_, &value, sizeof(value)));
+    work_told_ = work_left_;
   }
   // A timer that comes too early does no harm, and setting it costs.
   const int64_t at = steady_ + delay;
@@ -514,17 +580,29 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
   std::erase_if(*deliveries, [this](const Incoming& incoming) {
     return incoming.file.empty() && !intake_->IsThere(incoming.client);
   });
+  vector<Expected> expected;
   bool good = queue_->Begin();
+  bool flush = !updates_.empty() && retry_queue_at_ <= now_;
+  if (flush && good && !ApplyUpdates(&expected)) {
+    // What can't be noted keeps nobody out.
+    retry_queue_at_ = now_ + kSecond;
+    QueueFailed("note what was sent");
+    flush = false;
+    expected.clear();
+    good = queue_->Begin();
+  }
   for (Incoming& incoming : *deliveries) {
     good = good && Enqueue(&incoming);
   }
   good = good && queue_->Commit();
   if (!good) {
     QueueFailed("take hand-offs");
+  } else if (flush) {
+    UpdatesWritten(expected);
   }
 
   for (Incoming& incoming : *deliveries) {
-    bool taken = good && !incoming.full;
+    const bool taken = good && !incoming.full;
     if (!incoming.file.empty()) {
       if (taken) {
         spool_->Remove(incoming.file);
@@ -540,15 +618,8 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
       for (const string& id : incoming.gone) {
         fields.push_back("gone=" + id);
       }
-      if (!intake_->Answer(incoming.client, push::WriteReply(true, fields))) {
-        taken = false;
-        if (incoming.stored != 0) {
-          Update update;
-          update.kind = Update::kForget;
-          update.id = incoming.stored;
-          updates_.push_back(update);
-        }
-      }
+      // Who has just gone will put it into the spool; there it is known.
+      intake_->Answer(incoming.client, push::WriteReply(true, fields));
     }
     if (good && incoming.full) {
       TellSometimes(COI_RELAY_LOG_ERROR, "full", kMinute,
@@ -618,7 +689,7 @@ bool Relay::Enqueue(Incoming* incoming) {
     auto endpoint = policy_.Check(subscription->endpoint);
     // What isn't allowed has an origin of its own; it may be tomorrow.
     item.endpoint = endpoint ? std::move(*endpoint) : Endpoint();
-    item.push.origin = Name("origin", {item.endpoint.origin});
+    item.push.origin = OriginName(item.endpoint.origin);
     item.push.expires = incoming->accepted_usecs / 1000 + ttl * kSecond;
     behind.push_back(state.resume.has_value());
     if (!state.resume) {
@@ -656,7 +727,9 @@ bool Relay::Enqueue(Incoming* incoming) {
       return false;
     }
   }
-  if (settings_.queue_user_limit != 0) {
+  // While all together have no more, none has.
+  if (settings_.queue_user_limit != 0 &&
+      queue_->count_now() > static_cast<int64_t>(settings_.queue_user_limit)) {
     int64_t count = 0;
     if (!queue_->CountUser(user, &count)) {
       return false;
@@ -671,7 +744,6 @@ bool Relay::Enqueue(Incoming* incoming) {
       }
     }
   }
-  incoming->stored = handoff_id;
   mail->accepted_usecs = incoming->accepted_usecs;
   mail->size = incoming->line.size();
   incoming->items = std::move(items);
@@ -812,7 +884,7 @@ void Relay::Register(uint64_t client, const Handoff& handoff) {
     fail("not-allowed");
     return;
   }
-  const int64_t origin = Name("origin", {endpoint->origin});
+  const int64_t origin = OriginName(endpoint->origin);
   const auto same = std::count_if(registrations_.begin(), registrations_.end(),
                                   [&](const auto& entry) { return entry.second.origin == origin; });
   if (same >= kRegistrationsOriginMax) {
@@ -852,7 +924,7 @@ void Relay::Register(uint64_t client, const Handoff& handoff) {
   registration.user_name = handoff.user;
   registration.subscription_id = id;
   registration.origin_text = endpoint->origin;
-  registration.vapid = keys_->vapid().id();
+  registration.vapid = keys_->VapidId("");
   registrations_.emplace(request.id, std::move(registration));
   intake_->Watch(client);
   sender_->Start(std::move(request));
@@ -881,7 +953,7 @@ void Relay::FinishRegistration(const SendResult& result) {
     Update update;
     update.kind = Update::kReturned;
     update.subscription = registration.subscription;
-    updates_.push_back(update);
+    Note(update);
     Flush();
   } else if (registration.client != 0) {
     throttle_.Failed(registration.user, now_);
@@ -941,19 +1013,25 @@ bool Relay::Flush() {
     return false;
   }
   vector<Expected> expected;
-  bool good = queue_->Begin();
-  for (const Update& update : updates_) {
-    good = good && Apply(update, &expected);
-  }
-  if (!good || !queue_->Commit()) {
+  if (!queue_->Begin() || !ApplyUpdates(&expected) || !queue_->Commit()) {
     // Kept in busy_, so that nothing is sent again because of it.
     retry_queue_at_ = now_ + kSecond;
     QueueFailed("note what was sent");
     return false;
   }
+  UpdatesWritten(expected);
+  return true;
+}
+
+bool Relay::ApplyUpdates(vector<Expected>* expected) {
+  return std::ranges::all_of(updates_,
+                             [&](const Update& update) { return Apply(update, expected); });
+}
+
+void Relay::UpdatesWritten(const vector<Expected>& expected) {
   for (const Update& update : updates_) {
     const auto busy = busy_.find(update.id);
-    if (busy != busy_.end() && busy->second.done && update.kind != Update::kForget) {
+    if (busy != busy_.end() && busy->second.done) {
       --busy->second.origin->busy;
       busy_.erase(busy);
     }
@@ -962,7 +1040,13 @@ bool Relay::Flush() {
   for (const Expected& one : expected) {
     Expect(one);
   }
-  return true;
+}
+
+void Relay::Note(const Update& update) {
+  if (updates_.empty()) {
+    updates_since_ = now_;
+  }
+  updates_.push_back(update);
 }
 
 bool Relay::Apply(const Update& update, vector<Expected>* expected) {
@@ -998,8 +1082,6 @@ bool Relay::Apply(const Update& update, vector<Expected>* expected) {
       expected->push_back({update.origin, now_});
       return queue_->MoveToOrigin(update.id, update.origin, now_);
     }
-    case Update::kForget:
-      return queue_->DeleteHandoff(update.id, expected, now_);
     case Update::kOrigin:
       return queue_->PutOrigin({update.origin, OriginState::kActive, update.failures, update.next});
   }
@@ -1176,14 +1258,21 @@ void Relay::Unready(Origin* origin, const std::function<bool(const Item&)>& matc
   });
 }
 
+bool Relay::MayUnproven() const {
+  return unproven_ < std::max(settings_.in_flight_limit / 2, 1U) && !runnable_unproven_.empty();
+}
+
+bool Relay::HasRunnable() const {
+  return in_flight_ < settings_.in_flight_limit && (!runnable_.empty() || MayUnproven());
+}
+
 // Those that have not shown that they answer share one half of what may be under
 // way, so that they can't take everything and let it hang.
 Relay::Origin* Relay::NextRunnable() {
-  const bool may_unproven =
-      unproven_ < std::max(settings_.in_flight_limit / 2, 1U) && !runnable_unproven_.empty();
-  if (!may_unproven && runnable_.empty()) {
+  if (!HasRunnable()) {
     return nullptr;
   }
+  const bool may_unproven = MayUnproven();
   turn_ = !turn_;
   std::deque<Origin*>* from =
       may_unproven && (turn_ || runnable_.empty()) ? &runnable_unproven_ : &runnable_;
@@ -1193,10 +1282,12 @@ Relay::Origin* Relay::NextRunnable() {
   return origin;
 }
 
-void Relay::StartSome() {
+// Returns whether the sender has got something.
+bool Relay::StartSome() {
   const int64_t began = parts_.clock->SteadyUsecs();
   unsigned int started = 0;
-  while (in_flight_ < settings_.in_flight_limit) {
+  const unsigned int before = in_flight_;
+  for (;;) {
     if (started >= kSendCount || parts_.clock->SteadyUsecs() - began >= kSendUsecs) {
       work_left_ = true;
       break;
@@ -1231,6 +1322,7 @@ void Relay::StartSome() {
       MakeRunnable(origin);
     }
   }
+  return in_flight_ > before;
 }
 
 // Reads some of what is due. False if that can't be now.
@@ -1266,6 +1358,10 @@ bool Relay::LoadBacklog(Origin* origin) {
     if (busy_.contains(row.id)) {
       continue;
     }
+    if ((ready_ >= kReadyMax || ready_bytes_ >= kReadyBytesMax) && !origin->ready.empty()) {
+      origin->backlog = true;
+      break;
+    }
     Busy busy;
     busy.origin = origin;
     busy.push = row;
@@ -1299,7 +1395,7 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
       update.next = now_ + kMinute;
       update.attempts = row.attempts;
       update.flags = row.flags;
-      updates_.push_back(update);
+      Note(update);
       return std::nullopt;
     }
     const auto line = stored ? keys_->storage().Decrypt(stored->sealed, std::to_string(handoff_id))
@@ -1323,7 +1419,7 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
   if (!subscription) {
     busy->accepted_usecs = now_usecs_;
     Drop(*busy, "it can't be read; its key may have been replaced");
-    updates_.push_back(update);
+    Note(update);
     return std::nullopt;
   }
   auto endpoint = policy_.Check(subscription->endpoint);
@@ -1332,7 +1428,7 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
   }
   if (row.expires <= now_) {
     Drop(*busy, "it could not be delivered in time");
-    updates_.push_back(update);
+    Note(update);
     return std::nullopt;
   }
   if (!endpoint) {
@@ -1345,15 +1441,15 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
     update.attempts = busy->push.attempts;
     update.next = now_ + KeepDelay(static_cast<unsigned int>(update.attempts), random_());
     update.flags = row.flags | kFlagApart;
-    updates_.push_back(update);
+    Note(update);
     return std::nullopt;
   }
-  const int64_t origin = Name("origin", {endpoint->origin});
+  const int64_t origin = OriginName(endpoint->origin);
   if (origin != row.origin) {
     // It wasn't allowed before.
     update.kind = Update::kMove;
     update.origin = origin;
-    updates_.push_back(update);
+    Note(update);
     return std::nullopt;
   }
   Item item;
@@ -1366,14 +1462,14 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
 }
 
 string Relay::Authorization(const Subscription& subscription, const Endpoint& endpoint) {
-  const push::VapidKey& key = keys_->Vapid(subscription.vapid);
   const int64_t now = now_ / 1000;
-  Token& token = tokens_[key.id() + ' ' + endpoint.origin];
+  Token& token = tokens_[keys_->VapidId(subscription.vapid) + ' ' + endpoint.origin];
   // Half of its life is left for whoever has a wrong clock.
   if (token.value.empty() || token.expires < now + kTokenSecs / 2 ||
       token.expires > now + kTokenSecs + 60) {
     token.expires = now + kTokenSecs;
-    token.value = key.Authorization(endpoint.origin, settings_.vapid_subject, token.expires);
+    token.value = keys_->Vapid(subscription.vapid)
+                      .Authorization(endpoint.origin, vapid_subject_, token.expires);
   }
   string value = token.value;
   if (tokens_.size() > kTokensMax) {
@@ -1424,7 +1520,7 @@ bool Relay::StartItem(Origin* origin, Item item) {
     busy.done = true;
     ++origin->busy;
     busy_.emplace(item.push.id, std::move(busy));
-    updates_.push_back(update);
+    Note(update);
     work_left_ = true;
     return false;
   }
@@ -1458,27 +1554,34 @@ bool Relay::StartItem(Origin* origin, Item item) {
 void Relay::NoteHealth(Origin* origin, const Busy& push, const SendResult& result) {
   const bool was_sick = IsSick(*origin);
   const int64_t before = origin->failures;
-  if (result.status == SendStatus::kNotAllowed) {
+  if (result.status == SendStatus::kNotAllowed || result.is_bystander) {
     return;
   }
-  const bool broken = result.status == SendStatus::kAnswered && result.http_status >= 500;
-  if (result.status == SendStatus::kAnswered && !broken) {
-    origin->window = std::min(origin->window + 1, settings_.in_flight_origin_limit);
+  const bool answered = result.status == SendStatus::kAnswered;
+  // ntfy's 507 says that nobody listens to that one.
+  const bool broken = answered && result.http_status >= 500 && result.http_status != 507;
+  if (answered && !broken) {
+    // It works, but may have had too much.
+    origin->window = result.http_status == 429
+                         ? std::max(origin->window / 2, 1U)
+                         : std::min(origin->window + 1, settings_.in_flight_origin_limit);
     origin->proven = true;
     origin->failures = 0;
     origin->resume = 0;
-    origin->last_failed = 0;
+    origin->failed.clear();
   } else {
     origin->window = std::max(origin->window / 2, 1U);
     if (!broken) {
       origin->proven = false;
     }
+    const bool first =
+        std::ranges::find(origin->failed, push.push.subscription) == origin->failed.end();
     if (was_sick) {
       // Others that were under way when it fell ill say nothing new.
       origin->failures += push.probe ? 1 : 0;
-    } else if (origin->last_failed != push.push.subscription) {
-      // One subscription alone doesn't make a service sick for others.
-      origin->last_failed = push.push.subscription;
+    } else if (first) {
+      // Some dead subscriptions don't make a service sick for others.
+      origin->failed.push_back(push.push.subscription);
       origin->failures = std::min(origin->failures + (broken ? 1 : kUnreachablePoints), kSick);
     }
   }
@@ -1502,7 +1605,7 @@ void Relay::NoteHealth(Origin* origin, const Busy& push, const SendResult& resul
     update.origin = origin->id;
     update.failures = origin->failures;
     update.next = origin->resume;
-    updates_.push_back(update);
+    Note(update);
   }
 }
 
@@ -1519,7 +1622,7 @@ void Relay::Finish(const SendResult& result) {
   if (!busy.proven) {
     --unproven_;
   }
-  ++busy.push.attempts;
+  busy.push.attempts += result.is_bystander ? 0 : 1;
   const auto attempts = static_cast<unsigned int>(std::min<int64_t>(busy.push.attempts, 100000));
   NoteHealth(origin, busy, result);
 
@@ -1563,13 +1666,13 @@ void Relay::Finish(const SendResult& result) {
       update.flags |= kFlagApart;
       Emit(COI_RELAY_DEFERRED, busy, http, error, false);
       // Perhaps it was the token.
-      tokens_.erase(keys_->Vapid(busy.vapid).id() + ' ' + busy.origin_text);
+      tokens_.erase(keys_->VapidId(busy.vapid) + ' ' + busy.origin_text);
       TellSometimes(COI_RELAY_LOG_WARNING, "refused " + busy.origin_text, kHour,
                     busy.origin_text + " has refused a push (" + Problem(result) +
                         "); it is kept, and tried again later");
       break;
   }
-  updates_.push_back(update);
+  Note(update);
   MakeRunnable(origin);
 }
 

@@ -103,7 +103,8 @@ class Relay {
     // `resume`, and then asked once.
     int64_t failures = 0;
     int64_t resume = 0;
-    int64_t last_failed = 0;
+    // Subscriptions that have given it points since it last worked.
+    std::vector<int64_t> failed;
     // The queue may have due pushes that are not in `ready`.
     bool backlog = false;
     std::deque<Item> ready;
@@ -128,7 +129,7 @@ class Relay {
   };
   // What is to be written into the queue.
   struct Update {
-    enum Kind { kDelete, kGone, kReturned, kHold, kDefer, kMove, kForget, kOrigin };
+    enum Kind { kDelete, kGone, kReturned, kHold, kDefer, kMove, kOrigin };
     Kind kind = kDelete;
     int64_t id = 0;
     int64_t user = 0;
@@ -161,7 +162,6 @@ class Relay {
     // The outcome:
     bool full = false;
     int64_t name = 0;
-    int64_t stored = 0;
     std::vector<std::string> gone;
     std::vector<Item> items;
     std::vector<QueuedPush> replaced;
@@ -169,6 +169,7 @@ class Relay {
 
   Relay(const coi_relay_settings& settings, const coi_relay_callbacks& callbacks, Parts parts);
   bool Start(std::string* error);
+  bool SetSubject(std::string* error);
 
   void Tell(enum coi_relay_log level, const std::string& text);
   void TellSometimes(enum coi_relay_log level, const std::string& name, int64_t interval,
@@ -178,11 +179,12 @@ class Relay {
   void Drop(const Busy& push, std::string_view why);
 
   int64_t Name(std::string_view kind, std::initializer_list<std::string_view> parts);
+  int64_t OriginName(const std::string& origin);
   int64_t SubscriptionName(const std::string& user, const std::string& id,
                            const push::Subscription& subscription);
 
   // Intake
-  void ReadClients();
+  bool ReadClients();
   void Handle(Intake::Request request, std::vector<Incoming>* deliveries);
   void Register(uint64_t client, const push::Handoff& handoff);
   void FinishRegistration(const SendResult& result);
@@ -200,6 +202,9 @@ class Relay {
 
   // Queue
   bool Flush();
+  bool ApplyUpdates(std::vector<Expected>* expected);
+  void UpdatesWritten(const std::vector<Expected>& expected);
+  void Note(const Update& update);
   bool Apply(const Update& update, std::vector<Expected>* expected);
   void QueueFailed(const char* what);
   void Expect(const Expected& expected);
@@ -213,7 +218,10 @@ class Relay {
   void SetWake(Origin* origin, int64_t wake);
   bool IsSick(const Origin& origin) const;
   bool CanStart(const Origin& origin) const;
-  void StartSome();
+  bool StartSome();
+  bool TakeResults();
+  bool MayUnproven() const;
+  bool HasRunnable() const;
   Origin* NextRunnable();
   bool LoadBacklog(Origin* origin);
   std::optional<Item> LoadItem(const QueuedPush& row, Busy* busy);
@@ -239,8 +247,14 @@ class Relay {
   int epoll_ = -1;
   int timer_ = -1;
   int64_t armed_ = 0;
+  // Readable while there is work left.
+  int work_ = -1;
   bool work_left_ = false;
+  bool work_told_ = false;
+  bool run_sender_ = false;
 
+  // "" for none
+  std::string vapid_subject_;
   std::optional<Keys> keys_;
   push::Encrypter encrypter_;
   EndpointPolicy policy_;
@@ -254,6 +268,7 @@ class Relay {
   std::vector<Intake::Request> requests_;
   std::vector<SendResult> results_;
   std::vector<Update> updates_;
+  int64_t updates_since_ = 0;
   int64_t retry_queue_at_ = 0;
 
   std::unordered_map<int64_t, std::unique_ptr<Origin>> origins_;
@@ -265,6 +280,7 @@ class Relay {
   std::optional<int64_t> poll_at_ = 0;
   int64_t evict_at_ = 0;
   std::unordered_map<int64_t, Busy> busy_;
+  std::unordered_map<std::string, int64_t> origin_names_;
   unsigned int in_flight_ = 0;
   unsigned int unproven_ = 0;
   size_t ready_ = 0;

@@ -11,6 +11,7 @@ namespace {
 constexpr int64_t kSecond = 1000;
 constexpr int64_t kMinute = 60 * kSecond;
 constexpr int64_t kHour = 60 * kMinute;
+constexpr int64_t kPatience = 5 * kMinute;
 
 // first, 2 * first, 4 * first ... most; each of them up to a quarter shorter or
 // longer.
@@ -55,8 +56,11 @@ Verdict Judge(const SendResult& result, bool without_content) noexcept {
 int64_t RetryDelay(unsigned int attempts, std::optional<int64_t> retry_after_secs,
                    uint32_t random) noexcept {
   if (retry_after_secs && *retry_after_secs > 0) {
-    const int64_t delay = std::min(*retry_after_secs, kMaxDelayMsecs / kSecond) * kSecond;
-    // Never earlier than asked for.
+    // As asked for, and longer each time: who always says 1 isn't asked each second.
+    int64_t delay = std::min(*retry_after_secs, kMaxDelayMsecs / kSecond) * kSecond;
+    for (unsigned int i = 1; i < attempts && delay < kPatience; ++i) {
+      delay = std::min(2 * delay, kPatience);
+    }
     return std::min(delay + delay / 10 * (random & 0xffffU) / 0xffff, kMaxDelayMsecs);
   }
   return BackOff(5 * kSecond, kHour, attempts, random);

@@ -19,7 +19,7 @@ files() { # PATTERN...
 }
 
 cpp_files() {
-	files 'src/*.cc' 'src/*.h' 'tests/unit/*.cc' 'tests/unit/*.h' \
+	files 'src/*.cc' 'src/*.h' 'tests/unit/*.cc' 'tests/unit/*.h' 'tests/issues/*.cc' \
 		'tests/fuzz/*.cc' 'tests/fuzz/*.h' 'tests/glue/*.cc' \
 		tests/glue/adapter.h | grep -vxE "src/coi(-push|-relay)?\.h"
 }

@@ -198,11 +198,11 @@ TEST_F(Queue, Counts) {
   EXPECT_GT(queue_->NewHandoffId(), id);
   vector<Expected> expected;
   ASSERT_TRUE(queue_->Begin());
-  EXPECT_TRUE(queue_->DeleteHandoff(id, &expected, kNow));
+  EXPECT_TRUE(queue_->DeletePush(id * relay::kPushesPerHandoff, &expected, kNow));
   queue_->Rollback();
   EXPECT_EQ(queue_->count(), 3);
   ASSERT_TRUE(queue_->Begin());
-  EXPECT_TRUE(queue_->DeleteHandoff(id, &expected, kNow));
+  EXPECT_TRUE(queue_->DeletePush(id * relay::kPushesPerHandoff, &expected, kNow));
   ASSERT_TRUE(queue_->Commit());
   EXPECT_EQ(queue_->count(), 2);
   EXPECT_EQ(Rows("SELECT count(*) FROM handoff"), vector<string>{"1"});

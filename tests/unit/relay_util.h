@@ -111,7 +111,7 @@ class FakeSender : public relay::Sender {
   }
   void Run() override {
     uint64_t value = 0;
-    EXPECT_EQ(read(fd_, &value, sizeof(value)), static_cast<ssize_t>(sizeof(value)));
+    EXPECT_EQ(read(fd_, &value, sizeof(value)) > 0, !results_.empty());
     std::vector<relay::SendResult> results = std::move(results_);
     results_.clear();
     for (const relay::SendResult& result : results) {
@@ -199,7 +199,7 @@ class RelayTest : public testing::Test {
     int rounds = 0;
     do {
       relay_->Run();
-    } while ((rounds < 2 || relay_->HasWork() || poll(&ready, 1, 0) > 0) && ++rounds < 1000);
+    } while ((relay_->HasWork() || poll(&ready, 1, 0) > 0) && ++rounds < 1000);
   }
 
   push::Subscription MakeSubscription(const std::string& endpoint) const {

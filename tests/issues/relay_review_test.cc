@@ -1,0 +1,158 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+// Mistakes of the relay that a review, and its first load tests, have found.
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+
+#include <string>
+
+#include "relay/retry.h"
+#include "relay_util.h"
+
+namespace coi::test {
+namespace {
+
+using std::string;
+
+class RelayReview : public OpenRelayTest {
+ protected:
+  void Fail(int status) {
+    if (status == 0) {
+      sender_->AnswerUnreachable();
+    } else {
+      sender_->AnswerHttp(status);
+    }
+    Run();
+  }
+};
+
+TEST_F(RelayReview, END_4_two_dead_subscriptions_made_a_service_sick) {
+  for (const int status : {0, 503, 507}) {
+    const string url = "https://push" + std::to_string(status) + ".example/";
+    for (int i = 0; i < 12; ++i) {
+      for (const char* name : {"dead", "gone"}) {
+        Ask(MakeHandoff(name, {url + name}));
+        while (!sender_->requests.empty()) {
+          Fail(status);
+        }
+        clock_.Advance(3600);
+        Run();
+      }
+    }
+    while (!sender_->requests.empty()) {
+      Fail(status);
+    }
+    Ask(MakeHandoff("alice" + std::to_string(status), {url + "alice"}));
+    EXPECT_EQ(sender_->requests.size(), 1U) << status;
+    AnswerAll(201);
+  }
+}
+
+TEST_F(RelayReview, END_4_one_failed_connection_counted_for_all_who_waited_for_it) {
+  for (int i = 0; i < 4; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i), {"https://a.example/" + std::to_string(i)}));
+  }
+  ASSERT_EQ(sender_->requests.size(), 4U);
+  for (bool waited = false; !sender_->requests.empty(); waited = true) {
+    sender_->Answer({0, relay::SendStatus::kUnreachable, 0, std::nullopt, "timed out", waited});
+  }
+  Run();
+  // It is well, and those who have only waited have not been tried.
+  Ask(MakeHandoff("alice", {"https://a.example/alice"}));
+  EXPECT_EQ(sender_->requests.size(), 1U);
+  AnswerAll(201);
+  clock_.Advance(10);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 4);
+  int second_attempts = 0;
+  for (const Event& event : events_) {
+    second_attempts += event.outcome == COI_RELAY_DELIVERED && event.attempt == 2 ? 1 : 0;
+  }
+  EXPECT_EQ(second_attempts, 1);
+}
+
+TEST_F(RelayReview, MSG_9_another_failure_overrode_Retry_After) {
+  Ask(MakeHandoff("alice"));
+  Ask(MakeHandoff("alice"));
+  ASSERT_EQ(sender_->requests.size(), 2U);
+  sender_->AnswerHttp(429, 3600);
+  Run();
+  sender_->AnswerUnreachable();
+  Run();
+  clock_.Advance(3500);
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  clock_.Advance(500);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 2);
+}
+
+TEST(RetryReview, MSG_9_Retry_After_1_switched_the_back_off_off) {
+  EXPECT_EQ(relay::RetryDelay(1, 1, 0), 1000);
+  EXPECT_EQ(relay::RetryDelay(4, 1, 0), 8000);
+  EXPECT_EQ(relay::RetryDelay(40, 1, 0), 300000);
+  EXPECT_EQ(relay::RetryDelay(40, 3600, 0), 3600000);
+  EXPECT_EQ(relay::RetryDelay(4000000000U, 1, 0), 300000);
+}
+
+TEST_F(RelayReview, MSG_10_a_push_was_lost_whose_asker_had_gone) {
+  // It has gone without the answer, and put the mail into the spool: there are
+  // both, and one of them is enough.
+  const push::Handoff handoff = MakeHandoff("alice");
+  const int fd = Connect(push::WriteHandoff(handoff) + "\n");
+  shutdown(fd, SHUT_RD);
+  Run();
+  close(fd);
+  PutIntoSpool(handoff);
+  Run();
+  EXPECT_FALSE(IsInSpool(handoff));
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
+TEST_F(RelayReview, MSG_10_a_clock_set_back_stopped_the_spool) {
+  PutIntoSpool(MakeHandoff("alice"));
+  Run();
+  EXPECT_EQ(AnswerAll(201), 1);
+  clock_.wall -= int64_t{7200} * 1000000;
+  PutIntoSpool(MakeHandoff("alice"));
+  Run();
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
+TEST_F(RelayReview, MSG_7_a_machine_without_a_domain_had_no_push_at_all) {
+  settings_.vapid_subject = "";
+  settings_.vapid_subject_default = "mailto:postmaster@localhost";
+  relay_.reset();
+  ASSERT_TRUE(Open()) << error_;
+  EXPECT_NE(AllLogs().find("coi_push_vapid_subject"), string::npos);
+  Ask(MakeHandoff("alice"));
+  EXPECT_EQ(sender_->AnswerHttp(201).authorization.substr(0, 8), "vapid t=");
+  settings_.vapid_subject = "mailto:postmaster@localhost";
+  relay_.reset();
+  EXPECT_FALSE(Open());
+}
+
+TEST_F(RelayReview, MSG_10_a_full_disk_kept_it_from_starting) {
+  const auto inode = [&] {
+    struct stat status {};
+    EXPECT_EQ(stat(Spool("seal.pub").c_str(), &status), 0);
+    return status.st_ino;
+  };
+  const auto before = inode();
+  const auto wal = [&] {
+    std::error_code error;
+    return std::filesystem::file_size(queue_dir_ + "/queue.sqlite-wal", error);
+  };
+  Ask(MakeHandoff("alice"));
+  AnswerAll(201);
+  Reopen();
+  // What is as it should be isn't written again.
+  EXPECT_EQ(inode(), before);
+  EXPECT_LT(wal(), 20000U);
+}
+
+}  // namespace
+}  // namespace coi::test
