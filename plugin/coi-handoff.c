@@ -470,6 +470,11 @@ bool coi_handoff_is_away(void)
 	return coi_handoff_clock() < away_until;
 }
 
+void coi_handoff_set_away(void)
+{
+	away_until = coi_handoff_clock() + HANDOFF_AWAY_MSECS;
+}
+
 void coi_handoff_deinit(void)
 {
 	away_until = 0;
@@ -528,7 +533,7 @@ coi_handoff_deliver(const struct coi_handoff_service *service, const char *id,
 	}
 	if (coi_handoff_ask(service->socket_path, line, service->timeout_msecs,
 			    answer_r, &error) < 0) {
-		away_until = coi_handoff_clock() + HANDOFF_AWAY_MSECS;
+		coi_handoff_set_away();
 		if (handoff_may_log(&service_logged_until)) {
 			e_warning(service->event,
 				  "coi: coi-push doesn't answer, "

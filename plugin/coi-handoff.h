@@ -9,6 +9,7 @@
    nothing of mail users. */
 
 #include "array-decl.h"
+#include "coi-push.h"
 
 struct event;
 
@@ -23,6 +24,8 @@ struct coi_subscription {
 	const char *id;
 	/* as it is stored, see coi-push.h */
 	const char *json;
+	/* set by coi_subscriptions_read_live() */
+	struct coi_push_wishes wishes;
 };
 ARRAY_DEFINE_TYPE(coi_subscription, struct coi_subscription);
 
@@ -109,6 +112,7 @@ enum coi_handoff_outcome {
 /* TRUE if the service has just failed to answer a delivery: then it isn't asked
    for some seconds, so that one that hangs costs a process one timeout. */
 bool coi_handoff_is_away(void);
+void coi_handoff_set_away(void);
 /* Forgets that. */
 void coi_handoff_deinit(void);
 

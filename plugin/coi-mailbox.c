@@ -83,19 +83,6 @@ coi_mailbox_saved(struct mailbox *box, bool moved,
 		coi_raise_appended(box, changes);
 }
 
-static struct mailbox_transaction_context *
-coi_mailbox_transaction_begin(struct mailbox *box,
-			      enum mailbox_transaction_flags flags,
-			      const char *reason)
-{
-	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
-
-	/* a maildir may leave that to whoever opens it next */
-	if (coi_raise_wants_uid(box))
-		flags |= MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS;
-	return cbox->module_ctx.super.transaction_begin(box, flags, reason);
-}
-
 static int coi_mailbox_transaction_commit(
 	struct mailbox_transaction_context *t,
 	struct mail_transaction_commit_changes *changes_r)
@@ -192,6 +179,11 @@ static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
 	if (cuser->delivering) {
 		coi_deliver_set_keywords(ctx, mail);
 		cbox->saved_chat = coi_raise_is_chat(ctx);
+		/* a maildir may leave that to whoever opens it next */
+		if (coi_raise_wants_uid(box, cbox->saved_chat)) {
+			ctx->transaction->flags |=
+				MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS;
+		}
 	} else if (ctx->moving) {
 		coi_transaction_get(ctx->transaction)->moving = TRUE;
 	}
@@ -320,7 +312,6 @@ void coi_mailbox_allocated(struct mailbox *box)
 	v->transaction_commit = coi_mailbox_transaction_commit;
 	v->transaction_rollback = coi_mailbox_transaction_rollback;
 	if (cuser->delivering) {
-		v->transaction_begin = coi_mailbox_transaction_begin;
 	} else {
 		v->create_box = coi_mailbox_create_box;
 		v->delete_box = coi_mailbox_delete_box;

@@ -208,5 +208,9 @@ void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info)
 		push_mail_unfold(push_mail_get_header(mail, "Content-Type"));
 	info->content_encoding = push_mail_unfold(
 		push_mail_get_header(mail, "Content-Transfer-Encoding"));
+}
+
+void coi_push_mail_read_body(struct mail *mail, struct coi_handoff_mail *info)
+{
 	info->body = push_mail_read_body(mail);
 }

@@ -13,8 +13,9 @@ struct mail;
    no push (MSG-2). */
 bool coi_push_mail_is_mdn(const char *content_type);
 
-/* Fills in what the mail itself says, in the data stack. What can't be read, or
-   isn't there, stays NULL. */
+/* Both fill in what the mail itself says, in the data stack: its header, and its
+   body. What can't be read, or isn't there, stays NULL. */
 void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info);
+void coi_push_mail_read_body(struct mail *mail, struct coi_handoff_mail *info);
 
 #endif

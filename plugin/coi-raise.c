@@ -30,6 +30,10 @@
 #include "coi-webpush.h"
 #include "coi-raise.h"
 
+/* A dict that hung or failed isn't asked by deliveries for so long: no mail
+   needs it. */
+#define RAISE_SLOW_MSECS 1000
+#define RAISE_AWAY_MSECS 30000
 /* A client may copy any number of mails at once. */
 #define RAISE_MAX_APPENDED 20
 
@@ -70,13 +74,17 @@ static struct mail_storage *raise_get_storage(struct mail_user *user)
 static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 				     ARRAY_TYPE(coi_subscription) *subs)
 {
+	static uint64_t away_until;
 	struct mail_storage *storage;
 	const char *error;
+	uint64_t start;
 	int ret;
 
 	p_array_init(subs, pool, 4);
-	if (coi_push_settings(user) == NULL ||
-	    !coi_subscriptions_may_exist(user))
+	if (coi_push_settings(user) == NULL)
+		return;
+	start = coi_handoff_clock();
+	if (start < away_until || !coi_subscriptions_may_exist(user))
 		return;
 	/* the delivery may yet ask for an error from before */
 	storage = raise_get_storage(user);
@@ -87,6 +95,24 @@ static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 		array_clear(subs);
 		coi_metadata_log_failure(user, "nothing is pushed", error);
 	}
+	if (ret < 0 || coi_handoff_clock() - start > RAISE_SLOW_MSECS)
+		away_until = coi_handoff_clock() + RAISE_AWAY_MSECS;
+}
+
+static bool raise_is_wish(const struct coi_subscription *sub, bool chat)
+{
+	return chat ? sub->wishes.chat : sub->wishes.mail;
+}
+
+static bool raise_is_wanted(const ARRAY_TYPE(coi_subscription) *subs, bool chat)
+{
+	const struct coi_subscription *sub;
+
+	array_foreach(subs, sub) {
+		if (raise_is_wish(sub, chat))
+			return TRUE;
+	}
+	return FALSE;
 }
 
 /* Leaves those that want the mail. */
@@ -105,7 +131,9 @@ raise_filter(struct mail_user *user, const struct coi_handoff_mail *info,
 
 	sub = array_get(subs, &count);
 	for (unsigned int i = 0; i < count; i++) {
-		if (push->subscription_wants(raise_bytes(sub[i].json), &mail))
+		if (raise_is_wish(&sub[i], info->chat) &&
+		    (!sub[i].wishes.excludes ||
+		     push->subscription_wants(raise_bytes(sub[i].json), &mail)))
 			array_push_back(wanting, &sub[i]);
 	}
 }
@@ -182,14 +210,19 @@ raise_push(struct mail_user *user, struct event *event, struct mail *mail,
 {
 	ARRAY_TYPE(coi_subscription) wanting, gone;
 
+	if (!raise_is_wanted(subs, info->chat))
+		return;
 	coi_push_mail_read(mail, info);
 	if (coi_push_mail_is_mdn(info->content_type))
 		return;
 	t_array_init(&wanting, 8);
-	t_array_init(&gone, 4);
 	raise_filter(user, info, subs, &wanting);
+	if (array_is_empty(&wanting))
+		return;
+	coi_push_mail_read_body(mail, info);
+	t_array_init(&gone, 4);
 	raise_hand_off(user, event, info, &wanting, &gone);
-	coi_webpush_forget(user, &gone);
+	coi_webpush_forget(user, TRUE, &gone);
 }
 
 void coi_raise_delivery_begin(struct mail_user *user, struct event *event,
@@ -263,11 +296,16 @@ void coi_raise_delivery_cancel(struct mail_user *user)
 		cuser->raise->done = TRUE;
 }
 
-bool coi_raise_wants_uid(struct mailbox *box)
+bool coi_raise_wants_uid(struct mailbox *box, bool chat)
 {
+	struct mail_user *user = box->storage->user;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
 	/* POST_SESSION: the delivery itself, and not what it does besides */
-	return (box->flags & MAILBOX_FLAG_POST_SESSION) != 0 &&
-		raise_have_subscriptions(box->storage->user);
+	if ((box->flags & MAILBOX_FLAG_POST_SESSION) == 0 ||
+	    !raise_have_subscriptions(user))
+		return FALSE;
+	return raise_is_wanted(&cuser->raise->subs, chat);
 }
 
 bool coi_raise_is_chat(struct mail_save_context *ctx)

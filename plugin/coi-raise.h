@@ -25,8 +25,9 @@ void coi_raise_delivery_end(struct mail_user *user);
 /* It goes to Blocked, and raises no push. */
 void coi_raise_delivery_cancel(struct mail_user *user);
 
-/* TRUE if a mail stored now will raise a push: then it needs a UID. */
-bool coi_raise_wants_uid(struct mailbox *box);
+/* TRUE if a mail, chat or not, that is stored now may raise a push: then it
+   needs a UID. */
+bool coi_raise_wants_uid(struct mailbox *box, bool chat);
 /* TRUE if the mail being saved has $Chat. */
 bool coi_raise_is_chat(struct mail_save_context *ctx);
 /* Mails were stored by the delivery. */

@@ -162,7 +162,7 @@ int coi_subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 	const struct coi_settings *set = coi_user_settings(user);
 	const struct coi_push *push = coi_push_get(user->event);
 	ARRAY_TYPE(coi_subscription) all;
-	const struct coi_subscription *sub;
+	struct coi_subscription *sub;
 	int64_t now = time(NULL);
 
 	if (push == NULL)
@@ -170,12 +170,12 @@ int coi_subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 	p_array_init(&all, pool, 8);
 	if (coi_subscriptions_read(user, inbox, pool, &all, error_r) < 0)
 		return -1;
-	array_foreach(&all, sub) {
+	array_foreach_modifiable(&all, sub) {
 		struct coi_bytes stored = { sub->json, strlen(sub->json) };
 
 		if (array_count(subs) >= set->webpush_subscription_limit)
 			break;
-		if (push->subscription_is_live(stored, now))
+		if (push->subscription_is_live(stored, now, &sub->wishes))
 			array_push_back(subs, sub);
 	}
 	return 0;
@@ -205,6 +205,7 @@ int coi_subscription_write(struct mailbox_transaction_context *t,
 			dict, mail_user_get_dict_op_settings(user));
 	}
 	dtrans = t->attr_pvt_trans;
+	coi_compat_dict_hide_values(dtrans, path);
 	/* dict_set() without its debug message (MSG-12) */
 	dtrans->dict->v.set(dtrans, path, value);
 	dtrans->changed = TRUE;

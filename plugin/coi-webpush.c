@@ -48,6 +48,8 @@
 
 #define WEBPUSH_LOCK_NAME "dovecot-coi-push.lock"
 #define WEBPUSH_LOCK_SECS 20
+/* A delivery that can't remove what is gone leaves it to later ones. */
+#define WEBPUSH_FORGET_PAUSE_MSECS (60 * 1000)
 /* of one transaction */
 #define WEBPUSH_MAX_CHANGES 100
 /* The service's own time for a registration is as long as ours. */
@@ -186,16 +188,21 @@ webpush_get_vapid(struct mailbox *box, const struct coi_settings *set,
 	const char *error;
 
 	coi_handoff_write_vapid(line);
-	if (coi_handoff_ask(webpush_socket_path(user), line,
-			    set->coi_push_register_timeout, &answer,
-			    &error) < 0) {
+	/* it needn't ask anybody for it */
+	if (coi_handoff_is_away()) {
+		/* not again */
+	} else if (coi_handoff_ask(webpush_socket_path(user), line,
+				   set->coi_push_handoff_timeout, &answer,
+				   &error) < 0) {
+		coi_handoff_set_away();
 		e_error(user->event, "coi: Can't ask coi-push for its key: %s",
 			error);
 	} else if (answer.ok) {
 		value_r->value = coi_handoff_answer_next(&answer, "key", &pos);
 	}
 	if (value_r->value == NULL) {
-		mail_storage_set_error(box->storage, MAIL_ERROR_UNAVAILABLE,
+		/* with this code, a listing leaves it out and goes on */
+		mail_storage_set_error(box->storage, MAIL_ERROR_NOTPOSSIBLE,
 				       WEBPUSH_ERROR_UNAVAILABLE);
 		return -1;
 	}
@@ -382,7 +389,7 @@ void coi_webpush_before_list(struct mailbox *box,
 		return;
 	t_array_init(&gone, 4);
 	coi_webpush_get_gone(&answer, &subs, &gone);
-	coi_webpush_forget(user, &gone);
+	coi_webpush_forget(user, FALSE, &gone);
 }
 
 /*
@@ -619,7 +626,7 @@ static void webpush_state_expire(struct webpush_state *state)
 
 	array_foreach_modifiable(&state->entries, entry) {
 		if (!state->push->subscription_is_live(
-			    webpush_bytes(entry->json), state->now))
+			    webpush_bytes(entry->json), state->now, NULL))
 			webpush_entry_change(entry, NULL);
 	}
 }
@@ -794,7 +801,8 @@ static int
 webpush_register_one(struct coi_webpush *webpush, struct mail_user *user,
 		     struct coi_webpush_change *change, uint64_t deadline)
 {
-	struct coi_subscription sub = { change->id, change->json };
+	struct coi_subscription sub = { .id = change->id,
+					.json = change->json };
 	uint64_t now = coi_handoff_clock();
 	struct coi_handoff_answer answer;
 	string_t *line = t_str_new(1024);
@@ -907,10 +915,14 @@ int coi_webpush_store(struct coi_webpush *webpush,
 	if (webpush->pool == NULL)
 		return 0;
 	set = coi_push_settings(t->box->storage->user);
-	if (coi_lock_create(t->box, WEBPUSH_LOCK_NAME, WEBPUSH_LOCK_SECS,
+	if (coi_lock_create(t->box, WEBPUSH_LOCK_NAME,
+			    webpush->impatient ? 0 : WEBPUSH_LOCK_SECS,
 			    &webpush->lock, &error) <= 0) {
-		e_error(t->box->event,
-			"coi: Can't lock the push subscriptions: %s", error);
+		if (!webpush->impatient) {
+			e_error(t->box->event,
+				"coi: Can't lock the push subscriptions: %s",
+				error);
+		}
 		webpush_refuse(webpush, MAIL_ERROR_UNAVAILABLE,
 			       WEBPUSH_ERROR_UNAVAILABLE);
 		return webpush_fail(webpush, t->box);
@@ -925,7 +937,7 @@ int coi_webpush_store(struct coi_webpush *webpush,
 	return 0;
 }
 
-static int webpush_forget_inbox(struct mailbox *inbox,
+static int webpush_forget_inbox(struct mailbox *inbox, bool impatient,
 				const ARRAY_TYPE(coi_subscription) *subs)
 {
 	struct mailbox_transaction_context *t;
@@ -937,6 +949,7 @@ static int webpush_forget_inbox(struct mailbox *inbox,
 	t = mailbox_transaction_begin(inbox, MAILBOX_TRANSACTION_FLAG_EXTERNAL,
 				      __func__);
 	webpush = webpush_get_changes(t);
+	webpush->impatient = impatient;
 	array_foreach(subs, sub) {
 		webpush_add_change(webpush, WEBPUSH_UNSUBSCRIBE, sub->id,
 				   p_strdup(webpush->pool, sub->json));
@@ -944,17 +957,20 @@ static int webpush_forget_inbox(struct mailbox *inbox,
 	return mailbox_transaction_commit(&t);
 }
 
-void coi_webpush_forget(struct mail_user *user,
+void coi_webpush_forget(struct mail_user *user, bool impatient,
 			const ARRAY_TYPE(coi_subscription) *subs)
 {
+	static uint64_t failed_until;
 	struct mail_namespace *ns;
 	struct mailbox *inbox;
 
-	if (array_is_empty(subs))
+	if (array_is_empty(subs) ||
+	    (impatient && coi_handoff_clock() < failed_until))
 		return;
 	ns = mail_namespace_find_inbox(user->namespaces);
 	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
-	if (webpush_forget_inbox(inbox, subs) < 0) {
+	if (webpush_forget_inbox(inbox, impatient, subs) < 0) {
+		failed_until = coi_handoff_clock() + WEBPUSH_FORGET_PAUSE_MSECS;
 		e_error(user->event,
 			"coi: Can't remove push subscriptions that are gone: "
 			"%s",

@@ -19,6 +19,8 @@ struct coi_webpush {
 	ARRAY(struct coi_webpush_change) changes;
 	/* held while the changes are being stored */
 	struct file_lock *lock;
+	/* It is not waited for. */
+	bool impatient;
 	/* One of them was refused: the reason for the client. The commit fails,
 	   and nothing is changed. */
 	const char *refused;
@@ -65,8 +67,10 @@ int coi_webpush_store(struct coi_webpush *webpush,
 		      struct mailbox_transaction_context *t,
 		      const struct mailbox_vfuncs *super);
 
-/* Removes the subscriptions, as far as they are still what they were. */
-void coi_webpush_forget(struct mail_user *user,
+/* Removes the subscriptions, as far as they are still what they were. A caller
+   that is impatient doesn't wait for others who change them; the service says
+   again that they are gone. */
+void coi_webpush_forget(struct mail_user *user, bool impatient,
 			const ARRAY_TYPE(coi_subscription) *subs);
 
 /* Adds to gone those of the subscriptions that the service's answer says are

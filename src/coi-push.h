@@ -38,6 +38,13 @@ struct coi_push_mail {
 	struct coi_bytes from_email;
 };
 
+/* Which mail a subscription wants, whoever it is from. */
+struct coi_push_wishes {
+	bool chat, mail;
+	/* but not of some senders: ask subscription_wants() (SUB-10) */
+	bool excludes;
+};
+
 enum coi_validate_result {
 	/* The text is right: store what was written. */
 	COI_VALIDATE_OK = 0,
@@ -72,8 +79,10 @@ struct coi_push {
 	bool (*subscription_show)(struct coi_bytes stored, char *buf,
 				  size_t *size_r);
 
-	/* FALSE where it is damaged, or not validated in time (SUB-8). */
-	bool (*subscription_is_live)(struct coi_bytes stored, int64_t now);
+	/* FALSE where it is damaged, or not validated in time (SUB-8). wishes_r
+	   may be NULL. */
+	bool (*subscription_is_live)(struct coi_bytes stored, int64_t now,
+				     struct coi_push_wishes *wishes_r);
 
 	/* Compares in constant time (SUB-7, SUB-9), and writes the validated
 	   subscription, without the text. */

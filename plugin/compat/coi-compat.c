@@ -4,7 +4,7 @@
 
 #include "lib.h"
 #include "array.h"
-#include "dict.h"
+#include "dict-private.h"
 #include "mail-storage-private.h"
 #include "mail-storage-settings.h"
 #include "mail-user.h"
@@ -53,6 +53,12 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 	return ret != 0 ?
 		ret :
 		attribute_dict_init(user, "coi_attribute", dict_r, error_r);
+}
+
+void coi_compat_dict_hide_values(struct dict_transaction_context *t,
+				 const char *path ATTR_UNUSED)
+{
+	dict_transaction_set_hide_log_values(t, TRUE);
 }
 
 bool coi_compat_mailbox_has_special_use(struct mailbox *box,
@@ -120,6 +126,14 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 		return -1;
 	}
 	return 1;
+}
+
+void coi_compat_dict_hide_values(struct dict_transaction_context *t,
+				 const char *path)
+{
+	/* It is set right after this. */
+	if (!t->changed)
+		dict_unset(t, path);
 }
 
 bool coi_compat_mailbox_has_special_use(struct mailbox *box,

@@ -11,6 +11,7 @@
 #include "coi-settings.h"
 
 struct dict;
+struct dict_transaction_context;
 struct mail_user;
 struct mailbox;
 
@@ -25,6 +26,11 @@ void coi_compat_settings_free(const struct coi_settings **set);
    error. Opens no file and makes no connection yet. */
 int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 				   const char **error_r);
+
+/* Called before the first secret is set in a transaction, at that path: a slow
+   commit by the dict service logs the first thing that was asked of it. */
+void coi_compat_dict_hide_values(struct dict_transaction_context *t,
+				 const char *path);
 
 /* TRUE if the admin has given the folder that special use (RFC 6154). */
 bool coi_compat_mailbox_has_special_use(struct mailbox *box,

@@ -57,9 +57,18 @@ static bool SubscriptionShow(struct coi_bytes stored, char* buf, size_t* size_r)
   return subscription && Put(coi::push::Show(*subscription), buf, size_r);
 }
 
-static bool SubscriptionIsLive(struct coi_bytes stored, int64_t now) noexcept {
+static bool SubscriptionIsLive(struct coi_bytes stored, int64_t now,
+                               struct coi_push_wishes* wishes_r) noexcept {
   const auto subscription = coi::push::ReadStored(ToText(stored));
-  return subscription && coi::push::IsLive(*subscription, now);
+  if (!subscription || !coi::push::IsLive(*subscription, now)) {
+    return false;
+  }
+  if (wishes_r != nullptr) {
+    *wishes_r = {.chat = coi::push::Wants(*subscription, {.chat = true, .from_email = {}}),
+                 .mail = coi::push::Wants(*subscription, {.chat = false, .from_email = {}}),
+                 .excludes = !subscription->exclude_from.empty()};
+  }
+  return true;
 }
 
 static enum coi_validate_result SubscriptionValidate(struct coi_bytes stored, struct coi_bytes text,

@@ -112,8 +112,8 @@ static void test_deliver_line(void **state)
 {
 	static const char body[] = "Hi\001\tyou\n\000\r";
 	const struct coi_subscription subs[] = {
-		{ "phone-12345", "{\"a\":\"\t\"}" },
-		{ "tablet-1234", "{}" },
+		{ .id = "phone-12345", .json = "{\"a\":\"\t\"}" },
+		{ .id = "tablet-1234", .json = "{}" },
 	};
 	buffer_t body_buf;
 	const struct coi_handoff_mail mail = {
@@ -155,7 +155,8 @@ static void test_deliver_line(void **state)
 
 static void test_deliver_line_of_a_mail_that_says_nothing(void **state)
 {
-	const struct coi_subscription sub = { "phone-12345", "{}" };
+	const struct coi_subscription sub = { .id = "phone-12345",
+					      .json = "{}" };
 	struct coi_handoff_mail mail = {
 		.uid = 7, .uidvalidity = 8, .folder = "INBOX", .subject = ""
 	};
@@ -179,8 +180,10 @@ static void test_deliver_line_of_a_mail_that_says_nothing(void **state)
 
 static void test_other_lines(void **state)
 {
-	const struct coi_subscription subs[] = { { "phone-12345", "{}" },
-						 { "tablet-1234", "[\n]" } };
+	const struct coi_subscription subs[] = {
+		{ .id = "phone-12345", .json = "{}" },
+		{ .id = "tablet-1234", .json = "[\n]" }
+	};
 	string_t *line = t_str_new(16);
 
 	(void)state;
@@ -217,7 +220,8 @@ static void test_long_values_are_cut_between_characters(void **state)
 		/* not UTF-8: as much as there may be */
 		{ "\x80", 4096 },
 	};
-	const struct coi_subscription sub = { "phone-12345", "{}" };
+	const struct coi_subscription sub = { .id = "phone-12345",
+					      .json = "{}" };
 	struct coi_handoff_mail mail;
 	string_t *line = t_str_new(16);
 	const char *subject, *cut;
@@ -449,8 +453,8 @@ static void test_answer_in_pieces(void **state)
 static const string_t *large_request(void)
 {
 	const struct coi_subscription sub = {
-		"phone-12345",
-		repeat("x", COI_HANDOFF_MAX_SIZE - 100),
+		.id = "phone-12345",
+		.json = repeat("x", COI_HANDOFF_MAX_SIZE - 100),
 	};
 	string_t *line = t_str_new(COI_HANDOFF_MAX_SIZE);
 	int fd[2], size = 0;

@@ -142,7 +142,7 @@ TEST(PushLibrary, SUB_7_parse_refuses_what_can_not_be_stored) {
 
 TEST(PushLibrary, SUB_8_is_live) {
   const auto is_live = [](OptionalText stored, int64_t now) {
-    return Push().subscription_is_live(Bytes(stored).get(), now);
+    return Push().subscription_is_live(Bytes(stored).get(), now, nullptr);
   };
   EXPECT_TRUE(is_live(Stored(), 99));
   EXPECT_FALSE(is_live(Stored(), 100));

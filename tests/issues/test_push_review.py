@@ -1,0 +1,98 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Mistakes of push that a review, and its first load tests, have found.
+
+Those that need no server are in relay_review_test.cc.
+"""
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import h2.errors
+import pytest
+from harness.h2server import Behaviour, push_service
+from harness.mails import chat, mail
+from harness.push import eventually, service_pids
+
+pytestmark = pytest.mark.private
+
+RST_STREAM = 3
+RESETS_MAX = 1000
+
+
+class NoThousandResets(Behaviour):
+    """As all common services since CVE-2023-44487, nghttp2's defaults among them."""
+
+    def __init__(self, *args):
+        super().__init__(*args)
+        self.resets = 0
+        self.buffer = b""
+        self.preface = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+
+    def on_data(self, data):
+        # libcurl resets streams that are over, which the h2 module doesn't tell.
+        self.buffer += data
+        if self.preface:
+            if len(self.buffer) < self.preface:
+                return
+            self.buffer, self.preface = self.buffer[self.preface :], 0
+        while len(self.buffer) >= 9:
+            size = 9 + int.from_bytes(self.buffer[:3], "big")
+            if len(self.buffer) < size:
+                break
+            self.resets += self.buffer[3] == RST_STREAM
+            self.buffer = self.buffer[size:]
+        if self.resets >= RESETS_MAX:
+            self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
+            self.is_over = True
+
+
+def test_END_4_services_closed_a_connection_with_a_thousand_resets(authority):
+    with push_service(authority.certificate("localhost"), NoThousandResets) as service:
+        program = Path(os.environ["COI_TEST_BUILD"]) / "tests/coi-sender-run"
+        output = subprocess.run(
+            [program, f"ca={authority.ca}", "count=2500", "size=100", "timeout=60000", service.url],
+            check=True,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        ).stdout
+    *results, summary = [json.loads(line) for line in output.splitlines()]
+    assert summary["answered"] == 2500
+    assert {result["http"] for result in results} == {201}
+
+
+@pytest.fixture
+def own(fresh_server, log):
+    log.expect(r"coi-push|coi: ")
+    return fresh_server(push=(("coi_push_handoff_timeout", None),))
+
+
+def test_SUB_1_a_service_that_hangs_made_listings_fail(own, subscriber):
+    """It was asked for its key, and the whole of GETMETADATA was a NO."""
+    user = own.coi_user("active")
+    (pid,) = eventually(lambda: service_pids(own), "the service runs")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        with own.imap(user) as client:
+            found = client.getmetadata("/private/vendor/vendor.dovecot", depth="infinity")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert found["/private/vendor/vendor.dovecot/coi/config/enabled"] == b"yes"
+
+
+def test_MSG_1_mail_that_nobody_wants_pushed_waited_for_a_lock(make_server, subscriber):
+    """A maildir stores a mail without a UID where somebody holds the lock; a push needs one."""
+    server = make_server()
+    user = server.coi_user("none")
+    subscriber(server, user, "chat").subscribe()
+    server.deliver("lmtp", user, chat("first"))
+    lock = server.write(user, "maildir/dovecot-uidlist.lock", "")
+    # The client gives up before Dovecot breaks the lock.
+    server.deliver("lmtp", user, mail("mail"))
+    lock.unlink()
+    assert set(server.where(user)) == {"first", "mail"}
