@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 
 from harness.push import Device, b64
+from harness.push_service import Authority
 
 from . import homes
 from .sink import Sink
@@ -33,6 +34,10 @@ PATIENCE = 3600
 SPEED_SECONDS = 1
 
 ESCAPES = str.maketrans({"\1": "\0011", "\t": "\1t", "\n": "\1n", "\r": "\1r", "\0": "\0010"})
+
+
+def new_sink(options, mode="ok", port=0):
+    return Sink(options, mode, port, options.authority.certificate("127.0.0.1"))
 
 
 class Requests:
@@ -62,7 +67,7 @@ class Requests:
                 "client": "Client",
                 "device": "Device",
                 "msgtype": "all",
-                "resource": {"endpoint": f"http://127.0.0.1:{port}/p/1", "keys": keys},
+                "resource": {"endpoint": f"https://127.0.0.1:{port}/p/1", "keys": keys},
                 "created": now,
                 "validated": True,
             }
@@ -92,7 +97,7 @@ class Relay:
             [
                 f"{options.build}/tests/coi-relay-run",
                 "--log=2",
-                "--hosts_http=127.0.0.1",
+                f"--ssl_ca_file={options.authority.ca}",
                 "--networks_allowed=127.0.0.0/8",
                 *words,
                 self.socket,
@@ -155,7 +160,7 @@ def new_directory(options, name):
 
 def measure_speed(options, number):
     """One round: pushes a CPU second, pushes a second, and OpenSSL before and after."""
-    sink = Sink(options)
+    sink = new_sink(options)
     relay = Relay(options, new_directory(options, f"speed{number}"))
     requests = Requests(sink.port)
     before = bare_openssl(options)
@@ -179,7 +184,7 @@ def measure_queue(options, count):
     """What many pushes cost that wait for a push service."""
     directory = new_directory(options, f"queue{count}")
     settings = {"queue_limit": 2 * count, "request_timeout_msecs": PATIENCE * 1000}
-    sink = Sink(options, "hang")
+    sink = new_sink(options, "hang")
     relay = Relay(options, directory, **settings)
     empty, cpu = relay.memory_kib(), relay.cpu_us()
     relay.feed(Requests(sink.port), count)
@@ -193,7 +198,7 @@ def measure_queue(options, count):
     relay.stop()
     # What was under way is sent again, so a new one that has seen none of it.
     sink.stop()
-    sink = Sink(options, "hang", sink.port)
+    sink = new_sink(options, "hang", sink.port)
     relay = Relay(options, directory, **settings)
     found["start_ms"] = relay.start_ms
     found["start_cpu_us"] = relay.cpu_us() / count
@@ -212,6 +217,7 @@ def measure_queue(options, count):
 
 
 def measure(options):
+    options.authority = Authority(Path(options.work) / "relay-authority")
     rounds = min(options.rounds, MAX_ROUNDS)
     samples = []
     for number in range(rounds):

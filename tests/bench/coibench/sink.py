@@ -23,13 +23,14 @@ _numbers = itertools.count(1)
 
 
 class Sink:
-    """One running push service, and what it has got so far."""
+    """One running push service, and what it has got so far. With a certificate: HTTP/2."""
 
-    def __init__(self, options, mode="ok", port=0):
+    def __init__(self, options, mode="ok", port=0, certificate=None):
         self.port = port or free_port()
         path = Path(options.work) / f"sink{next(_numbers)}"
         self.process = subprocess.Popen(
-            [options.sink, mode, str(self.port), path], stdout=subprocess.PIPE
+            [options.sink, mode, str(self.port), path, *([certificate] if certificate else [])],
+            stdout=subprocess.PIPE,
         )
         assert self.process.stdout.readline() == b"ready\n", "the sink doesn't start"
         with path.open("rb") as file:
