@@ -541,6 +541,8 @@ def test_SUB_8_SUB_7_an_expired_one_makes_room(make_server, subscriber):
         eventually(lambda: one.set().ok, "a registration")
     new = subscriber(server, user)
     eventually(lambda: new.set().ok, "there is room for a new one")
+    ids = {one.id for one in stale}
+    eventually(lambda: not ids & set(subscriptions(server, user)), "they have expired")
     for one in stale:
         assert one.validate(one.validations()[0].payload["validation"]).status == "NO"
     assert set(subscriptions(server, user)) <= {new.id}

@@ -224,22 +224,45 @@ def kill_sessions(server):
             pass
 
 
+def assert_moved(server, user, names):
+    """Once a client has seen all that is in INBOX, each is in Chats, and there once.
+
+    A dbox repairs what the killed one has left, once it finds it: commands fail then, and
+    sessions end.
+    """
+    for last in (False, False, False, True):
+        try:
+            with patient(server, user) as client:
+                inbox, chats = subjects(server, client)
+                assert set(inbox) | set(chats) == set(names), "none is lost"
+                see_all(client)
+                inbox, chats = subjects(server, client)
+        except ImapError:
+            if last:
+                raise
+            continue
+        if not inbox:
+            break
+    assert (inbox, chats) == ({}, dict.fromkeys(names, 1))
+
+
 @pytest.mark.parametrize("mail_format", FORMATS)
 def test_FIL_3_processes_that_are_killed_while_they_move(fresh_server, log, mail_format):
     server = fresh_server(mail_format=mail_format)
     server.kills = True
     log.expect("killed with signal 9")
     # What stock Dovecot says where one of its processes was killed.
-    log.expect(r"already exists, rebuilding|Rebuilding index")
+    log.expect(r"already exists, rebuilding|Rebuilding index|rebuilding indexes")
+    log.expect(r"Inconsistency in map index|fscking index|reset, view is now inconsistent")
     rnd = random.Random(20)
     user = server.coi_user("seen")
     names = []
     for _ in range(20):
         new = [f"chat {number:04}" for number in range(len(names), len(names) + 40)]
         names += new
-        with server.imap(user) as client:
+        with patient(server, user) as client:
             append_chats(client, new)
-        with server.imap(user) as client:
+        with patient(server, user) as client:
             client.must("SELECT INBOX")
             client.send("STORE 1:* +FLAGS.SILENT (\\Seen)")
             time.sleep(rnd.uniform(0, 0.02))
@@ -248,11 +271,4 @@ def test_FIL_3_processes_that_are_killed_while_they_move(fresh_server, log, mail
                 client.must("NOOP")
             except (ImapError, OSError):
                 pass
-        with server.imap(user) as client:
-            inbox, chats = subjects(server, client)
-            assert set(inbox) | set(chats) == set(names), "none is lost"
-            # sdbox fails once where it finds a file that the killed one has left.
-            see_all(client)
-        with server.imap(user) as client:
-            see_all(client)
-            assert subjects(server, client) == ({}, dict.fromkeys(names, 1))
+        assert_moved(server, user, names)

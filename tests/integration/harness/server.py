@@ -26,9 +26,14 @@ CRASH = re.compile(r"\bPanic: |killed with signal (?!9\b|15\b)")
 # What stock Dovecot says at shutdown or at an unlucky moment, none of it about mail.
 HARMLESS = re.compile(
     r"Killed with signal 15|Shutting down|SIGHUP received|Time moved (back|for)wards"
+    r"|stats-writer .*Timeout waiting for handshake"
 )
 
 _user_numbers = itertools.count(1)
+
+
+def new_user_number():
+    return next(_user_numbers)
 
 
 class Server:
@@ -57,7 +62,7 @@ class Server:
 
     @staticmethod
     def next_name():
-        return f"user{next(_user_numbers)}"
+        return f"user{new_user_number()}"
 
     def folder(self, *names):
         return self.prefix + self.separator.join(names)
