@@ -28,6 +28,11 @@ using std::string;
 using std::string_view;
 using std::vector;
 
+// Pages of the log after which they are brought into the database; and beyond
+// which that isn't left to others.
+constexpr int kLogPages = 2000;
+constexpr int kLogPagesMax = 16000;
+
 // "COIq"
 constexpr int64_t kApplicationId = 0x434f4971;
 
@@ -311,7 +316,25 @@ Queue::~Queue() {
   }
 }
 
+// While more and more is written, a checkpoint beside it never comes to the end of
+// the log, which so grows on. Beyond some size one is made here.
+int Queue::OnCommit(void* self, sqlite3* db, const char* name, int pages) {
+  auto* queue = static_cast<Queue*>(self);
+  if (pages < queue->log_pages_) {
+    queue->checkpoint_at_ = kLogPages;  // It has begun anew.
+  }
+  queue->log_pages_ = pages;
+  if (pages >= queue->checkpoint_at_) {
+    queue->checkpoint_at_ = pages + kLogPages;
+    if (!queue->checkpointer_->Want() || pages >= kLogPagesMax) {
+      sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+    }
+  }
+  return SQLITE_OK;
+}
+
 void Queue::Close() {
+  checkpointer_.reset();
   for (sqlite3_stmt* statement : statements_) {
     sqlite3_finalize(statement);
   }
@@ -386,7 +409,7 @@ bool Queue::OpenDatabase(int64_t now, string* error) {
   // What is committed survives the end of any process. A commit is not waited
   // for to be on the disk; after a power failure the last ones may be missing.
   if (!Execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;"
-               "PRAGMA wal_autocheckpoint = 2000; PRAGMA journal_size_limit = 67108864") ||
+               "PRAGMA journal_size_limit = 67108864") ||
       !Upgrade(error)) {
     if (error->empty()) {
       *error = error_;
@@ -404,6 +427,10 @@ bool Queue::OpenDatabase(int64_t now, string* error) {
       return false;
     }
   }
+  checkpointer_ = std::make_unique<Checkpointer>(path_);
+  log_pages_ = 0;
+  checkpoint_at_ = kLogPages;
+  sqlite3_wal_hook(db_, &OnCommit, this);
   int64_t last = 0;
   int64_t last_push = 0;
   if (!Number("SELECT count(*) FROM push", &count_) ||

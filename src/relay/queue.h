@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "relay/checkpoint.h"
 #include "relay/log.h"
 
 struct sqlite3;
@@ -178,6 +179,7 @@ class Queue {
   class Use;
 
   Queue() = default;
+  static int OnCommit(void* self, sqlite3* db, const char* name, int pages);
   bool OpenDatabase(int64_t now, std::string* error);
   bool Upgrade(std::string* error);
   bool Execute(const char* sql);
@@ -197,6 +199,9 @@ class Queue {
   std::string path_;
   int lock_ = -1;
   sqlite3* db_ = nullptr;
+  std::unique_ptr<Checkpointer> checkpointer_;
+  int log_pages_ = 0;
+  int checkpoint_at_ = 0;  // pages
   std::vector<sqlite3_stmt*> statements_;
   bool failed_ = false;
   bool damaged_ = false;

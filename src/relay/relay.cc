@@ -195,8 +195,9 @@ bool Relay::SetSubject(string* error) {
   if (is_default) {
     // Of a machine without a domain. Many services do without it.
     Tell(COI_RELAY_LOG_WARNING,
-         *error + ". None is sent, so some push services, like Apple's, refuse all pushes. "
-                  "Set coi_push_vapid_subject.");
+         *error +
+             ". None is sent, so some push services, like Apple's, refuse all pushes. "
+             "Set coi_push_vapid_subject.");
     vapid_subject_.clear();
   }
   return is_default;

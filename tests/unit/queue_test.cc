@@ -208,6 +208,29 @@ TEST_F(Queue, Counts) {
   EXPECT_EQ(Rows("SELECT count(*) FROM handoff"), vector<string>{"1"});
 }
 
+TEST_F(Queue, The_log_is_brought_into_the_database_meanwhile) {
+  const auto size = [&] {
+    return std::filesystem::file_size(options_.directory + "/queue.sqlite");
+  };
+  const auto before = size();
+  const string line(4000, 'x');
+  for (int i = 0; i < 60; ++i) {
+    ASSERT_TRUE(queue_->Begin());
+    for (int j = 0; j < 50; ++j) {
+      const int64_t id = queue_->NewHandoffId();
+      ASSERT_TRUE(queue_->PutHandoff(id, id, kNow, line));
+    }
+    ASSERT_TRUE(queue_->Commit());
+  }
+  for (int i = 0; i < 6000 && size() < before + 1000000; ++i) {
+    const timespec pause{0, 10000000};
+    nanosleep(&pause, nullptr);
+  }
+  EXPECT_GE(size(), before + 1000000);
+  ASSERT_TRUE(Open());
+  EXPECT_EQ(Rows("SELECT count(*) FROM handoff"), vector<string>{"3000"});
+}
+
 TEST_F(Queue, A_handoff_goes_with_its_last_push) {
   const int64_t id = Put(1, {2, 3});
   vector<Expected> expected;
