@@ -33,6 +33,7 @@ def parse(args):
     parser.add_argument("--callgrind", action="store_true")
     parser.add_argument("--minutes", type=float, default=24 * 60)
     parser.add_argument("--queued", type=int, action="append")
+    parser.add_argument("--web-push")
     for name in ("--stage", "--work", "--load", "--sink", "--build"):
         parser.add_argument(name, required=True)
     options = parser.parse_args(args)

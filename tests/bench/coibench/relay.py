@@ -144,6 +144,34 @@ class Relay:
         self.process.stdout.close()
 
 
+def measure_web_push(options, number):
+    """Pushes a CPU second of npm's web-push, which signs a token for each, as it does."""
+    sink = new_sink(options)
+    devices = [Device() for _ in range(KEYS)]
+    config = Path(options.work) / f"web-push{number}.json"
+    config.write_text(
+        json.dumps(
+            {
+                "endpoint": f"https://127.0.0.1:{sink.port}/p/1",
+                "ca": str(options.authority.ca),
+                "pushes": PUSHES,
+                "window": WINDOW,
+                "payload": len(homes.CHAT),
+                "keys": [{"p256dh": d.p256dh, "auth": b64(d.auth)} for d in devices],
+            }
+        )
+    )
+    program = Path(__file__).parent.parent / "web_push_speed.js"
+    text = subprocess.run(
+        ["node", program, config],
+        check=True,
+        capture_output=True,
+        env={**os.environ, "NODE_PATH": options.web_push},
+    ).stdout
+    sink.stop()
+    return PUSHES / json.loads(text)["cpu_us"] * 1e6
+
+
 def bare_openssl(options):
     """Operations a CPU second."""
     program = f"{options.build}/tests/bench/coi-crypto-speed"
@@ -229,7 +257,9 @@ def measure(options):
     ratios = [
         push / ((first + second) / 2) for push, first, second in zip(per_cpu, before, after)
     ]
+    web_push = [measure_web_push(options, number) for number in range(rounds) if options.web_push]
     return {
+        "web_push": statistics.median(web_push) if web_push else None,
         "target": TARGET,
         "pushes": PUSHES,
         "samples": samples,

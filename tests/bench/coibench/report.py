@@ -134,7 +134,14 @@ def relay_table(found):
         f"{found['bare']:.0f}, twice in a round {found['noise_low']:.3f} .. "
         f"{found['noise_high']:.3f}; ratio {found['ratio']['median']:.3f} "
         f"({found['ratio']['low']:.3f} .. {found['ratio']['high']:.3f}), target ≥ "
-        f"{found['target']}; pushes a second: {found['per_second']:.0f}\n\n"
+        f"{found['target']}; pushes a second: {found['per_second']:.0f}"
+        + (
+            f"; npm's web-push: {found['web_push']:.0f} a CPU second, "
+            f"×{found['per_cpu_second'] / found['web_push']:.1f}"
+            if found["web_push"]
+            else ""
+        )
+        + "\n\n"
         "| queued | take in, CPU | start, CPU | start | send, CPU | RSS empty | RSS queued "
         "| RSS started | RSS at most |\n|---|---|---|---|---|---|---|---|---|\n"
     )
