@@ -29,6 +29,8 @@ class Intake {
     uint64_t client = 0;
     bool bad = false;  // it is not a line
     std::string line;
+    // Of the process at the other end, when it connected.
+    unsigned int uid = 0;
   };
 
   // Clients are put into this epoll, with their numbers, which are `first` and

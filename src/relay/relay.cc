@@ -317,6 +317,12 @@ int64_t Relay::Name(string_view kind, std::initializer_list<string_view> parts) 
   return number;
 }
 
+// Who asks may call itself by any name. What one does in a user's name is held
+// against the user only where they are the same to the kernel.
+int64_t Relay::UserName(const string& user, unsigned int uid) {
+  return Name("user", {user, std::to_string(uid)});
+}
+
 // They are few.
 int64_t Relay::OriginName(const string& origin) {
   const auto known = origin_names_.find(origin);
@@ -335,9 +341,9 @@ int64_t Relay::OriginName(const string& origin) {
 
 // With the endpoint, so that what is known of a subscription isn't held against
 // a later one of the same id.
-int64_t Relay::SubscriptionName(const string& user, const string& id,
+int64_t Relay::SubscriptionName(const string& user, unsigned int uid, const string& id,
                                 const Subscription& subscription) {
-  return Name("subscription", {user, id, subscription.endpoint});
+  return Name("subscription", {user, std::to_string(uid), id, subscription.endpoint});
 }
 
 // -- a round --
@@ -540,10 +546,10 @@ void Relay::Handle(Intake::Request request, vector<Incoming>* deliveries) {
                       push::WriteReply(true, {"ok", "key=" + keys_->vapid().PublicPem()}));
       return;
     case HandoffKind::kGone:
-      AnswerGone(request.client, handoff);
+      AnswerGone(request.client, request.uid, handoff);
       return;
     case HandoffKind::kRegister:
-      Register(request.client, handoff);
+      Register(request.client, request.uid, handoff);
       return;
     case HandoffKind::kDeliver:
       break;
@@ -551,12 +557,13 @@ void Relay::Handle(Intake::Request request, vector<Incoming>* deliveries) {
   Incoming incoming;
   incoming.client = request.client;
   incoming.line = std::move(request.line);
+  incoming.uid = request.uid;
   incoming.accepted_usecs = now_usecs_;
   incoming.handoff = std::move(handoff);
   deliveries->push_back(std::move(incoming));
 }
 
-void Relay::AnswerGone(uint64_t client, const Handoff& handoff) {
+void Relay::AnswerGone(uint64_t client, unsigned int uid, const Handoff& handoff) {
   vector<string> fields = {"ok"};
   for (const auto& [id, json] : handoff.subscriptions) {
     const auto subscription = push::ReadStored(json);
@@ -564,7 +571,7 @@ void Relay::AnswerGone(uint64_t client, const Handoff& handoff) {
     if (!subscription) {
       continue;
     }
-    if (!queue_->GetSubscription(SubscriptionName(handoff.user, id, *subscription), &state)) {
+    if (!queue_->GetSubscription(SubscriptionName(handoff.user, uid, id, *subscription), &state)) {
       QueueFailed("look up subscriptions");
       intake_->Answer(client, push::WriteReply(false, {kUnavailable}));
       return;
@@ -651,7 +658,7 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
 bool Relay::Enqueue(Incoming* incoming) {
   const Handoff& handoff = incoming->handoff;
   incoming->name = Name("handoff", {handoff.user, handoff.id});
-  const int64_t user = Name("user", {handoff.user});
+  const int64_t user = UserName(handoff.user, incoming->uid);
   bool duplicate = false;
   if (!IsRecent(incoming->name) && !queue_->HasHandoff(incoming->name, &duplicate)) {
     return false;
@@ -675,7 +682,7 @@ bool Relay::Enqueue(Incoming* incoming) {
     Item item;
     item.push.id = handoff_id * kPushesPerHandoff + static_cast<int64_t>(i);
     item.push.user = user;
-    item.push.subscription = SubscriptionName(handoff.user, id, *subscription);
+    item.push.subscription = SubscriptionName(handoff.user, incoming->uid, id, *subscription);
     SubscriptionState state;
     if (!queue_->GetSubscription(item.push.subscription, &state)) {
       return false;
@@ -838,6 +845,7 @@ void Relay::RunSpool() {
     }
     incoming.file = std::move(file.name);
     incoming.line = std::move(file.line);
+    incoming.uid = file.uid;
     incoming.accepted_usecs = std::clamp<int64_t>(file.written_usecs, 0, now_usecs_);
     deliveries.push_back(std::move(incoming));
   }
@@ -848,7 +856,7 @@ void Relay::RunSpool() {
 
 // -- registrations --
 
-void Relay::Register(uint64_t client, const Handoff& handoff) {
+void Relay::Register(uint64_t client, unsigned int uid, const Handoff& handoff) {
   const auto refuse = [&](const char* why) {
     intake_->Answer(client, push::WriteReply(false, {why}));
   };
@@ -862,7 +870,7 @@ void Relay::Register(uint64_t client, const Handoff& handoff) {
     refuse("bad-request");
     return;
   }
-  const int64_t user = Name("user", {handoff.user});
+  const int64_t user = UserName(handoff.user, uid);
   if (registrations_.size() >= kRegistrationsMax || !throttle_.Take(user, now_)) {
     refuse("busy");
     return;
@@ -918,7 +926,7 @@ void Relay::Register(uint64_t client, const Handoff& handoff) {
   Registration registration;
   registration.client = client;
   registration.user = user;
-  registration.subscription = SubscriptionName(handoff.user, id, *subscription);
+  registration.subscription = SubscriptionName(handoff.user, uid, id, *subscription);
   registration.origin = origin;
   registration.deadline = steady_ + settings_.register_timeout_msecs;
   registration.started_usecs = now_usecs_;

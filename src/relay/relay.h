@@ -157,6 +157,7 @@ class Relay {
     uint64_t client = 0;
     std::string file;
     std::string line;
+    unsigned int uid = 0;
     int64_t accepted_usecs = 0;
     push::Handoff handoff;
     // The outcome:
@@ -179,16 +180,17 @@ class Relay {
   void Drop(const Busy& push, std::string_view why);
 
   int64_t Name(std::string_view kind, std::initializer_list<std::string_view> parts);
+  int64_t UserName(const std::string& user, unsigned int uid);
   int64_t OriginName(const std::string& origin);
-  int64_t SubscriptionName(const std::string& user, const std::string& id,
+  int64_t SubscriptionName(const std::string& user, unsigned int uid, const std::string& id,
                            const push::Subscription& subscription);
 
   // Intake
   bool ReadClients();
   void Handle(Intake::Request request, std::vector<Incoming>* deliveries);
-  void Register(uint64_t client, const push::Handoff& handoff);
+  void Register(uint64_t client, unsigned int uid, const push::Handoff& handoff);
   void FinishRegistration(const SendResult& result);
-  void AnswerGone(uint64_t client, const push::Handoff& handoff);
+  void AnswerGone(uint64_t client, unsigned int uid, const push::Handoff& handoff);
   void Deliver(std::vector<Incoming>* deliveries);
   bool Enqueue(Incoming* incoming);
   bool MakeRoom(const Incoming& incoming, int64_t user, std::vector<QueuedPush>* replaced);

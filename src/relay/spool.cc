@@ -205,9 +205,9 @@ optional<Spool::File> Spool::Read(const string& name, int64_t now_msecs) {
   if (line->ends_with('\n')) {
     line->pop_back();
   }
-  return File{
-      name, std::move(*line),
-      static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000 + status.st_mtim.tv_nsec / 1000};
+  return File{name, std::move(*line),
+              static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000 + status.st_mtim.tv_nsec / 1000,
+              status.st_uid};
 }
 
 std::vector<Spool::File> Spool::Take(size_t count, int64_t now_msecs) {

@@ -33,6 +33,7 @@ class Spool {
     std::string name;
     std::string line;  // opened, without LF
     int64_t written_usecs = 0;
+    unsigned int uid = 0;  // its owner
   };
 
   // `key` must outlive it. Publishes the public key.

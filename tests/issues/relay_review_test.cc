@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <string>
 
@@ -120,6 +121,37 @@ TEST_F(RelayReview, MSG_10_a_clock_set_back_stopped_the_spool) {
   PutIntoSpool(MakeHandoff("alice"));
   Run();
   EXPECT_EQ(AnswerAll(201), 1);
+}
+
+TEST_F(RelayReview, END_5_a_local_user_could_act_for_others) {
+  if (geteuid() != 0) {
+    GTEST_SKIP() << "only root can be somebody else";
+  }
+  settings_.queue_user_limit = 2;
+  relay_.reset();
+  ASSERT_TRUE(Open()) << error_;
+  const auto as_other = [&](const push::Handoff& handoff) {
+    // The kernel notes who makes the connection.
+    EXPECT_EQ(seteuid(65534), 0);
+    const int fd = Connect(push::WriteHandoff(handoff) + "\n");
+    EXPECT_EQ(seteuid(0), 0);
+    Run();
+    return Receive(fd);
+  };
+  EXPECT_EQ(Ask(MakeHandoff("alice")), "+\tqueued\n");
+  for (int i = 0; i < 6; ++i) {
+    as_other(MakeRegistration("alice", "https://127.0.0.1/"));
+    as_other(MakeHandoff("alice"));
+  }
+  EXPECT_EQ(as_other(MakeRegistration("alice")), "-\tbusy\n");
+  // Her push is still there, and she may register.
+  EXPECT_EQ(sender_->requests.front().ttl_secs, 86400U);
+  const size_t before = sender_->requests.size();
+  const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
+  Run();
+  EXPECT_EQ(sender_->requests.size(), before + 1);
+  close(fd);
+  EXPECT_EQ(Status().queued, 3U);
 }
 
 TEST_F(RelayReview, MSG_7_a_machine_without_a_domain_had_no_push_at_all) {
