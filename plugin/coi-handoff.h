@@ -24,7 +24,7 @@ struct coi_subscription {
 	const char *id;
 	/* as it is stored, see coi-push.h */
 	const char *json;
-	/* set by coi_subscriptions_read_live() */
+	/* set by coi_subscriptions_read_wishes() */
 	struct coi_push_wishes wishes;
 };
 ARRAY_DEFINE_TYPE(coi_subscription, struct coi_subscription);

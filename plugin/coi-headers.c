@@ -81,6 +81,6 @@ static void coi_headers_parse(struct mail *mail, const char *const names[],
 void coi_headers_find(const struct coi_core *core, struct mail *mail,
 		      const char *const names[], struct coi_bytes values_r[])
 {
-	if (!coi_headers_scan(core, mail, names, values_r))
+	if (core == NULL || !coi_headers_scan(core, mail, names, values_r))
 		coi_headers_parse(mail, names, values_r);
 }

@@ -12,9 +12,10 @@ struct coi_core;
 struct mail;
 
 /* Finds the first header of each name in the mail's top header block (DET-4).
-   names ends with NULL; values_r has as many elements, and they point into the
-   data stack, or their data is NULL where there is no such header. A header that can't be read is one that
-   isn't there: whatever is wrong with the mail, delivering it will tell. */
+   names ends with NULL; values_r has as many elements, which are strings, still
+   folded, in the data stack, or their data is NULL where there is no such header.
+   A header that can't be read is one that isn't there: whatever is wrong with the
+   mail, delivering it will tell. Without the core, Dovecot's parser is used. */
 void coi_headers_find(const struct coi_core *core, struct mail *mail,
 		      const char *const names[], struct coi_bytes values_r[]);
 

@@ -8,24 +8,19 @@
 #include "message-address.h"
 #include "message-date.h"
 #include "message-header-decode.h"
+#include "message-id.h"
 #include "message-size.h"
 #include "rfc822-parser.h"
 #include "str.h"
 #include "mail-storage-private.h"
 #include "coi-core.h"
 #include "coi-handoff.h"
+#include "coi-headers.h"
 #include "coi-push-mail.h"
 
 /* The first address may have groups in front of it. */
 #define PUSH_MAIL_MAX_ADDRESSES 16
 #define PUSH_MAIL_MAX_PARAMS 64
-
-static const char *push_mail_get_header(struct mail *mail, const char *name)
-{
-	const char *value;
-
-	return mail_get_first_header(mail, name, &value) > 0 ? value : NULL;
-}
 
 static const char *push_mail_unfold(const char *value)
 {
@@ -84,9 +79,8 @@ bool coi_push_mail_is_mdn(const char *content_type)
 }
 
 static void
-push_mail_read_from(struct mail *mail, struct coi_handoff_mail *info)
+push_mail_read_from(const char *value, struct coi_handoff_mail *info)
 {
-	const char *value = push_mail_get_header(mail, "From");
 	const struct message_address *addr;
 
 	if (value == NULL)
@@ -107,9 +101,8 @@ push_mail_read_from(struct mail *mail, struct coi_handoff_mail *info)
 }
 
 static void
-push_mail_read_date(struct mail *mail, struct coi_handoff_mail *info)
+push_mail_read_date(const char *value, struct coi_handoff_mail *info)
 {
-	const char *value = push_mail_get_header(mail, "Date");
 	time_t date;
 
 	if (value != NULL &&
@@ -121,20 +114,25 @@ push_mail_read_date(struct mail *mail, struct coi_handoff_mail *info)
 }
 
 static void
-push_mail_read_group(struct mail *mail, struct coi_handoff_mail *info)
+push_mail_read_group(const struct coi_core *core, struct coi_bytes message_id,
+		     struct coi_bytes references, struct coi_handoff_mail *info)
 {
-	const struct coi_core *core = coi_core_get(mail->box->event);
-	const char *msg_id = push_mail_get_header(mail, "Message-ID");
-	const char *references = push_mail_get_header(mail, "References");
 	struct coi_chat_headers hdr = {
-		.message_id = { msg_id, msg_id == NULL ? 0 : strlen(msg_id) },
-		.references = { references,
-				references == NULL ? 0 : strlen(references) },
+		.message_id = message_id,
+		.references = references,
 	};
 	struct coi_bytes group_id;
 
 	if (core != NULL && core->chat_group_id(&hdr, &group_id))
 		info->group_id = t_strndup(group_id.data, group_id.size);
+}
+
+static void push_mail_read_id(const char *value, struct coi_handoff_mail *info)
+{
+	const char *id = value == NULL ? NULL : message_id_get_next(&value);
+
+	if (id != NULL)
+		info->msg_id = t_strconcat("<", id, ">", NULL);
 }
 
 /* Appends with each CRLF made LF. */
@@ -174,40 +172,40 @@ static const buffer_t *push_mail_read_body(struct mail *mail)
 		body;
 }
 
-static void push_mail_want_headers(struct mail *mail)
-{
-	static const char *const names[] = { "Content-Transfer-Encoding",
-					     "Content-Type",
-					     "Date",
-					     "From",
-					     "Message-ID",
-					     "References",
-					     "Subject",
-					     NULL };
-	struct mailbox_header_lookup_ctx *headers;
-
-	/* one pass over the header for all of them */
-	headers = mailbox_header_lookup_init(mail->box, names);
-	mail_add_temp_wanted_fields(mail, 0, headers);
-	mailbox_header_lookup_unref(&headers);
-}
-
 void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info)
 {
-	const char *msg_id;
+	enum {
+		ENCODING,
+		TYPE,
+		DATE,
+		FROM,
+		MESSAGE_ID,
+		REFERENCES,
+		SUBJECT,
+		COUNT,
+	};
+	static const char *const names[COUNT + 1] = {
+		[ENCODING] = "Content-Transfer-Encoding",
+		[TYPE] = "Content-Type",
+		[DATE] = "Date",
+		[FROM] = "From",
+		[MESSAGE_ID] = "Message-ID",
+		[REFERENCES] = "References",
+		[SUBJECT] = "Subject",
+	};
+	const struct coi_core *core = coi_core_get(mail->box->event);
+	struct coi_bytes values[COUNT];
 
-	push_mail_want_headers(mail);
-	push_mail_read_from(mail, info);
-	push_mail_read_date(mail, info);
-	push_mail_read_group(mail, info);
-	info->subject = push_mail_decode(
-		push_mail_unfold(push_mail_get_header(mail, "Subject")));
-	if (mail_get_message_id(mail, &msg_id) > 0)
-		info->msg_id = msg_id;
-	info->content_type =
-		push_mail_unfold(push_mail_get_header(mail, "Content-Type"));
-	info->content_encoding = push_mail_unfold(
-		push_mail_get_header(mail, "Content-Transfer-Encoding"));
+	coi_headers_find(core, mail, names, values);
+	push_mail_read_from(values[FROM].data, info);
+	push_mail_read_date(values[DATE].data, info);
+	push_mail_read_group(core, values[MESSAGE_ID], values[REFERENCES],
+			     info);
+	push_mail_read_id(values[MESSAGE_ID].data, info);
+	info->subject =
+		push_mail_decode(push_mail_unfold(values[SUBJECT].data));
+	info->content_type = push_mail_unfold(values[TYPE].data);
+	info->content_encoding = push_mail_unfold(values[ENCODING].data);
 }
 
 void coi_push_mail_read_body(struct mail *mail, struct coi_handoff_mail *info)

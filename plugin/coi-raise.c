@@ -89,7 +89,7 @@ static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 	/* the delivery may yet ask for an error from before */
 	storage = raise_get_storage(user);
 	mail_storage_last_error_push(storage);
-	ret = coi_subscriptions_read_live(user, NULL, pool, subs, &error);
+	ret = coi_subscriptions_read_wishes(user, pool, subs, &error);
 	mail_storage_last_error_pop(storage);
 	if (ret < 0) {
 		array_clear(subs);

@@ -155,9 +155,11 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	return ret;
 }
 
-int coi_subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
-				pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
-				const char **error_r)
+static int
+subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
+			bool wishes, pool_t pool,
+			ARRAY_TYPE(coi_subscription) *subs,
+			const char **error_r)
 {
 	const struct coi_settings *set = coi_user_settings(user);
 	const struct coi_push *push = coi_push_get(user->event);
@@ -175,10 +177,26 @@ int coi_subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 
 		if (array_count(subs) >= set->webpush_subscription_limit)
 			break;
-		if (push->subscription_is_live(stored, now, &sub->wishes))
+		if (wishes ? push->subscription_wishes(stored, now,
+						       &sub->wishes) :
+			     push->subscription_is_live(stored, now))
 			array_push_back(subs, sub);
 	}
 	return 0;
+}
+
+int coi_subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
+				pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
+				const char **error_r)
+{
+	return subscriptions_read_live(user, inbox, FALSE, pool, subs, error_r);
+}
+
+int coi_subscriptions_read_wishes(struct mail_user *user, pool_t pool,
+				  ARRAY_TYPE(coi_subscription) *subs,
+				  const char **error_r)
+{
+	return subscriptions_read_live(user, NULL, TRUE, pool, subs, error_r);
 }
 
 int coi_subscription_write(struct mailbox_transaction_context *t,

@@ -44,6 +44,12 @@ int coi_subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 				pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
 				const char **error_r);
 
+/* The same for a delivery, with what they wish. One that is damaged may be among
+   them. */
+int coi_subscriptions_read_wishes(struct mail_user *user, pool_t pool,
+				  ARRAY_TYPE(coi_subscription) *subs,
+				  const char **error_r);
+
 /* Adds to the transaction that the attribute with that key, one below
    COI_WEBPUSH_KEY_PREFIX, gets that value. As attribute_set() of struct
    mailbox_vfuncs, but Dovecot's debug log doesn't show the value. */

@@ -626,7 +626,7 @@ static void webpush_state_expire(struct webpush_state *state)
 
 	array_foreach_modifiable(&state->entries, entry) {
 		if (!state->push->subscription_is_live(
-			    webpush_bytes(entry->json), state->now, NULL))
+			    webpush_bytes(entry->json), state->now))
 			webpush_entry_change(entry, NULL);
 	}
 }

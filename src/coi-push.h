@@ -79,10 +79,13 @@ struct coi_push {
 	bool (*subscription_show)(struct coi_bytes stored, char *buf,
 				  size_t *size_r);
 
-	/* FALSE where it is damaged, or not validated in time (SUB-8). wishes_r
-	   may be NULL. */
-	bool (*subscription_is_live)(struct coi_bytes stored, int64_t now,
-				     struct coi_push_wishes *wishes_r);
+	/* FALSE where it is damaged, or not validated in time (SUB-8). */
+	bool (*subscription_is_live)(struct coi_bytes stored, int64_t now);
+
+	/* The same for a delivery, which has no time: a value that begins as
+	   ours do isn't looked at more closely. The push service does. */
+	bool (*subscription_wishes)(struct coi_bytes stored, int64_t now,
+				    struct coi_push_wishes *wishes_r);
 
 	/* Compares in constant time (SUB-7, SUB-9), and writes the validated
 	   subscription, without the text. */

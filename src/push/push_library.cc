@@ -57,17 +57,22 @@ static bool SubscriptionShow(struct coi_bytes stored, char* buf, size_t* size_r)
   return subscription && Put(coi::push::Show(*subscription), buf, size_r);
 }
 
-static bool SubscriptionIsLive(struct coi_bytes stored, int64_t now,
+static bool SubscriptionIsLive(struct coi_bytes stored, int64_t now) noexcept {
+  const auto subscription = coi::push::ReadStored(ToText(stored));
+  return subscription && coi::push::IsLive(*subscription, now);
+}
+
+static bool SubscriptionWishes(struct coi_bytes stored, int64_t now,
                                struct coi_push_wishes* wishes_r) noexcept {
+  if (const auto wishes = coi::push::GlanceAtStored(ToText(stored))) {
+    *wishes_r = *wishes;
+    return true;
+  }
   const auto subscription = coi::push::ReadStored(ToText(stored));
   if (!subscription || !coi::push::IsLive(*subscription, now)) {
     return false;
   }
-  if (wishes_r != nullptr) {
-    *wishes_r = {.chat = coi::push::Wants(*subscription, {.chat = true, .from_email = {}}),
-                 .mail = coi::push::Wants(*subscription, {.chat = false, .from_email = {}}),
-                 .excludes = !subscription->exclude_from.empty()};
-  }
+  *wishes_r = coi::push::WishesOf(*subscription);
   return true;
 }
 
@@ -105,6 +110,7 @@ const struct coi_push* coi_push(unsigned int version) {
       .subscription_parse = SubscriptionParse,
       .subscription_show = SubscriptionShow,
       .subscription_is_live = SubscriptionIsLive,
+      .subscription_wishes = SubscriptionWishes,
       .subscription_validate = SubscriptionValidate,
       .subscription_wants = SubscriptionWants,
       .subscription_set_vapid = SubscriptionSetVapid,

@@ -464,6 +464,31 @@ bool IsLive(const Subscription& subscription, int64_t now) noexcept {
   return subscription.validated || now < subscription.expires;
 }
 
+struct coi_push_wishes WishesOf(const Subscription& subscription) {
+  return {.chat = Wants(subscription, {.chat = true, .from_email = {}}),
+          .mail = Wants(subscription, {.chat = false, .from_email = {}}),
+          .excludes = !subscription.exclude_from.empty()};
+}
+
+// In Print()'s form, a quote in a text is escaped, so none of this can be in one.
+std::optional<struct coi_push_wishes> GlanceAtStored(string_view json) noexcept {
+  constexpr string_view kMsgType = ",\"msgtype\":\"";
+  const size_t at = json.find(kMsgType);
+  if (!json.starts_with("{\"client\":\"") || !json.ends_with('}') || at == string_view::npos ||
+      json.find(",\"validated\":true") == string_view::npos) {
+    return std::nullopt;
+  }
+  const string_view rest = json.substr(at + kMsgType.size());
+  const auto* type =
+      std::ranges::find(kMsgTypes, rest.substr(0, rest.find('"')), &MsgTypeName::name);
+  if (type == std::end(kMsgTypes)) {
+    return std::nullopt;
+  }
+  return coi_push_wishes{.chat = type->type != MsgType::kMail,
+                         .mail = type->type != MsgType::kChat,
+                         .excludes = json.find(",\"exclude_from\":[") != string_view::npos};
+}
+
 bool Wants(const Subscription& subscription, const struct coi_push_mail& mail) {
   if (!subscription.validated ||
       (subscription.msgtype != MsgType::kAll &&

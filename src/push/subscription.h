@@ -54,6 +54,10 @@ std::string Show(const Subscription& subscription);
 
 bool IsLive(const Subscription& subscription, int64_t now) noexcept;
 bool Wants(const Subscription& subscription, const struct coi_push_mail& mail);
+struct coi_push_wishes WishesOf(const Subscription& subscription);
+// The same of a validated subscription in the form that WriteStored() writes, without
+// parsing it. Nullopt for any other value, for which ReadStored() tells.
+std::optional<struct coi_push_wishes> GlanceAtStored(std::string_view json) noexcept;
 // SUB-7, SUB-9. On true it is validated, and its text is gone.
 bool Validate(Subscription* subscription, std::string_view text, int64_t now);
 

@@ -100,6 +100,16 @@ void CheckWants(const Subscription& subscription, string_view from) {
   }
 }
 
+void CheckGlance(const Subscription& subscription, string_view stored) {
+  const auto glance = push::GlanceAtStored(stored);
+  FUZZ_CHECK(glance.has_value() == subscription.validated);
+  if (glance) {
+    const auto wishes = push::WishesOf(subscription);
+    FUZZ_CHECK(glance->chat == wishes.chat && glance->mail == wishes.mail &&
+               glance->excludes == wishes.excludes);
+  }
+}
+
 void CheckSubscription(Subscription subscription, string_view text) {
   CheckLimits(subscription);
   CheckShow(subscription);
@@ -109,6 +119,7 @@ void CheckSubscription(Subscription subscription, string_view text) {
   if (stored.size() < COI_SUBSCRIPTION_MAX_SIZE) {
     FUZZ_CHECK(push::ReadStored(stored) == subscription);
   }
+  CheckGlance(subscription, stored);
 
   Subscription tried = subscription;
   if (push::Validate(&tried, text, kCreated)) {
@@ -124,6 +135,7 @@ void CheckSubscription(Subscription subscription, string_view text) {
       FUZZ_CHECK(push::Validate(&subscription, secret, 0));
       CheckLimits(subscription);
       FUZZ_CHECK(push::ReadStored(push::WriteStored(subscription)) == subscription);
+      CheckGlance(subscription, push::WriteStored(subscription));
     }
   }
 }

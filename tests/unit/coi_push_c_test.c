@@ -57,8 +57,8 @@ static int check_table(const struct coi_push* push, char* error_r, size_t error_
                                  &stored.size) == NULL);
   CHECK(is_in("\"created\":1,", stored));
 
-  CHECK(push->subscription_is_live(stored, 99, NULL));
-  CHECK(!push->subscription_is_live(stored, 100, NULL));
+  CHECK(push->subscription_is_live(stored, 99));
+  CHECK(!push->subscription_is_live(stored, 100));
   CHECK(!push->subscription_wants(stored, &mail));
 
   CHECK(push->subscription_set_vapid(stored, bytes("0123456789abcdef"), buf, &shown.size));
@@ -73,7 +73,7 @@ static int check_table(const struct coi_push* push, char* error_r, size_t error_
   memcpy(stored_buf, buf, shown.size);
   stored.size = shown.size;
 
-  CHECK(push->subscription_is_live(stored, 100, NULL));
+  CHECK(push->subscription_is_live(stored, 100));
   CHECK(push->subscription_wants(stored, &mail));
   mail.from_email = bytes("X@Y");
   CHECK(!push->subscription_wants(stored, &mail));

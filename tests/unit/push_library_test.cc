@@ -140,9 +140,27 @@ TEST(PushLibrary, SUB_7_parse_refuses_what_can_not_be_stored) {
   EXPECT_NE(Stored(kSubscription, 1, std::numeric_limits<int64_t>::max()), "");
 }
 
+TEST(PushLibrary, MSG_1_wishes) {
+  const auto wishes = [](OptionalText stored, int64_t now, struct coi_push_wishes* wishes_r) {
+    return Push().subscription_wishes(Bytes(stored).get(), now, wishes_r);
+  };
+  struct coi_push_wishes found = {};
+  EXPECT_TRUE(wishes(Validated(Stored(), "text", 99), 100, &found));
+  EXPECT_TRUE(found.chat);
+  // One that waits for its validation wants nothing, and counts until it expires.
+  EXPECT_TRUE(wishes(Stored(), 99, &found));
+  EXPECT_FALSE(found.chat || found.mail);
+  EXPECT_FALSE(wishes(Stored(), 100, &found));
+  // Somebody else has written it, in another form.
+  EXPECT_TRUE(wishes(" " + Validated(Stored(), "text", 99), 100, &found));
+  EXPECT_TRUE(found.chat);
+  EXPECT_FALSE(wishes("{}", 1, &found));
+  EXPECT_FALSE(wishes(std::nullopt, 1, &found));
+}
+
 TEST(PushLibrary, SUB_8_is_live) {
   const auto is_live = [](OptionalText stored, int64_t now) {
-    return Push().subscription_is_live(Bytes(stored).get(), now, nullptr);
+    return Push().subscription_is_live(Bytes(stored).get(), now);
   };
   EXPECT_TRUE(is_live(Stored(), 99));
   EXPECT_FALSE(is_live(Stored(), 100));

@@ -574,6 +574,33 @@ TEST(SubscriptionWants, SUB_10_not_from_these) {
   EXPECT_TRUE(Wants(subscription, true, std::nullopt));
 }
 
+TEST(SubscriptionWants, MSG_1_at_a_glance) {
+  for (const auto type : {MsgType::kChat, MsgType::kMail, MsgType::kAll}) {
+    Subscription subscription = Validated(type);
+    // What looks like a member, but is in a text.
+    subscription.client = ",\"msgtype\":\"mail\"";
+    subscription.device = ",\"validated\":true,\"exclude_from\":[";
+    for (const bool excludes : {false, true}) {
+      if (excludes) {
+        subscription.exclude_from = {"a@b"};
+      }
+      const auto glance = push::GlanceAtStored(push::WriteStored(subscription));
+      ASSERT_TRUE(glance);
+      EXPECT_EQ(glance->chat, type != MsgType::kMail);
+      EXPECT_EQ(glance->mail, type != MsgType::kChat);
+      EXPECT_EQ(glance->excludes, excludes);
+    }
+    subscription.validated = false;
+    subscription.validation = "text";
+    EXPECT_FALSE(push::GlanceAtStored(push::WriteStored(subscription)));
+  }
+  const string stored = push::WriteStored(Validated());
+  for (const string& other : {string(), string("{}"), " " + stored, stored.substr(1),
+                              stored.substr(0, stored.size() - 1)}) {
+    EXPECT_FALSE(push::GlanceAtStored(other)) << other;
+  }
+}
+
 TEST(Subscription, SUB_10_forms) {
   using List = std::vector<string>;
   EXPECT_EQ(Parsed(WithExcluded("[]")).exclude_from, List());
