@@ -107,9 +107,11 @@ static bool raise_is_wish(const struct coi_subscription *sub, bool chat)
 static bool raise_is_wanted(const ARRAY_TYPE(coi_subscription) *subs, bool chat)
 {
 	const struct coi_subscription *sub;
+	unsigned int count;
 
-	array_foreach(subs, sub) {
-		if (raise_is_wish(sub, chat))
+	sub = array_get(subs, &count);
+	for (unsigned int i = 0; i < count; i++) {
+		if (raise_is_wish(&sub[i], chat))
 			return TRUE;
 	}
 	return FALSE;
