@@ -48,7 +48,7 @@ configure_and_build() { # DIR CMAKE-OPTION...
 	local dir=$1
 	shift
 	cmake -S "$top" -B "$dir" -G Ninja -DCOI_WERROR=ON -DCOI_BUILD_TESTS=ON "$@" &&
-		cmake --build "$dir"
+		cmake --build "$dir" ${targets:+--target $targets}
 }
 
 build_gcc() { configure_and_build "$cache/gcc"; }
@@ -59,6 +59,10 @@ build_clang() {
 		-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
 }
 build_sanitized() {
+	local targets=
+	wanted sanitized || targets="${test_programs[*]/#*\//coi-}"
+	# shellcheck disable=SC2086 # targets are words
+	targets=${targets:+$(printf '%s-tests ' $targets)}
 	configure_and_build "$cache/sanitized" -DCOI_SANITIZE=address,undefined
 }
 
@@ -215,10 +219,11 @@ with_engine() { # COMMAND...
 }
 
 in_containers() {
-	local base
+	local base bases=(trixie)
+	[ -z "$thorough" ] || bases+=(bookworm)
 	DOCKER_HOST=$("$top/docker/engine" host)
 	export DOCKER_HOST
-	for base in trixie bookworm; do
+	for base in "${bases[@]}"; do
 		check containers "image $base" "$top/docker/build" \
 			--base "debian:$base-slim" || continue
 		pytest_suite "container $base" pytest \

@@ -138,6 +138,7 @@ service imap-login {{
   inet_listener imaps {{
     port = 0
   }}
+  {reuse}
 }}
 namespace inbox {{
   inbox = yes
@@ -187,7 +188,10 @@ def render(config, shipped_conf, push_dir, **values):
     )
     home = by_dialect(v2_3="home={homes}/%u", v2_4="home = {homes}/%{{user}}")
     base = by_dialect(v2_3=BASE_2_3, v2_4=BASE_2_4) + COMMON
+    # A new process for each login would take a third of the tests' time.
+    reuse = by_dialect(v2_3="service_count = 0", v2_4="restart_request_count = unlimited")
     values.update(
+        reuse=reuse,
         home_field=home.format(**values) if config.home else "",
         mail_format=config.mail_format,
         prefix=config.prefix,
