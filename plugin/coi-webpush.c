@@ -49,7 +49,7 @@
 #define WEBPUSH_LOCK_NAME "dovecot-coi-push.lock"
 #define WEBPUSH_LOCK_SECS 20
 /* A delivery that can't remove what is gone leaves it to later ones. */
-#define WEBPUSH_FORGET_PAUSE_MSECS (60 * 1000)
+#define WEBPUSH_FORGET_PAUSE_MSECS 60000
 /* of one transaction */
 #define WEBPUSH_MAX_CHANGES 100
 /* The service's own time for a registration is as long as ours. */

@@ -498,6 +498,8 @@ void CurlSender::CountStream(Origin* origin, SSL* tls) {
     return;
   }
   const size_t count = reinterpret_cast<uintptr_t>(SSL_get_ex_data(tls, streams_index_)) + 1;
+  // A pointer is all that there is room for.
+  // NOLINTNEXTLINE(performance-no-int-to-ptr)
   SSL_set_ex_data(tls, streams_index_, reinterpret_cast<void*>(count));
   if (count >= kStreamsOfConnection && !origin->is_draining) {
     origin->is_draining = true;
