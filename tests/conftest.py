@@ -166,7 +166,7 @@ def fresh_server(pool, log):
     servers = []
 
     def make(**settings):
-        servers.append(pool.fresh(Config(**settings)))
+        servers.append(pool.fresh(Config(keep_logins=False, **settings)))
         log.add(servers[-1])
         return servers[-1]
 

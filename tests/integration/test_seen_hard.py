@@ -224,11 +224,12 @@ def kill_sessions(server):
             pass
 
 
-def assert_moved(server, user, names):
+def assert_moved(server, user, names, log):
     """Once a client has seen all that is in INBOX, each is in Chats, and there once.
 
     A dbox repairs what the killed one has left, once it finds it: commands fail then, and
-    sessions end.
+    sessions end. A rebuild of an mdbox's map may bring a mail back that was expunged, so
+    there it may be twice.
     """
     for last in (False, False, False, True):
         try:
@@ -243,7 +244,10 @@ def assert_moved(server, user, names):
             continue
         if not inbox:
             break
-    assert (inbox, chats) == ({}, dict.fromkeys(names, 1))
+    assert not inbox
+    assert set(chats) == set(names)
+    if not log.count(server, "mdbox .*: rebuilding indexes"):
+        assert set(chats.values()) == {1}
 
 
 @pytest.mark.parametrize("mail_format", FORMATS)
@@ -271,4 +275,4 @@ def test_FIL_3_processes_that_are_killed_while_they_move(fresh_server, log, mail
                 client.must("NOOP")
             except (ImapError, OSError):
                 pass
-        assert_moved(server, user, names)
+        assert_moved(server, user, names, log)

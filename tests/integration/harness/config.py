@@ -75,6 +75,9 @@ class Config:
     # What stands ahead of the shipped file, and behind it.
     before: str = ""
     after: str = ""
+    # A new process for each login would take a third of the tests' time. Not where the
+    # server is to be reloaded: a login that is going on then is cut off.
+    keep_logins: bool = True
     # Further fields of every user's userdb entry, as NAME=VALUE.
     userdb_fields: tuple = ()
 
@@ -188,10 +191,9 @@ def render(config, shipped_conf, push_dir, **values):
     )
     home = by_dialect(v2_3="home={homes}/%u", v2_4="home = {homes}/%{{user}}")
     base = by_dialect(v2_3=BASE_2_3, v2_4=BASE_2_4) + COMMON
-    # A new process for each login would take a third of the tests' time.
     reuse = by_dialect(v2_3="service_count = 0", v2_4="restart_request_count = unlimited")
     values.update(
-        reuse=reuse,
+        reuse=reuse if config.keep_logins else "",
         home_field=home.format(**values) if config.home else "",
         mail_format=config.mail_format,
         prefix=config.prefix,
