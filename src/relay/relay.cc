@@ -669,7 +669,6 @@ bool Relay::Enqueue(Incoming* incoming) {
   const int64_t ttl = handoff.chat ? settings_.ttl_chat_secs : settings_.ttl_mail_secs;
   const int64_t handoff_id = queue_->NewHandoffId();
   vector<Item> items;
-  vector<bool> behind;
   for (size_t i = 0; i < handoff.subscriptions.size(); ++i) {
     const auto& [id, json] = handoff.subscriptions[i];
     auto subscription = push::ReadStored(json);
@@ -699,7 +698,6 @@ bool Relay::Enqueue(Incoming* incoming) {
     item.endpoint = endpoint ? std::move(*endpoint) : Endpoint();
     item.push.origin = OriginName(item.endpoint.origin);
     item.push.expires = incoming->accepted_usecs / 1000 + ttl * kSecond;
-    behind.push_back(state.resume.has_value());
     if (!state.resume) {
       item.push.next = now_;
     }
