@@ -353,7 +353,9 @@ def orphans():
             command = (path / "cmdline").read_bytes()
         except OSError:  # it has just ended
             continue
-        if re.search(r"^PPid:\s+1$", status, re.M) and command.startswith(b"dovecot/"):
+        # "dovecot/lmtp", with the name of the instance, or the program that it is to be.
+        is_ours = re.match(rb"dovecot[^/]*/|/usr/lib/dovecot/", command)
+        if re.search(r"^PPid:\s+1$", status, re.M) and is_ours:
             found.append(int(path.name))
     return found
 
