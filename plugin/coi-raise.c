@@ -30,9 +30,9 @@
 #include "coi-webpush.h"
 #include "coi-raise.h"
 
-/* A dict that hung or failed isn't asked by deliveries for so long: no mail
-   needs it. */
-#define RAISE_SLOW_MSECS 1000
+/* A dict that took so long to fail hangs, and isn't asked by deliveries for some
+   time: no mail needs it. One that fails at once may do so for one user only. */
+#define RAISE_SLOW_MSECS 5000
 #define RAISE_AWAY_MSECS 30000
 /* A client may copy any number of mails at once. */
 #define RAISE_MAX_APPENDED 20
@@ -95,7 +95,7 @@ static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 		array_clear(subs);
 		coi_metadata_log_failure(user, "nothing is pushed", error);
 	}
-	if (ret < 0 || coi_handoff_clock() - start > RAISE_SLOW_MSECS)
+	if (ret < 0 && coi_handoff_clock() - start > RAISE_SLOW_MSECS)
 		away_until = coi_handoff_clock() + RAISE_AWAY_MSECS;
 }
 

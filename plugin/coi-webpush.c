@@ -48,6 +48,8 @@
 
 #define WEBPUSH_LOCK_NAME "dovecot-coi-push.lock"
 #define WEBPUSH_LOCK_SECS 20
+/* for the service to tell its key; a client waits, and no delivery */
+#define WEBPUSH_VAPID_MSECS 1000
 /* A delivery that can't remove what is gone leaves it to later ones. */
 #define WEBPUSH_FORGET_PAUSE_MSECS 60000
 /* of one transaction */
@@ -192,8 +194,9 @@ webpush_get_vapid(struct mailbox *box, const struct coi_settings *set,
 	if (coi_handoff_is_away()) {
 		/* not again */
 	} else if (coi_handoff_ask(webpush_socket_path(user), line,
-				   set->coi_push_handoff_timeout, &answer,
-				   &error) < 0) {
+				   I_MAX(set->coi_push_handoff_timeout,
+					 WEBPUSH_VAPID_MSECS),
+				   &answer, &error) < 0) {
 		coi_handoff_set_away();
 		e_error(user->event, "coi: Can't ask coi-push for its key: %s",
 			error);
