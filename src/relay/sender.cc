@@ -60,10 +60,10 @@ constexpr unsigned int kInterimMax = 16;
 constexpr size_t kStreamsMax = 100;
 // Until there is an answer, and before it the service's limit.
 constexpr size_t kStreamsFirst = 8;
-// Before this version libcurl resets each stream when it is over. Services close
+// libcurl 7.88 resets each stream when it is over, and 8.14 doesn't. Services close
 // a connection that does so a thousand times (CVE-2023-44487), and what is under
 // way there fails. So it is closed before.
-constexpr unsigned int kResetsStreamsBefore = 0x080100;
+constexpr unsigned int kResetsStreamsBefore = 0x080e00;
 constexpr size_t kStreamsOfConnection = 500;
 constexpr int kEventsMax = 64;
 constexpr int kRoundsMax = 4;
@@ -270,6 +270,7 @@ class CurlSender final : public Sender {
   void TakeDeadlines(int64_t now);
   void OnTimeOut(Transfer* transfer);
   void Drain(Origin* origin);
+  void DrainWorn();
   void EndActive(Transfer* transfer, CURLcode code, const char* error);
   void Report(Transfer* transfer, SendStatus status, const string& error,
               bool is_bystander = false);
@@ -833,6 +834,13 @@ void CurlSender::Drain(Origin* origin) {
   }
 }
 
+void CurlSender::DrainWorn() {
+  for (Origin* origin : worn_) {
+    Drain(origin);
+  }
+  worn_.clear();
+}
+
 void CurlSender::OnTimeOut(Transfer* transfer) {
   Origin* origin = transfer->origin;
   if (transfer->easy == nullptr) {
@@ -905,10 +913,7 @@ void CurlSender::Run() {
   // What is started is due at once; a server that keeps libcurl busy is not to
   // keep us here.
   for (int round = 0; round < kRoundsMax; ++round) {
-    for (Origin* origin : worn_) {
-      Drain(origin);
-    }
-    worn_.clear();
+    DrainWorn();
     TakeMessages();
     Dispatch();
     if (curl_due_ > now) {
@@ -919,10 +924,7 @@ void CurlSender::Run() {
     curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
     now = NowMsecs();
   }
-  for (Origin* origin : worn_) {
-    Drain(origin);
-  }
-  worn_.clear();
+  DrainWorn();
   TakeMessages();
   TakeDeadlines(now);
   Dispatch();
