@@ -46,7 +46,7 @@ lint_tidy() { # BUILD
 	[ -z "$thorough" ] || checks=
 	cd "$top" || return
 	files 'src/*.cc' 'tests/unit/*.cc' 'plugin/*.c' |
-		in_build "$1" | xargs -P "$(nproc)" -n 2 clang-tidy --quiet -p "$1" \
+		in_build "$1" | xargs -P "$(nproc)" -n 2 nice -n 10 clang-tidy --quiet -p "$1" \
 		"--checks=$checks"
 }
 

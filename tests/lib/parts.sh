@@ -5,7 +5,7 @@
 #
 # The parts of tests/run, in their order. It is sourced.
 
-parts=(build integration chroot lint sanitized containers demo)
+parts=(build integration chroot unit lint sanitized containers demo)
 skipped_parts=()
 # Not a time: the same work on every machine.
 fuzz_runs=50000
@@ -44,14 +44,20 @@ wanted() {
 
 # -- building --
 
+# Beside the integration tests builds come second: nobody waits for them.
 configure_and_build() { # DIR CMAKE-OPTION...
 	local dir=$1
 	shift
 	cmake -S "$top" -B "$dir" -G Ninja -DCOI_WERROR=ON -DCOI_BUILD_TESTS=ON "$@" &&
-		cmake --build "$dir" ${targets:+--target $targets}
+		nice -n 10 cmake --build "$dir" ${targets:+--target $targets}
 }
 
-build_gcc() { configure_and_build "$cache/gcc"; }
+build_gcc() {
+	# The unit tests with sanitizers, and those of the other Debian, will do.
+	local targets=
+	[ -n "$thorough" ] || targets="src/all plugin/all tests/bench/all $run_programs"
+	configure_and_build "$cache/gcc"
+}
 build_clang() {
 	# The unit tests with gcc will do: they take most of the time.
 	configure_and_build "$cache/clang" -DCOI_BUILD_FUZZERS=ON \
@@ -84,8 +90,9 @@ fuzz() { # NAME
 	rm -rf "$corpus"
 }
 
-# The programs with tests, as KIND/NAME.
+# The programs with tests, as KIND/NAME; and those that other tests run.
 test_programs=(unit/unit unit/push unit/relay glue/glue)
+run_programs="coi-relay-run coi-sender-run"
 
 gtests() { # BUILD
 	local program
@@ -95,9 +102,15 @@ gtests() { # BUILD
 	done
 }
 
-part_build() {
+part_build() { check build gcc build_gcc || true; }
+
+# -- what needs no Dovecot that runs --
+
+part_unit() {
 	local name
-	! check build gcc build_gcc || gtests gcc
+	if [ -n "$thorough" ]; then
+		! { wanted build || check build gcc build_gcc; } || gtests gcc
+	fi
 	! check build sanitized build_sanitized || gtests sanitized
 	if check build clang build_clang; then
 		for name in chat-detect config contacts endpoint handoff header payload \
@@ -154,7 +167,7 @@ valgrind_tests=(integration/test_recipients.py integration/test_seen_recovery.py
 part_sanitized() {
 	local dovecot
 	dovecot=$(dovecot --version | cut -d' ' -f1)
-	if wanted build || check build sanitized build_sanitized; then
+	if wanted unit || check build sanitized build_sanitized; then
 		pytest_suite "integration $dovecot" sanitizers \
 			"$top/tests/lib/suite" --sanitize "$cache/sanitized"
 	fi

@@ -27,6 +27,9 @@ CRASH = re.compile(r"\bPanic: |killed with signal (?!9\b|15\b)")
 HARMLESS = re.compile(
     r"Killed with signal 15|Shutting down|SIGHUP received|Time moved (back|for)wards"
     r"|stats-writer .*Timeout waiting for handshake"
+    # A process that starts while master reloads, and makes its sockets anew.
+    r"|Error reading configuration: stat\(.*/run/config\) failed: No such file or directory"
+    r"|child \d+ returned error 89 \(Fatal failure\)"
 )
 
 _user_numbers = itertools.count(1)
