@@ -12,6 +12,8 @@
 
 COI_CACHE=${COI_CACHE:-/var/cache/dovecot-coi}
 COI_RUN=${COI_RUN:-/run/dovecot-coi}
+# A download that takes longer is not going to end.
+download_secs=1800
 coi_prog=${0##*/}
 coi_step_pid=
 coi_log_own=
@@ -140,6 +142,12 @@ apt_install() {
 	command -v apt-get >/dev/null ||
 		die "needs ${missing[*]}, and there is no apt-get to install it"
 	step "installing ${missing[*]}" coi_apt_get_install "${missing[@]}"
+	# What nobody has asked for must not run after the next boot either.
+	case " ${missing[*]} " in
+	*" dovecot-core "*)
+		systemctl --quiet disable dovecot.service dovecot.socket 2>/dev/null || true
+		;;
+	esac
 	# For those who want to know later what these scripts brought in.
 	mkdir -p "$COI_CACHE"
 	printf '%s\n' "${missing[@]}" >>"$COI_CACHE/packages-installed"

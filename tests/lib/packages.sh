@@ -35,8 +35,9 @@ other_suite() {
 http_ece=http_ece@1.2.1
 export COI_TEST_NODE_MODULES=$COI_CACHE/$http_ece/node_modules
 
-http_ece_packages() { # SUITE
-	[ "$1" = bookworm ] || echo python3-http-ece
+# So it is with ntfy, which the demo brings to Debian 12.
+newer_packages() { # SUITE
+	[ "$1" = bookworm ] || echo python3-http-ece ntfy
 }
 
 install_http_ece() {
@@ -45,26 +46,27 @@ install_http_ece() {
 	if ! command -v npm >/dev/null; then
 		apt_install nodejs npm || return
 	fi
-	npm install --prefix "$COI_CACHE/$http_ece" --ignore-scripts --no-audit \
-		--no-fund "$http_ece"
+	timeout --foreground "$download_secs" npm install --ignore-scripts --no-audit --no-fund \
+		--prefix "$COI_CACHE/$http_ece" "$http_ece"
 }
 
 install_packages() {
-	local packages=("${suite_packages[@]}" "${host_packages[@]}") more
-	if wanted build || wanted lint; then
-		packages+=("$(clang_runtime)")
+	local more
+	read -ra more < <(newer_packages "$(this_suite)")
+	apt_install "${suite_packages[@]}" "${host_packages[@]}" ${more[@]+"${more[@]}"} || return
+	# Which one it is apt knows once it has its lists.
+	if wanted unit || wanted lint; then
+		apt_install "$(clang_runtime)" || return
 	fi
-	more=$(http_ece_packages "$(this_suite)")
-	apt_install "${packages[@]}" ${more:+"$more"} || return
-	[ -n "$more" ] || install_http_ece
+	[ ${#more[@]} != 0 ] || install_http_ece
 }
 
 # The other Debian, with all that its suite needs.
 make_root() { # SUITE DIR
 	local marker=$2/.coi-packages in_root=$top/tests/lib/in-root more
 	local packages=("${suite_packages[@]}")
-	more=$(http_ece_packages "$1")
-	packages+=(${more:+"$more"})
+	read -ra more < <(newer_packages "$1")
+	packages+=(${more[@]+"${more[@]}"})
 	"$top/docker/rootfs" "$1" "$2" || return
 	[ "$(cat "$marker" 2>/dev/null)" != "${packages[*]}" ] || return 0
 	proxy_from_apt

@@ -222,13 +222,18 @@ part_chroot() {
 # -- containers and demo --
 
 # An engine that was there before is not ours to stop.
+engine_ours=
 with_engine() { # COMMAND...
-	local ours=
-	"$top/docker/engine" host >/dev/null 2>&1 || ours=yes
+	"$top/docker/engine" host >/dev/null 2>&1 || engine_ours=yes
 	if check containers engine "$top/docker/engine" start; then
 		"$@"
 	fi
-	[ -z "$ours" ] || "$top/docker/engine" stop || true
+	stop_engine
+}
+
+stop_engine() {
+	[ -z "$engine_ours" ] || "$top/docker/engine" stop || true
+	engine_ours=
 }
 
 in_containers() {
