@@ -14,7 +14,7 @@
 
 static struct mail_namespace *coi_folder_namespace(struct mail_user *user)
 {
-	return mail_namespace_find_inbox(user->namespaces);
+	return coi_user_inbox_namespace(user);
 }
 
 const char *coi_folder_root(struct mail_user *user)
@@ -99,7 +99,12 @@ static int coi_folder_stat(struct mail_user *user, const char *vname)
 
 bool coi_folder_have_inbox(struct mail_user *user)
 {
-	return coi_folder_stat(user, "INBOX") != 0;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (cuser->delivering && cuser->have_inbox)
+		return TRUE;
+	cuser->have_inbox = coi_folder_stat(user, "INBOX") != 0;
+	return cuser->have_inbox;
 }
 
 bool coi_folder_exists(struct mail_user *user, const char *vname)

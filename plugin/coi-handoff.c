@@ -187,17 +187,31 @@ coi_handoff_write_deliver(string_t *line, const char *id, const char *username,
 	return added;
 }
 
-unsigned int
-coi_handoff_write_gone(string_t *line, const char *username,
-		       const struct coi_subscription *subs, unsigned int count)
+static unsigned int
+handoff_write_about(string_t *line, const char *kind, const char *username,
+		    const struct coi_subscription *subs, unsigned int count)
 {
 	unsigned int added;
 
-	handoff_begin(line, "gone");
+	handoff_begin(line, kind);
 	handoff_add_text(line, "user", username);
 	added = handoff_add_subscriptions(line, subs, count, 1);
 	str_append_c(line, '\n');
 	return added;
+}
+
+unsigned int
+coi_handoff_write_gone(string_t *line, const char *username,
+		       const struct coi_subscription *subs, unsigned int count)
+{
+	return handoff_write_about(line, "gone", username, subs, count);
+}
+
+unsigned int coi_handoff_write_forget(string_t *line, const char *username,
+				      const struct coi_subscription *subs,
+				      unsigned int count)
+{
+	return handoff_write_about(line, "forget", username, subs, count);
 }
 
 void coi_handoff_write_register(string_t *line, const char *username,

@@ -57,6 +57,9 @@ coi_handoff_write_deliver(string_t *line, const char *id, const char *username,
 unsigned int
 coi_handoff_write_gone(string_t *line, const char *username,
 		       const struct coi_subscription *subs, unsigned int count);
+unsigned int coi_handoff_write_forget(string_t *line, const char *username,
+				      const struct coi_subscription *subs,
+				      unsigned int count);
 void coi_handoff_write_register(string_t *line, const char *username,
 				const struct coi_subscription *sub);
 void coi_handoff_write_vapid(string_t *line);

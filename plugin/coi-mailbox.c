@@ -5,6 +5,7 @@
 #include "lib.h"
 #include "array.h"
 #include "mail-storage-private.h"
+#include "mailbox-list-private.h"
 #include "coi-deliver.h"
 #include "coi-notify.h"
 #include "coi-raise.h"
@@ -111,6 +112,7 @@ static int coi_mailbox_transaction_commit(
 		/* our caller may yet ask for an error from before */
 		mail_storage_last_error_push(box->storage);
 		coi_seen_after_commit(&ct->seen, box);
+		coi_webpush_stored(&ct->webpush, box->storage->user);
 		mail_storage_last_error_pop(box->storage);
 	}
 	moved = ct->moving;
@@ -311,14 +313,18 @@ void coi_mailbox_allocated(struct mailbox *box)
 	v->copy = coi_mailbox_copy;
 	v->transaction_commit = coi_mailbox_transaction_commit;
 	v->transaction_rollback = coi_mailbox_transaction_rollback;
-	if (cuser->delivering) {
-	} else {
+	if (!cuser->delivering) {
 		v->create_box = coi_mailbox_create_box;
 		v->delete_box = coi_mailbox_delete_box;
 		v->rename_box = coi_mailbox_rename_box;
 		v->notify_changes = coi_mailbox_notify_changes;
 		v->free = coi_mailbox_free;
 	}
+	/* Of an alias of its namespace, too: lib-storage has the server's
+	   attributes only where it is told so, and the alias may be what it
+	   finds first. */
+	if (box->inbox_user && box->list->ns->alias_for != NULL)
+		box->inbox_any = TRUE;
 	if (box->inbox_any)
 		coi_mailbox_hook_attributes(v);
 	MODULE_CONTEXT_SET(box, coi_storage_module, cbox);

@@ -21,6 +21,7 @@
 #include "mail-namespace.h"
 #include "coi-core.h"
 #include "coi-folders.h"
+#include "coi-handoff.h"
 #include "coi-mailbox.h"
 #include "coi-user.h"
 #include "coi-metadata.h"
@@ -37,6 +38,27 @@
 
 /* No valid value is longer. Longer ones aren't even read. */
 #define COI_CONFIG_VALUE_MAX_SIZE 16
+
+/* A dict that took so long to fail hangs, and isn't asked by deliveries for some
+   time: no mail needs it. One that fails at once may do so for one user only. */
+#define COI_METADATA_SLOW_MSECS 5000
+#define COI_METADATA_AWAY_MSECS 30000
+
+static uint64_t metadata_away_until;
+
+bool coi_metadata_is_away(void)
+{
+	return metadata_away_until != 0 &&
+		coi_handoff_clock() < metadata_away_until;
+}
+
+void coi_metadata_failed(uint64_t start)
+{
+	uint64_t now = coi_handoff_clock();
+
+	if (now - start > COI_METADATA_SLOW_MSECS)
+		metadata_away_until = now + COI_METADATA_AWAY_MSECS;
+}
 
 static const char *coi_config_entry_name(const char *key)
 {
@@ -59,30 +81,30 @@ static int coi_config_lookup(struct mail_user *user, struct dict *dict,
 			     struct mailbox *inbox, const char *name,
 			     const char **value_r, const char **error_r)
 {
-	struct mailbox_metadata metadata;
+	guid_128_t guid;
 	const char *path;
 
-	if (mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, &metadata) < 0) {
-		*error_r = t_strdup_printf(
-			"Can't get the GUID of INBOX: %s",
-			mailbox_get_last_internal_error(inbox, NULL));
+	if (coi_user_inbox_guid(user, inbox, guid, error_r) < 0)
 		return -1;
-	}
-	path = t_strconcat(DICT_PATH_PRIVATE, guid_128_to_string(metadata.guid),
+	path = t_strconcat(DICT_PATH_PRIVATE, guid_128_to_string(guid),
 			   "/" COI_CONFIG_KEY_PREFIX, name, NULL);
 	return dict_lookup(dict, mail_user_get_dict_op_settings(user),
 			   pool_datastack_create(), path, value_r, error_r);
 }
 
 static int
-coi_config_read_inbox(struct mail_user *user, struct mailbox *inbox,
-		      struct coi_config *config_r, const char **error_r)
+coi_config_read_from(struct mail_user *user, struct mailbox *inbox,
+		     struct coi_config *config_r, const char **error_r)
 {
 	const struct coi_core *core;
 	struct dict *dict;
 	const char *value;
 	int ret;
 
+	/* The entries hang on the GUID of INBOX. Where INBOX hasn't been made
+	   yet, there are none, and it is not for us to make it. */
+	if (inbox == NULL && !coi_folder_have_inbox(user))
+		return 0;
 	ret = coi_user_get_dict(user, &dict, error_r);
 	if (ret <= 0)
 		return ret;
@@ -106,24 +128,6 @@ coi_config_read_inbox(struct mail_user *user, struct mailbox *inbox,
 	return ret < 0 ? -1 : 0;
 }
 
-static int
-coi_config_read_user(struct mail_user *user, struct coi_config *config_r,
-		     const char **error_r)
-{
-	struct mail_namespace *ns = mail_namespace_find_inbox(user->namespaces);
-	struct mailbox *inbox;
-	int ret;
-
-	/* The entries hang on the GUID of INBOX. Where INBOX hasn't been made
-	   yet, there are none, and it is not for us to make it. */
-	if (!coi_folder_have_inbox(user))
-		return 0;
-	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
-	ret = coi_config_read_inbox(user, inbox, config_r, error_r);
-	mailbox_free(&inbox);
-	return ret;
-}
-
 void coi_metadata_log_failure(struct mail_user *user, const char *consequence,
 			      const char *error)
 {
@@ -140,19 +144,22 @@ void coi_metadata_log_failure(struct mail_user *user, const char *consequence,
 int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 		    struct coi_config *config_r)
 {
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	const char *error;
+	uint64_t start;
 	int ret;
 
 	i_zero(config_r);
 	/* logs why, if there is something to log */
-	if (!coi_user_is_offered(user))
+	if (!coi_user_is_offered(user) ||
+	    (cuser->delivering && coi_metadata_is_away()))
 		return -1;
 
-	ret = inbox != NULL ?
-		coi_config_read_inbox(user, inbox, config_r, &error) :
-		coi_config_read_user(user, config_r, &error);
+	start = coi_handoff_clock();
+	ret = coi_config_read_from(user, inbox, config_r, &error);
 	if (ret < 0) {
 		i_zero(config_r);
+		coi_metadata_failed(start);
 		coi_metadata_log_failure(user, "COI counts as disabled", error);
 	}
 	return ret;
@@ -161,7 +168,7 @@ int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 int coi_config_set_enabled(struct mail_user *user, bool enabled,
 			   const char **error_r)
 {
-	struct mail_namespace *ns = mail_namespace_find_inbox(user->namespaces);
+	struct mail_namespace *ns = coi_user_inbox_namespace(user);
 	struct mail_attribute_value value;
 	struct mailbox_transaction_context *t;
 	struct mailbox *inbox;

@@ -43,6 +43,11 @@ void coi_metadata_deinit(void);
 int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 		    struct coi_config *config_r);
 
+/* Deliveries leave metadata alone that hang: a reader whose attempt began at
+   `start` (coi_handoff_clock()) says that it has failed. */
+bool coi_metadata_is_away(void);
+void coi_metadata_failed(uint64_t start);
+
 /* Logs that the user's metadata can't be read, once a process whatever comes
    of it. */
 void coi_metadata_log_failure(struct mail_user *user, const char *consequence,

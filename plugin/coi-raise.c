@@ -30,10 +30,6 @@
 #include "coi-webpush.h"
 #include "coi-raise.h"
 
-/* A dict that took so long to fail hangs, and isn't asked by deliveries for some
-   time: no mail needs it. One that fails at once may do so for one user only. */
-#define RAISE_SLOW_MSECS 5000
-#define RAISE_AWAY_MSECS 30000
 /* A client may copy any number of mails at once. */
 #define RAISE_MAX_APPENDED 20
 
@@ -68,13 +64,12 @@ static struct coi_bytes raise_bytes(const char *str)
 static struct mail_storage *raise_get_storage(struct mail_user *user)
 {
 	return mail_namespace_get_default_storage(
-		mail_namespace_find_inbox(user->namespaces));
+		coi_user_inbox_namespace(user));
 }
 
 static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 				     ARRAY_TYPE(coi_subscription) *subs)
 {
-	static uint64_t away_until;
 	struct mail_storage *storage;
 	const char *error;
 	uint64_t start;
@@ -84,7 +79,7 @@ static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 	if (coi_push_settings(user) == NULL)
 		return;
 	start = coi_handoff_clock();
-	if (start < away_until || !coi_subscriptions_may_exist(user))
+	if (coi_metadata_is_away() || !coi_subscriptions_may_exist(user))
 		return;
 	/* the delivery may yet ask for an error from before */
 	storage = raise_get_storage(user);
@@ -93,10 +88,9 @@ static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 	mail_storage_last_error_pop(storage);
 	if (ret < 0) {
 		array_clear(subs);
+		coi_metadata_failed(start);
 		coi_metadata_log_failure(user, "nothing is pushed", error);
 	}
-	if (ret < 0 && coi_handoff_clock() - start > RAISE_SLOW_MSECS)
-		away_until = coi_handoff_clock() + RAISE_AWAY_MSECS;
 }
 
 static bool raise_is_wish(const struct coi_subscription *sub, bool chat)

@@ -25,14 +25,14 @@ static bool coi_rules_apply(struct mailbox *box)
 	if (ns->alias_for != NULL)
 		ns = ns->alias_for;
 	return cuser != NULL && !cuser->delivering && !user->dsyncing &&
-		ns == mail_namespace_find_inbox(user->namespaces) &&
+		ns == coi_user_inbox_namespace(user) &&
 		coi_user_settings(user) != NULL;
 }
 
 /* As the storage calls it, which is the same in every alias. */
 static const char *coi_rules_chats_name(struct mail_user *user)
 {
-	struct mail_namespace *ns = mail_namespace_find_inbox(user->namespaces);
+	struct mail_namespace *ns = coi_user_inbox_namespace(user);
 
 	return mailbox_list_get_storage_name(ns->list, coi_folder_chats(user));
 }

@@ -56,20 +56,16 @@ bool coi_subscriptions_may_exist(struct mail_user *user)
 	return dict_iterate_deinit(&iter, &error) < 0 || found;
 }
 
-static int webpush_get_path(struct mailbox *inbox, const char *key,
-			    const char **path_r, const char **error_r)
+static int
+webpush_get_path(struct mail_user *user, struct mailbox *inbox, const char *key,
+		 const char **path_r, const char **error_r)
 {
-	struct mailbox_metadata metadata;
+	guid_128_t guid;
 
-	if (mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, &metadata) < 0) {
-		*error_r = t_strdup_printf(
-			"Can't get the GUID of INBOX: %s",
-			mailbox_get_last_internal_error(inbox, NULL));
+	if (coi_user_inbox_guid(user, inbox, guid, error_r) < 0)
 		return -1;
-	}
-	*path_r = t_strconcat(DICT_PATH_PRIVATE,
-			      guid_128_to_string(metadata.guid), "/", key,
-			      NULL);
+	*path_r = t_strconcat(DICT_PATH_PRIVATE, guid_128_to_string(guid), "/",
+			      key, NULL);
 	return 0;
 }
 
@@ -102,10 +98,9 @@ static void subscriptions_add(struct mail_user *user, pool_t pool,
 	}
 }
 
-static int
-subscriptions_read_inbox(struct mail_user *user, struct mailbox *inbox,
-			 pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
-			 const char **error_r)
+int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
+			   pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
+			   const char **error_r)
 {
 	struct dict_iterate_context *iter;
 	const char *prefix, *key, *value;
@@ -113,10 +108,13 @@ subscriptions_read_inbox(struct mail_user *user, struct mailbox *inbox,
 	size_t prefix_len;
 	int ret;
 
+	/* where INBOX hasn't been made yet, it is not for us to make it */
+	if (inbox == NULL && !coi_folder_have_inbox(user))
+		return 0;
 	ret = coi_user_get_dict(user, &dict, error_r);
 	if (ret <= 0)
 		return ret;
-	if (webpush_get_path(inbox, COI_SUBSCRIPTIONS_KEY_PREFIX, &prefix,
+	if (webpush_get_path(user, inbox, COI_SUBSCRIPTIONS_KEY_PREFIX, &prefix,
 			     error_r) < 0)
 		return -1;
 	prefix_len = strlen(prefix);
@@ -132,27 +130,6 @@ subscriptions_read_inbox(struct mail_user *user, struct mailbox *inbox,
 	ret = dict_iterate_deinit(&iter, error_r);
 	array_sort(subs, subscription_cmp);
 	return ret < 0 ? -1 : 0;
-}
-
-int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
-			   pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
-			   const char **error_r)
-{
-	struct mail_namespace *ns;
-	int ret;
-
-	if (inbox != NULL) {
-		return subscriptions_read_inbox(user, inbox, pool, subs,
-						error_r);
-	}
-	/* where INBOX hasn't been made yet, it is not for us to make it */
-	if (!coi_folder_have_inbox(user))
-		return 0;
-	ns = mail_namespace_find_inbox(user->namespaces);
-	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
-	ret = subscriptions_read_inbox(user, inbox, pool, subs, error_r);
-	mailbox_free(&inbox);
-	return ret;
 }
 
 static int
@@ -211,7 +188,8 @@ int coi_subscription_write(struct mailbox_transaction_context *t,
 	ret = coi_user_get_dict(user, &dict, &error);
 	if (ret == 0)
 		error = coi_compat_no_dict_hint;
-	if (ret <= 0 || webpush_get_path(t->box, key, &path, &error) < 0) {
+	if (ret <= 0 ||
+	    webpush_get_path(user, t->box, key, &path, &error) < 0) {
 		mailbox_set_critical(t->box,
 				     "coi: Can't write a push subscription: %s",
 				     error);

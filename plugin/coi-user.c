@@ -13,6 +13,55 @@
 struct coi_user_module coi_user_module =
 	MODULE_CONTEXT_INIT(&mail_user_module_register);
 
+struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user)
+{
+	struct mail_namespace *ns = mail_namespace_find_inbox(user->namespaces);
+
+	/* An alias whose prefix is shorter comes first. */
+	return ns->alias_for != NULL ? ns->alias_for : ns;
+}
+
+static int user_read_inbox_guid(struct mailbox *inbox, guid_128_t guid_r,
+				const char **error_r)
+{
+	struct mailbox_metadata metadata;
+
+	if (mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, &metadata) < 0) {
+		*error_r = t_strdup_printf(
+			"Can't get the GUID of INBOX: %s",
+			mailbox_get_last_internal_error(inbox, NULL));
+		return -1;
+	}
+	guid_128_copy(guid_r, metadata.guid);
+	return 0;
+}
+
+int coi_user_inbox_guid(struct mail_user *user, struct mailbox *inbox,
+			guid_128_t guid_r, const char **error_r)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct mailbox *own = NULL;
+	int ret;
+
+	if (cuser->delivering && cuser->have_inbox_guid) {
+		guid_128_copy(guid_r, cuser->inbox_guid);
+		return 0;
+	}
+	if (inbox == NULL) {
+		own = mailbox_alloc(coi_user_inbox_namespace(user)->list,
+				    "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+		inbox = own;
+	}
+	ret = user_read_inbox_guid(inbox, guid_r, error_r);
+	if (own != NULL)
+		mailbox_free(&own);
+	if (ret == 0 && cuser->delivering) {
+		guid_128_copy(cuser->inbox_guid, guid_r);
+		cuser->have_inbox_guid = TRUE;
+	}
+	return ret;
+}
+
 static void coi_mail_user_deinit(struct mail_user *user)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
@@ -52,7 +101,7 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 
 	/* An IMAP session is created before its namespaces are. */
 	if (user->namespaces != NULL) {
-		ns = mail_namespace_find_inbox(user->namespaces);
+		ns = coi_user_inbox_namespace(user);
 		if (ns == NULL) {
 			*error_r = "The user has no inbox namespace";
 			return -1;

@@ -28,8 +28,11 @@ struct coi_user {
 	bool notify_hooked;
 	/* We are creating a COI folder ourselves. */
 	bool creating_folder;
-	/* A delivery to this user is going on. */
+	/* A delivery to this user is going on. INBOX then stays what it is:
+	   whether it is there (if it is) and its GUID are asked once. */
 	bool delivering;
+	bool have_inbox, have_inbox_guid;
+	guid_128_t inbox_guid;
 	/* The mail being delivered gets $Chat wherever it is stored. */
 	bool delivering_chat;
 	/* The push of that delivery; NULL where the admin wants none. */
@@ -46,6 +49,14 @@ void coi_mail_user_created(struct mail_user *user);
    logged once a process, and the user's mail works as without the plugin.
    Returns NULL also for a user that the plugin doesn't handle. */
 const struct coi_settings *coi_user_settings(struct mail_user *user);
+
+/* The namespace that INBOX is in: its own one, not an alias. */
+struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user);
+
+/* The GUID of INBOX, which the server metadata hang on. Returns -1 (and error_r)
+   if it can't be read. inbox may be NULL. */
+int coi_user_inbox_guid(struct mail_user *user, struct mailbox *inbox,
+			guid_128_t guid_r, const char **error_r);
 
 /* The dict that holds the user's server metadata: the one that the admin has
    given Dovecot, or else the one that our own setting names. The dict belongs

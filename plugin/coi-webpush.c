@@ -81,9 +81,11 @@ struct coi_webpush_change {
 /* A subscription while changes are being made. */
 struct webpush_entry {
 	const char *id;
-	/* NULL if there is none */
-	const char *json;
+	/* as it is stored, and as it is going to be; NULL if there is none */
+	const char *stored, *json;
 	bool changed;
+	/* The client wants no more of what is stored. */
+	bool dismissed;
 };
 
 struct webpush_state {
@@ -239,6 +241,55 @@ webpush_read_live(struct mailbox *box, ARRAY_TYPE(coi_subscription) *subs)
 	return 0;
 }
 
+void coi_webpush_get_gone(const struct coi_handoff_answer *answer,
+			  const ARRAY_TYPE(coi_subscription) *subs,
+			  ARRAY_TYPE(coi_subscription) *gone)
+{
+	const struct coi_subscription *sub;
+	unsigned int pos = 0;
+	const char *id;
+
+	while ((id = coi_handoff_answer_next(answer, "gone", &pos)) != NULL) {
+		array_foreach(subs, sub) {
+			if (strcmp(sub->id, id) == 0)
+				array_push_back(gone, sub);
+		}
+	}
+}
+
+/* Adds to gone those that the service knows to be. */
+static void webpush_ask_gone(struct mail_user *user,
+			     const ARRAY_TYPE(coi_subscription) *subs,
+			     ARRAY_TYPE(coi_subscription) *gone)
+{
+	const struct coi_settings *set = coi_push_settings(user);
+	struct coi_handoff_answer answer;
+	string_t *line = t_str_new(1024);
+	const char *error;
+
+	if (set == NULL || array_is_empty(subs) || coi_handoff_is_away())
+		return;
+	(void)coi_handoff_write_gone(line, user->username, array_front(subs),
+				     array_count(subs));
+	if (coi_handoff_ask(webpush_socket_path(user), line,
+			    set->coi_push_handoff_timeout, &answer,
+			    &error) == 0 &&
+	    answer.ok)
+		coi_webpush_get_gone(&answer, subs, gone);
+}
+
+static bool
+webpush_is_gone(struct mail_user *user, const struct coi_subscription *sub)
+{
+	ARRAY_TYPE(coi_subscription) subs, gone;
+
+	t_array_init(&subs, 1);
+	t_array_init(&gone, 1);
+	array_push_back(&subs, sub);
+	webpush_ask_gone(user, &subs, &gone);
+	return !array_is_empty(&gone);
+}
+
 int coi_webpush_get(struct mailbox *box, const char *key,
 		    struct mail_attribute_value *value_r)
 {
@@ -262,7 +313,8 @@ int coi_webpush_get(struct mailbox *box, const char *key,
 	if (webpush_read_live(box, &subs) < 0)
 		return -1;
 	array_foreach(&subs, sub) {
-		if (strcmp(sub->id, id) == 0)
+		/* not removed here: the dict may be being listed */
+		if (strcmp(sub->id, id) == 0 && !webpush_is_gone(user, sub))
 			value_r->value = webpush_show(push, sub->json);
 	}
 	return value_r->value == NULL ? 0 : 1;
@@ -329,22 +381,6 @@ static const struct mailbox_attribute_internal webpush_attribute = {
 	.iter = webpush_iter,
 };
 
-void coi_webpush_get_gone(const struct coi_handoff_answer *answer,
-			  const ARRAY_TYPE(coi_subscription) *subs,
-			  ARRAY_TYPE(coi_subscription) *gone)
-{
-	const struct coi_subscription *sub;
-	unsigned int pos = 0;
-	const char *id;
-
-	while ((id = coi_handoff_answer_next(answer, "gone", &pos)) != NULL) {
-		array_foreach(subs, sub) {
-			if (strcmp(sub->id, id) == 0)
-				array_push_back(gone, sub);
-		}
-	}
-}
-
 static bool
 webpush_is_listed(struct mailbox *box, enum mail_attribute_type type_flags,
 		  const char *prefix)
@@ -367,31 +403,16 @@ void coi_webpush_before_list(struct mailbox *box,
 {
 	struct mail_user *user = box->storage->user;
 	ARRAY_TYPE(coi_subscription) subs, gone;
-	struct coi_handoff_answer answer;
-	const struct coi_settings *set;
-	const char *error;
-	string_t *line;
 
 	if (!webpush_is_listed(box, type_flags, prefix) ||
-	    coi_handoff_is_away())
-		return;
-	set = coi_push_settings(user);
-	if (set == NULL || !coi_subscriptions_may_exist(user))
+	    coi_push_settings(user) == NULL ||
+	    !coi_subscriptions_may_exist(user))
 		return;
 	t_array_init(&subs, 16);
-	if (webpush_read_live(box, &subs) < 0 || array_is_empty(&subs))
-		return;
-
-	line = t_str_new(1024);
-	(void)coi_handoff_write_gone(line, user->username, array_front(&subs),
-				     array_count(&subs));
-	if (coi_handoff_ask(webpush_socket_path(user), line,
-			    set->coi_push_handoff_timeout, &answer,
-			    &error) < 0 ||
-	    !answer.ok)
+	if (webpush_read_live(box, &subs) < 0)
 		return;
 	t_array_init(&gone, 4);
-	coi_webpush_get_gone(&answer, &subs, &gone);
+	webpush_ask_gone(user, &subs, &gone);
 	coi_webpush_forget(user, FALSE, &gone);
 }
 
@@ -441,6 +462,7 @@ webpush_get_changes(struct mailbox_transaction_context *t)
 	if (webpush->pool == NULL) {
 		webpush->pool = pool_alloconly_create("coi webpush", 1024);
 		i_array_init(&webpush->changes, 4);
+		p_array_init(&webpush->dismissed, webpush->pool, 4);
 	}
 	return webpush;
 }
@@ -587,7 +609,7 @@ static int webpush_state_read(struct webpush_state *state, struct mailbox *box,
 	array_foreach(&subs, sub) {
 		entry = array_append_space(&state->entries);
 		entry->id = sub->id;
-		entry->json = sub->json;
+		entry->stored = entry->json = sub->json;
 	}
 	return 0;
 }
@@ -665,12 +687,16 @@ webpush_change_apply(const struct coi_webpush_change *change,
 			entry->id = change->id;
 		}
 		webpush_entry_change(entry, change->json);
+		entry->dismissed = TRUE;
 		return TRUE;
 	case WEBPUSH_UNSUBSCRIBE:
 		if (entry != NULL && entry->json != NULL &&
 		    (change->text == NULL ||
-		     strcmp(change->text, entry->json) == 0))
+		     strcmp(change->text, entry->json) == 0)) {
 			webpush_entry_change(entry, NULL);
+			/* not if it is the service that wants it removed */
+			entry->dismissed = change->text == NULL;
+		}
 		return TRUE;
 	case WEBPUSH_VALIDATE:
 		if (webpush_validate(state, entry, change->text))
@@ -681,6 +707,27 @@ webpush_change_apply(const struct coi_webpush_change *change,
 		return FALSE;
 	}
 	i_unreached();
+}
+
+/* Makes room for new ones, if there is somebody to ask. */
+static void webpush_state_remove_gone(struct webpush_state *state)
+{
+	ARRAY_TYPE(coi_subscription) subs, gone;
+	struct coi_subscription *sub;
+	struct webpush_entry *entry;
+
+	t_array_init(&subs, 16);
+	t_array_init(&gone, 4);
+	array_foreach_modifiable(&state->entries, entry) {
+		if (entry->json != NULL && !entry->changed) {
+			sub = array_append_space(&subs);
+			sub->id = entry->id;
+			sub->json = entry->json;
+		}
+	}
+	webpush_ask_gone(state->user, &subs, &gone);
+	array_foreach_modifiable(&gone, sub)
+		webpush_entry_change(webpush_state_find(state, sub->id), NULL);
 }
 
 /* Makes the changes to the state. Returns -1 if they are refused. */
@@ -698,6 +745,10 @@ webpush_apply(struct coi_webpush *webpush, struct webpush_state *state,
 			return -1;
 	}
 	count = webpush_state_count(state);
+	if (count > set->webpush_subscription_limit && count > old_count) {
+		webpush_state_remove_gone(state);
+		count = webpush_state_count(state);
+	}
 	if (count > set->webpush_subscription_limit && count > old_count) {
 		webpush_refuse(webpush, MAIL_ERROR_LIMIT,
 			       "[METADATA TOOMANY] There are too many "
@@ -912,6 +963,7 @@ int coi_webpush_store(struct coi_webpush *webpush,
 {
 	const struct coi_settings *set;
 	const struct webpush_entry *entry;
+	struct coi_subscription *sub;
 	struct webpush_state state;
 	const char *error;
 
@@ -936,8 +988,40 @@ int coi_webpush_store(struct coi_webpush *webpush,
 	array_foreach(&state.entries, entry) {
 		if (entry->changed && webpush_entry_store(entry, t, super) < 0)
 			return -1;
+		if (entry->dismissed && entry->stored != NULL) {
+			sub = array_append_space(&webpush->dismissed);
+			sub->id = p_strdup(webpush->pool, entry->id);
+			sub->json = p_strdup(webpush->pool, entry->stored);
+		}
 	}
 	return 0;
+}
+
+void coi_webpush_stored(struct coi_webpush *webpush, struct mail_user *user)
+{
+	const struct coi_settings *set = coi_push_settings(user);
+	struct coi_handoff_answer answer;
+	const char *error;
+	string_t *line;
+
+	if (webpush->lock != NULL)
+		file_lock_free(&webpush->lock);
+	if (webpush->pool == NULL || set == NULL ||
+	    array_is_empty(&webpush->dismissed) || coi_handoff_is_away())
+		return;
+	line = t_str_new(1024);
+	(void)coi_handoff_write_forget(line, user->username,
+				       array_front(&webpush->dismissed),
+				       array_count(&webpush->dismissed));
+	if (coi_handoff_ask(webpush_socket_path(user), line,
+			    set->coi_push_handoff_timeout, &answer,
+			    &error) < 0) {
+		coi_handoff_set_away();
+		e_warning(user->event,
+			  "coi: Can't tell coi-push that a push subscription "
+			  "was removed: %s",
+			  error);
+	}
 }
 
 static int webpush_forget_inbox(struct mailbox *inbox, bool impatient,
@@ -970,7 +1054,7 @@ void coi_webpush_forget(struct mail_user *user, bool impatient,
 	if (array_is_empty(subs) ||
 	    (impatient && coi_handoff_clock() < failed_until))
 		return;
-	ns = mail_namespace_find_inbox(user->namespaces);
+	ns = coi_user_inbox_namespace(user);
 	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
 	if (webpush_forget_inbox(inbox, impatient, subs) < 0) {
 		failed_until = coi_handoff_clock() + WEBPUSH_FORGET_PAUSE_MSECS;

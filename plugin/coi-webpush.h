@@ -17,6 +17,8 @@ struct coi_webpush {
 	/* NULL while there is nothing */
 	pool_t pool;
 	ARRAY(struct coi_webpush_change) changes;
+	/* What was stored, and is no more, because a client wants it so. */
+	ARRAY_TYPE(coi_subscription) dismissed;
 	/* held while the changes are being stored */
 	struct file_lock *lock;
 	/* It is not waited for. */
@@ -66,6 +68,10 @@ int coi_webpush_register(struct coi_webpush *webpush,
 int coi_webpush_store(struct coi_webpush *webpush,
 		      struct mailbox_transaction_context *t,
 		      const struct mailbox_vfuncs *super);
+
+/* Called after the commit: what waits for subscriptions that were removed or
+   replaced isn't to be sent any more. If the service can't be told, it is. */
+void coi_webpush_stored(struct coi_webpush *webpush, struct mail_user *user);
 
 /* Removes the subscriptions, as far as they are still what they were. A caller
    that is impatient doesn't wait for others who change them; the service says

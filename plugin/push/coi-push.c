@@ -88,6 +88,7 @@ coi_push_sent(void *context ATTR_UNUSED, const struct coi_relay_event *event)
 		    ->add_str("origin", event->origin)
 		    ->add_str("error", event->error)
 		    ->add_int("status", event->status)
+		    ->add_str("validation", event->validation ? "yes" : "no")
 		    ->add_int("attempt", event->attempt)
 		    ->add_int("age_usecs", (intmax_t)event->age_usecs);
 	e_debug(e->event(),

@@ -32,6 +32,7 @@ struct KindName {
 constexpr KindName kKinds[] = {{"deliver", HandoffKind::kDeliver},
                                {"register", HandoffKind::kRegister},
                                {"gone", HandoffKind::kGone},
+                               {"forget", HandoffKind::kForget},
                                {"vapid", HandoffKind::kVapid}};
 
 // Fields that are what they are.

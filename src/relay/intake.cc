@@ -152,7 +152,8 @@ bool Intake::IsThere(uint64_t number) {
   }
   char byte = 0;
   const ssize_t size = recv(client->second.fd, &byte, 1, MSG_DONTWAIT | MSG_PEEK);
-  if (size == 0 || (size == -1 && errno != EAGAIN && errno != EINTR)) {
+  // Nothing may follow a request, or who sends on and goes away would look alive.
+  if (size != -1 || (errno != EAGAIN && errno != EINTR)) {
     Forget(client);
     return false;
   }

@@ -548,6 +548,9 @@ void Relay::Handle(Intake::Request request, vector<Incoming>* deliveries) {
     case HandoffKind::kGone:
       AnswerGone(request.client, request.uid, handoff);
       return;
+    case HandoffKind::kForget:
+      Forget(request.client, request.uid, handoff);
+      return;
     case HandoffKind::kRegister:
       Register(request.client, request.uid, handoff);
       return;
@@ -561,6 +564,27 @@ void Relay::Handle(Intake::Request request, vector<Incoming>* deliveries) {
   incoming.accepted_usecs = now_usecs_;
   incoming.handoff = std::move(handoff);
   deliveries->push_back(std::move(incoming));
+}
+
+void Relay::Forget(uint64_t client, unsigned int uid, const Handoff& handoff) {
+  Update update;
+  update.kind = Update::kForget;
+  update.user = UserName(handoff.user, uid);
+  for (const auto& [id, json] : handoff.subscriptions) {
+    const auto subscription = push::ReadStored(json);
+    if (!subscription) {
+      continue;
+    }
+    update.subscription = SubscriptionName(handoff.user, uid, id, *subscription);
+    Note(update);
+    const auto endpoint = policy_.Check(subscription->endpoint);
+    const auto origin = origins_.find(OriginName(endpoint ? endpoint->origin : string()));
+    if (origin != origins_.end()) {
+      Unready(origin->second.get(),
+              [&](const Item& item) { return item.push.subscription == update.subscription; });
+    }
+  }
+  intake_->Answer(client, push::WriteReply(true, {"ok"}));
 }
 
 void Relay::AnswerGone(uint64_t client, unsigned int uid, const Handoff& handoff) {
@@ -629,11 +653,6 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
       // Who has just gone will put it into the spool; there it is known.
       intake_->Answer(incoming.client, push::WriteReply(true, fields));
     }
-    if (good && incoming.full) {
-      TellSometimes(COI_RELAY_LOG_ERROR, "full", kMinute,
-                    "The queue is full: " + std::to_string(queue_->count()) +
-                        " pushes are waiting, so a new one is refused");
-    }
     if (good) {
       for (const QueuedPush& push : incoming.replaced) {
         const auto origin = origins_.find(push.origin);
@@ -655,6 +674,14 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
   }
 }
 
+bool Relay::HasProven(const optional<Endpoint>& endpoint) {
+  if (!endpoint) {
+    return false;
+  }
+  const auto origin = origins_.find(OriginName(endpoint->origin));
+  return origin != origins_.end() && origin->second->proven && !IsSick(*origin->second);
+}
+
 bool Relay::Enqueue(Incoming* incoming) {
   const Handoff& handoff = incoming->handoff;
   incoming->name = Name("handoff", {handoff.user, handoff.id});
@@ -665,6 +692,12 @@ bool Relay::Enqueue(Incoming* incoming) {
   }
   duplicate = duplicate || IsRecent(incoming->name);
 
+  // The second half is for services that are known to work: those that don't must
+  // not fill it with what waits for them.
+  const auto limit = static_cast<int64_t>(settings_.queue_limit);
+  const bool is_half_full =
+      limit != 0 && queue_->count_now() >= (limit + 1) / 2 && queue_->count_now() < limit;
+  bool left_out = false;
   auto mail = std::make_shared<Mail>();
   const int64_t ttl = handoff.chat ? settings_.ttl_chat_secs : settings_.ttl_mail_secs;
   const int64_t handoff_id = queue_->NewHandoffId();
@@ -694,6 +727,10 @@ bool Relay::Enqueue(Incoming* incoming) {
       continue;
     }
     auto endpoint = policy_.Check(subscription->endpoint);
+    if (is_half_full && !HasProven(endpoint)) {
+      left_out = true;
+      continue;
+    }
     // What isn't allowed has an origin of its own; it may be tomorrow.
     item.endpoint = endpoint ? std::move(*endpoint) : Endpoint();
     item.push.origin = OriginName(item.endpoint.origin);
@@ -710,7 +747,14 @@ bool Relay::Enqueue(Incoming* incoming) {
     crypto_failed_ = false;
     return false;
   }
+  if (left_out) {
+    TellSometimes(COI_RELAY_LOG_ERROR, "half full", kMinute,
+                  "The queue is half full: " + std::to_string(queue_->count()) +
+                      " pushes are waiting, so those to services that don't answer are refused");
+  }
   if (items.empty()) {
+    // A file that stayed would keep out those behind it.
+    incoming->full = left_out && incoming->file.empty();
     return true;
   }
   if (settings_.queue_user_limit != 0 && items.size() > settings_.queue_user_limit) {
@@ -719,6 +763,9 @@ bool Relay::Enqueue(Incoming* incoming) {
   if (settings_.queue_limit != 0 && queue_->count_now() + static_cast<int64_t>(items.size()) >
                                         static_cast<int64_t>(settings_.queue_limit)) {
     incoming->full = true;
+    TellSometimes(COI_RELAY_LOG_ERROR, "full", kMinute,
+                  "The queue is full: " + std::to_string(queue_->count()) +
+                      " pushes are waiting, so a new one is refused");
     return true;
   }
 
@@ -869,12 +916,12 @@ void Relay::Register(uint64_t client, unsigned int uid, const Handoff& handoff) 
     return;
   }
   const int64_t user = UserName(handoff.user, uid);
-  if (registrations_.size() >= kRegistrationsMax || !throttle_.Take(user, now_)) {
+  if (registrations_.size() >= kRegistrationsMax || !throttle_.Take(user, steady_)) {
     refuse("busy");
     return;
   }
   const auto fail = [&](const char* why) {
-    throttle_.Failed(user, now_);
+    RegistrationFailed(user, handoff.user);
     refuse(why);
   };
   const int64_t ttl = subscription->expires - now_ / 1000;
@@ -937,6 +984,15 @@ void Relay::Register(uint64_t client, unsigned int uid, const Handoff& handoff) 
   sender_->Start(std::move(request));
 }
 
+void Relay::RegistrationFailed(int64_t user, const string& name) {
+  const int64_t locked = throttle_.Failed(user, steady_);
+  if (locked != 0) {
+    TellSometimes(COI_RELAY_LOG_INFO, "locked", kMinute,
+                  "Push subscriptions of " + Printable(name) + " keep failing; none is taken for " +
+                      std::to_string(locked / kMinute) + " min");
+  }
+}
+
 void Relay::FinishRegistration(const SendResult& result) {
   const auto found = registrations_.find(result.id);
   if (found == registrations_.end()) {
@@ -963,7 +1019,7 @@ void Relay::FinishRegistration(const SendResult& result) {
     Note(update);
     Flush();
   } else if (registration.client != 0) {
-    throttle_.Failed(registration.user, now_);
+    RegistrationFailed(registration.user, registration.user_name);
   }
   if (registration.client == 0) {
     return;
@@ -1064,6 +1120,16 @@ bool Relay::Apply(const Update& update, vector<Expected>* expected) {
     case Update::kGone: {
       vector<int64_t> deleted;
       state.gone = now_;
+      return queue_->PutSubscription(update.subscription, state) &&
+             queue_->DeleteSubscription(update.user, update.subscription, &deleted);
+    }
+    case Update::kForget: {
+      // Nothing is left that the next one would have to wait behind.
+      vector<int64_t> deleted;
+      if (!queue_->GetSubscription(update.subscription, &state)) {
+        return false;
+      }
+      state.resume.reset();
       return queue_->PutSubscription(update.subscription, state) &&
              queue_->DeleteSubscription(update.user, update.subscription, &deleted);
     }
@@ -1289,6 +1355,43 @@ Relay::Origin* Relay::NextRunnable() {
   return origin;
 }
 
+// The first whose user hasn't too much under way; or the end, and then the origin
+// is told when that has changed for one of them.
+std::deque<Relay::Item>::iterator Relay::NextItem(Origin* origin) {
+  const unsigned int most = std::max(settings_.in_flight_limit / 8, 1U);
+  const auto may_start = [&](const Item& item) {
+    const auto user = users_in_flight_.find(item.push.user);
+    return user == users_in_flight_.end() || user->second.count < most;
+  };
+  const auto next = std::ranges::find_if(origin->ready, may_start);
+  if (next == origin->ready.end()) {
+    for (const Item& item : origin->ready) {
+      vector<int64_t>& waiting = users_in_flight_[item.push.user].waiting;
+      if (std::ranges::find(waiting, origin->id) == waiting.end()) {
+        waiting.push_back(origin->id);
+      }
+    }
+  }
+  return next;
+}
+
+void Relay::UserFinished(int64_t user) {
+  const auto found = users_in_flight_.find(user);
+  if (found == users_in_flight_.end()) {
+    return;
+  }
+  --found->second.count;
+  for (const int64_t id : std::exchange(found->second.waiting, {})) {
+    const auto origin = origins_.find(id);
+    if (origin != origins_.end()) {
+      MakeRunnable(origin->second.get());
+    }
+  }
+  if (found->second.count == 0) {
+    users_in_flight_.erase(found);
+  }
+}
+
 // Returns whether the sender has got something.
 bool Relay::StartSome() {
   const int64_t began = parts_.clock->SteadyUsecs();
@@ -1319,8 +1422,12 @@ bool Relay::StartSome() {
     }
     ++started;
     if (!origin->ready.empty()) {
-      Item item = std::move(origin->ready.front());
-      origin->ready.pop_front();
+      const auto next = NextItem(origin);
+      if (next == origin->ready.end()) {
+        continue;  // UserFinished() calls again.
+      }
+      Item item = std::move(*next);
+      origin->ready.erase(next);
       --ready_;
       ready_bytes_ -= item.mail->size;
       StartItem(origin, std::move(item));
@@ -1470,6 +1577,12 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
 
 string Relay::Authorization(const Subscription& subscription, const Endpoint& endpoint) {
   const int64_t now = now_ / 1000;
+  if (!subscription.vapid.empty() && keys_->VapidId(subscription.vapid) != subscription.vapid) {
+    TellSometimes(COI_RELAY_LOG_WARNING, "key", kHour,
+                  "A subscription at " + endpoint.origin +
+                      " was made with a VAPID key that is not here; its push service refuses what "
+                      "is signed with another");
+  }
   Token& token = tokens_[keys_->VapidId(subscription.vapid) + ' ' + endpoint.origin];
   // Half of its life is left for whoever has a wrong clock.
   if (token.value.empty() || token.expires < now + kTokenSecs / 2 ||
@@ -1547,6 +1660,7 @@ bool Relay::StartItem(Origin* origin, Item item) {
   busy.probe = IsSick(*origin);
   busy.proven = origin->proven;
   busy_.emplace(item.push.id, std::move(busy));
+  ++users_in_flight_[item.push.user].count;
   ++origin->busy;
   ++origin->in_flight;
   ++in_flight_;
@@ -1629,6 +1743,7 @@ void Relay::Finish(const SendResult& result) {
   if (!busy.proven) {
     --unproven_;
   }
+  UserFinished(busy.push.user);
   busy.push.attempts += result.is_bystander ? 0 : 1;
   const auto attempts = static_cast<unsigned int>(std::min<int64_t>(busy.push.attempts, 100000));
   NoteHealth(origin, busy, result);
@@ -1666,6 +1781,13 @@ void Relay::Finish(const SendResult& result) {
       update.next = now_;
       update.flags |= kFlagWithoutContent;
       Emit(COI_RELAY_DEFERRED, busy, http, error, false);
+      break;
+    case Verdict::kDrop:
+      update.kind = Update::kDelete;
+      Emit(COI_RELAY_DROPPED, busy, http, error, false);
+      TellSometimes(COI_RELAY_LOG_WARNING, "drop " + busy.origin_text, kHour,
+                    "A push to " + busy.origin_text + " is dropped: it is refused (" +
+                        Problem(result) + "), also without the mail's text");
       break;
     case Verdict::kKeep:
       update.kind = Update::kDefer;

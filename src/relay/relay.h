@@ -129,7 +129,7 @@ class Relay {
   };
   // What is to be written into the queue.
   struct Update {
-    enum Kind { kDelete, kGone, kReturned, kHold, kDefer, kMove, kOrigin };
+    enum Kind { kDelete, kGone, kForget, kReturned, kHold, kDefer, kMove, kOrigin };
     Kind kind = kDelete;
     int64_t id = 0;
     int64_t user = 0;
@@ -189,11 +189,13 @@ class Relay {
   bool ReadClients();
   void Handle(Intake::Request request, std::vector<Incoming>* deliveries);
   void Register(uint64_t client, unsigned int uid, const push::Handoff& handoff);
+  void RegistrationFailed(int64_t user, const std::string& name);
   void FinishRegistration(const SendResult& result);
+  void Forget(uint64_t client, unsigned int uid, const push::Handoff& handoff);
   void AnswerGone(uint64_t client, unsigned int uid, const push::Handoff& handoff);
   void Deliver(std::vector<Incoming>* deliveries);
   bool Enqueue(Incoming* incoming);
-  bool MakeRoom(const Incoming& incoming, int64_t user, std::vector<QueuedPush>* replaced);
+  bool HasProven(const std::optional<Endpoint>& endpoint);
   bool MarkOrigin(int64_t id);
   void Accepted(Incoming* incoming);
   void RunSpool();
@@ -220,6 +222,8 @@ class Relay {
   void SetWake(Origin* origin, int64_t wake);
   bool IsSick(const Origin& origin) const;
   bool CanStart(const Origin& origin) const;
+  std::deque<Item>::iterator NextItem(Origin* origin);
+  void UserFinished(int64_t user);
   bool StartSome();
   bool TakeResults();
   bool MayUnproven() const;
@@ -283,6 +287,13 @@ class Relay {
   int64_t evict_at_ = 0;
   std::unordered_map<int64_t, Busy> busy_;
   std::unordered_map<std::string, int64_t> origin_names_;
+  // Users who have requests under way, and the origins that wait for them to
+  // have fewer.
+  struct UserInFlight {
+    unsigned int count = 0;
+    std::vector<int64_t> waiting;
+  };
+  std::unordered_map<int64_t, UserInFlight> users_in_flight_;
   unsigned int in_flight_ = 0;
   unsigned int unproven_ = 0;
   size_t ready_ = 0;

@@ -43,7 +43,7 @@ Verdict Judge(const SendResult& result, bool without_content) noexcept {
     case 410:
       return Verdict::kGone;
     case 413:
-      return without_content ? Verdict::kKeep : Verdict::kWithoutContent;
+      return without_content ? Verdict::kDrop : Verdict::kWithoutContent;
     case 408:
     case 429:
       return Verdict::kRetry;

@@ -17,6 +17,7 @@ enum class Verdict {
   kGone,
   kRetry,           // the service is overloaded, broken or away
   kWithoutContent,  // too large: at once again, without `content`
+  kDrop,            // too large even so
   kKeep,            // our fault, or the service's: slowly again
 };
 

@@ -34,20 +34,22 @@ bool Throttle::Take(int64_t name, int64_t now_msecs) {
   return true;
 }
 
-void Throttle::Failed(int64_t name, int64_t now_msecs) {
+int64_t Throttle::Failed(int64_t name, int64_t now_msecs) {
   const auto found = users_.find(name);
   if (found == users_.end()) {
-    return;
+    return 0;
   }
   User& user = found->second;
   if (++user.failures < kFailures) {
-    return;
+    return 0;
   }
   int64_t lock = kLockMsecs;
   for (unsigned int i = kFailures; i < user.failures && lock < kMaxLockMsecs; ++i) {
     lock *= 2;
   }
-  user.locked_until = now_msecs + std::min(lock, kMaxLockMsecs);
+  lock = std::min(lock, kMaxLockMsecs);
+  user.locked_until = now_msecs + lock;
+  return lock;
 }
 
 void Throttle::Succeeded(int64_t name) {

@@ -21,9 +21,11 @@ class Throttle {
 
   explicit Throttle(unsigned int per_hour) : per_hour_(per_hour) {}
 
+  // Times are of a clock that nobody sets.
   // May the user begin one more? If so, it is counted.
   bool Take(int64_t user, int64_t now_msecs);
-  void Failed(int64_t user, int64_t now_msecs);
+  // Returns for how long the user is locked now, or 0.
+  int64_t Failed(int64_t user, int64_t now_msecs);
   void Succeeded(int64_t user);
 
  private:

@@ -195,6 +195,8 @@ static void test_other_lines(void **state)
 	assert_line(line,
 		    "1\tgone\tuser=user\tsub.phone-12345={}"
 		    "\tsub.tablet-1234=[\001n]\n");
+	assert_int_equal(coi_handoff_write_forget(line, "user", subs, 1), 1);
+	assert_line(line, "1\tforget\tuser=user\tsub.phone-12345={}\n");
 }
 
 static const char *repeat(const char *text, unsigned int count)

@@ -5,10 +5,12 @@
 // Mistakes of the relay that a review, and its first load tests, have found.
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <string>
+#include <vector>
 
 #include "relay/retry.h"
 #include "relay_util.h"
@@ -184,6 +186,126 @@ TEST_F(RelayReview, MSG_10_a_full_disk_kept_it_from_starting) {
   // What is as it should be isn't written again.
   EXPECT_EQ(inode(), before);
   EXPECT_LT(wal(), 20000U);
+}
+
+// What one user's services keep waiting is a part of what may be under way.
+TEST_F(RelayReview, END_4_one_user_could_stop_all_pushes) {
+  std::vector<string> urls;
+  for (int i = 0; i < 10; ++i) {
+    urls.push_back("https://mallory.example:" + std::to_string(5000 + i) + "/");
+  }
+  // They answer well for a while ...
+  for (int i = 0; i < 40; ++i) {
+    Ask(MakeHandoff("mallory", urls));
+    AnswerAll(201);
+  }
+  // ... and then not at all.
+  for (int i = 0; i < 40; ++i) {
+    Ask(MakeHandoff("mallory", urls));
+  }
+  const size_t held = sender_->requests.size();
+  EXPECT_LT(held, 100U);
+  Ask(MakeHandoff("alice", {"https://good.example/"}));
+  EXPECT_EQ(sender_->requests.size(), held + 1);
+  // Another user of the same services isn't held back by it either.
+  Ask(MakeHandoff("bob", {urls.front()}));
+  EXPECT_EQ(sender_->requests.size(), held + 2);
+  EXPECT_GE(AnswerAll(201), 402);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(RelayReview, MSG_10_a_dead_service_filled_the_queue_for_all) {
+  settings_.queue_limit = 20;
+  Reopen();
+  Ask(MakeHandoff("alice", {"https://good.example/"}));
+  AnswerAll(201);
+  const auto dead = [&](int i) {
+    return MakeHandoff("user" + std::to_string(i), {"https://dead.example/" + std::to_string(i)});
+  };
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(Ask(dead(i)), "+\tqueued\n");
+  }
+  EXPECT_EQ(Ask(dead(10)), "-\tfull\n");
+  EXPECT_NE(AllLogs().find("half full"), string::npos);
+  // What comes by the spool must not keep out those behind it.
+  const push::Handoff spooled = dead(11);
+  PutIntoSpool(spooled);
+  Run();
+  EXPECT_FALSE(IsInSpool(spooled));
+  // For all of a mail's subscriptions that aren't dead there is room.
+  for (int i = 0; i < 10; ++i) {
+    EXPECT_EQ(Ask(MakeHandoff("alice", {"https://dead.example/", "https://good.example/"})),
+              "+\tqueued\n");
+  }
+  EXPECT_EQ(Status().queued, 20U);
+  EXPECT_EQ(Ask(MakeHandoff("alice", {"https://good.example/"})), "-\tfull\n");
+}
+
+TEST_F(RelayReview, SUB_2_what_waited_for_a_removed_subscription_was_sent) {
+  Ask(MakeHandoff("alice", {"https://a.example/old", "https://a.example/other"}));
+  Ask(MakeHandoff("bob", {"https://a.example/old"}));
+  while (!sender_->requests.empty()) {
+    sender_->AnswerHttp(503);
+    Run();
+  }
+  ASSERT_EQ(Status().queued, 3U);
+  push::Handoff forget = MakeHandoff("alice", {"https://a.example/old"});
+  forget.kind = push::HandoffKind::kForget;
+  forget.id.clear();
+  forget.mail = {};
+  EXPECT_EQ(Ask(forget), "+\tok\n");
+  EXPECT_EQ(Status().queued, 2U);
+  clock_.Advance(3600);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 2);
+  // It may come back, and then gets what is new.
+  Ask(MakeHandoff("alice", {"https://a.example/old"}));
+  EXPECT_EQ(AnswerAll(201), 1);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+// Somebody else's push under way when the subscription goes: its answer changes nothing.
+TEST_F(RelayReview, SUB_2_forgotten_while_it_is_under_way) {
+  Ask(MakeHandoff("alice", {"https://a.example/old"}));
+  push::Handoff forget = MakeHandoff("alice", {"https://a.example/old"});
+  forget.kind = push::HandoffKind::kForget;
+  forget.id.clear();
+  forget.mail = {};
+  EXPECT_EQ(Ask(forget), "+\tok\n");
+  sender_->AnswerHttp(503);
+  Run();
+  clock_.Advance(3600);
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(RelayReview, END_5_a_clock_set_back_locked_for_a_month) {
+  settings_.register_limit = 1000;
+  Reopen();
+  clock_.wall += int64_t{86400} * 30 * 1000000;
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tnot-allowed\n");
+  }
+  clock_.wall -= int64_t{86400} * 30 * 1000000;
+  EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tbusy\n");
+  clock_.Advance(301);
+  EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tnot-allowed\n");
+}
+
+TEST_F(RelayReview, END_4_who_sent_on_and_went_away_kept_it_busy) {
+  const int fd = Connect(push::WriteHandoff(MakeRegistration("mallory")) + "\n");
+  Run();
+  Send(fd, "x");
+  close(fd);
+  pollfd ready{relay_->fd(), POLLIN, 0};
+  int rounds = 0;
+  while (poll(&ready, 1, 0) > 0 && ++rounds < 100) {
+    relay_->Run();
+  }
+  EXPECT_LT(rounds, 10);
+  EXPECT_EQ(Status().clients, 0U);
+  AnswerAll(201);
 }
 
 }  // namespace

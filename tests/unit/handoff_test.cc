@@ -104,6 +104,14 @@ TEST(Handoff, MSG_9_golden_gone) {
   EXPECT_EQ(push::WriteHandoff(handoff), kGone);
 }
 
+TEST(Handoff, SUB_2_golden_forget) {
+  constexpr string_view kForget = "1\tforget\tuser=jane\tsub.phone-0123={}";
+  const Handoff handoff = Parsed(kForget);
+  EXPECT_EQ(handoff.kind, HandoffKind::kForget);
+  EXPECT_EQ(handoff.subscriptions.size(), 1U);
+  EXPECT_EQ(push::WriteHandoff(handoff), kForget);
+}
+
 TEST(Handoff, SUB_1_golden_vapid) {
   EXPECT_EQ(Parsed(kVapid).kind, HandoffKind::kVapid);
   EXPECT_EQ(push::WriteHandoff(Parsed(kVapid)), kVapid);

@@ -305,7 +305,7 @@ TEST(Retry, MSG_9_verdicts) {
     EXPECT_EQ(relay::Judge(result, false), one.verdict) << one.status;
   }
   EXPECT_EQ(relay::Judge({1, relay::SendStatus::kAnswered, 413, {}, ""}, true),
-            relay::Verdict::kKeep);
+            relay::Verdict::kDrop);
   EXPECT_EQ(relay::Judge({1, relay::SendStatus::kUnreachable, 0, {}, ""}, false),
             relay::Verdict::kRetry);
   EXPECT_EQ(relay::Judge({1, relay::SendStatus::kNotAllowed, 0, {}, ""}, false),

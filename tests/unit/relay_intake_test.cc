@@ -182,6 +182,7 @@ TEST_F(RelayIntake, END_5_failures_lock_registration) {
   for (int i = 0; i < 5; ++i) {
     EXPECT_TRUE(fail());
   }
+  EXPECT_NE(AllLogs().find("mallory keep failing; none is taken for 5 min"), string::npos);
   int64_t lock = 300;
   for (int i = 0; i < 3; ++i, lock *= 2) {
     clock_.Advance(lock - 1);
@@ -429,7 +430,9 @@ TEST_F(RelayIntake, MSG_7_old_keys_sign_for_old_subscriptions) {
   EXPECT_EQ(sent_with(""), new_key->PublicKey());
   EXPECT_EQ(sent_with(new_key->id()), new_key->PublicKey());
   EXPECT_EQ(sent_with(old_key->id()), old_key->PublicKey());
+  EXPECT_EQ(AllLogs().find("not here"), string::npos);
   EXPECT_EQ(sent_with("AAAAAAAAAAAAAAAA"), new_key->PublicKey());
+  EXPECT_NE(AllLogs().find("VAPID key that is not here"), string::npos);
 }
 
 TEST_F(RelayIntake, Refuses_to_start_without_its_keys) {

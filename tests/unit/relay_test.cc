@@ -213,7 +213,8 @@ TEST_F(Relay, MSG_9_too_large_is_tried_once_without_content) {
   sender_->AnswerHttp(413);
   Run();
   EXPECT_EQ(sender_->requests.size(), 0U);
-  EXPECT_EQ(Status().queued, 1U);
+  EXPECT_EQ(Status().queued, 0U);
+  EXPECT_EQ(Status().dropped, 1U);
 }
 
 TEST_F(Relay, MSG_9_refused_is_kept_and_holds_nobody_up) {
@@ -505,6 +506,8 @@ TEST_F(Relay, Limits_the_queue) {
   settings_.queue_limit = 10;
   settings_.in_flight_limit = 1;
   Reopen();
+  Ask(MakeHandoff("user"));
+  AnswerAll(201);
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(Ask(MakeHandoff("user" + std::to_string(i))), kQueued);
   }
