@@ -18,6 +18,7 @@
 #include "mailbox-list-private.h"
 #include "coi-core.h"
 #include "coi-folders.h"
+#include "coi-user.h"
 #include "coi-contacts.h"
 
 #include <fcntl.h>
@@ -28,6 +29,8 @@
 
 #define COI_CONTACTS_INDEX_NAME "dovecot-coi.contacts"
 #define COI_ADDRESS_MAX_SIZE 1000
+/* The first address may have groups in front of it. */
+#define COI_SENDER_MAX_ADDRESSES 16
 
 /* Whoever writes contacts must not be able to exhaust the memory of a process
    that delivers to others, too. */
@@ -79,8 +82,11 @@ coi_contacts_hash_sender(const struct coi_core *core, struct coi_bytes from,
 
 	addr = message_address_parse(pool_datastack_create(),
 				     (const unsigned char *)from.data,
-				     from.size, 1, 0);
-	if (addr == NULL || addr->mailbox == NULL || addr->domain == NULL)
+				     from.size, COI_SENDER_MAX_ADDRESSES, 0);
+	/* the beginning and the end of a group have no domain */
+	while (addr != NULL && (addr->mailbox == NULL || addr->domain == NULL))
+		addr = addr->next;
+	if (addr == NULL)
 		return FALSE;
 	local_part.data = addr->mailbox;
 	local_part.size = strlen(addr->mailbox);
@@ -484,7 +490,7 @@ int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,
 	contacts.core = coi_core_get(user->event);
 	if (contacts.core == NULL)
 		return 0;
-	contacts.ns = mail_namespace_find_inbox(user->namespaces);
+	contacts.ns = coi_user_inbox_namespace(user);
 	contacts.vname = coi_folder_contacts(user);
 	contacts.buffer = buffer_create_dynamic(default_pool, 256);
 	ret = coi_contacts_get_index(&contacts, error_r);

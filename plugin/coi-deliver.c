@@ -15,6 +15,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "master-service.h"
 #include "str-sanitize.h"
 #include "mail-storage-private.h"
 #include "mail-deliver.h"
@@ -199,7 +200,8 @@ coi_deliver_send_event(struct mail_deliver_context *ctx,
 
 /* Returns TRUE if the user has a Contacts folder. Contacts are the user's own to
    write: they say who is blocked. So an address with a detail doesn't reach
-   them, whether the user has COI already or not. */
+   them, whether the user has COI already or not. dovecot-lda -m, which the user
+   or the admin has written, does. */
 static bool coi_deliver_check_contacts(struct mail_deliver_context *ctx)
 {
 	const char *vname;
@@ -207,7 +209,8 @@ static bool coi_deliver_check_contacts(struct mail_deliver_context *ctx)
 	if (coi_user_settings(ctx->rcpt_user) == NULL)
 		return FALSE;
 	vname = coi_folder_contacts(ctx->rcpt_user);
-	if (strcmp(ctx->rcpt_default_mailbox, vname) == 0)
+	if (strcmp(ctx->rcpt_default_mailbox, vname) == 0 &&
+	    strcmp(master_service_get_name(master_service), "lmtp") == 0)
 		ctx->rcpt_default_mailbox = "INBOX";
 	return coi_folder_exists(ctx->rcpt_user, vname);
 }
@@ -238,16 +241,18 @@ coi_deliver_get_folder(struct mail_deliver_context *ctx,
 		       const struct coi_config *config)
 {
 	struct mail_user *user = ctx->rcpt_user;
+	bool blocked = from.data != NULL && coi_deliver_is_blocked(ctx, from);
 	const char *vname;
 
+	/* wherever it goes */
+	if (blocked)
+		coi_raise_delivery_cancel(user);
 	if (!coi_deliver_goes_to_inbox(ctx))
 		return NULL;
-	if (from.data != NULL && coi_deliver_is_blocked(ctx, from)) {
+	if (blocked) {
 		vname = coi_folder_blocked(user);
-		if (coi_deliver_folder_usable(ctx, vname, 0)) {
-			coi_raise_delivery_cancel(user);
+		if (coi_deliver_folder_usable(ctx, vname, 0))
 			return vname;
-		}
 	}
 	if (rule != COI_CHAT_RULE_NONE && config->filter == COI_FILTER_ACTIVE) {
 		vname = coi_folder_chats(user);
@@ -273,6 +278,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		/* Both stay set: where we leave a delivery to our caller, it
 		   stores the mail after we have returned. */
 		cuser->delivering = TRUE;
+		cuser->have_inbox = cuser->have_inbox_guid = FALSE;
 		cuser->delivering_chat = FALSE;
 		coi_raise_delivery_begin(ctx->rcpt_user, ctx->event,
 					 ctx->src_mail);

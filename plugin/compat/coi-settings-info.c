@@ -116,7 +116,9 @@ static int coi_settings_parse_all(struct event *event,
 	for (unsigned int i = 0; i + 1 < count; i += 2) {
 		if (!coi_setting_is_known(envs[i])) {
 			/* Nobody else tells the admin about a typo. */
-			if (strncmp(envs[i], "coi_", 4) != 0 || warned)
+			if ((strncmp(envs[i], "coi_", 4) != 0 &&
+			     strncmp(envs[i], "webpush_", 8) != 0) ||
+			    warned)
 				continue;
 			unknown = TRUE;
 			e_warning(event,
