@@ -128,8 +128,21 @@ def test_MSG_1_appended_mail_is_pushed_where_the_admin_wants_it(make_server, sub
     user = server.new_user()
     one = subscriber(server, user).subscribe()
     with server.imap(user) as client:
-        client.must("APPEND INBOX ", Literal(mail("appended").replace(b"\n", b"\r\n")))
-    assert one.until("appended") == ["appended"]
+        client.must("CREATE Elsewhere")
+        for number, flags in enumerate(["", "(\\Seen) ", "(\\Draft) ", ""]):
+            text = mail(f"appended {number}").replace(b"\n", b"\r\n")
+            client.must(f"APPEND INBOX {flags}", Literal(text))
+        client.must("SELECT INBOX")
+        client.must("MOVE 1 Elsewhere")
+        client.must("COPY 3 Elsewhere")
+    server.deliver("lmtp", user, mail("last"))
+    found = [(push.payload["subject"], push.payload["folder"]) for push in one.pushes(4)]
+    assert sorted(found) == [
+        ("appended 0", "INBOX"),
+        ("appended 3", "Elsewhere"),
+        ("appended 3", "INBOX"),
+        ("last", "INBOX"),
+    ]
 
 
 NOTIFICATIONS = [
@@ -835,26 +848,34 @@ def test_MSG_10_a_push_ends_with_its_TTL(fresh_server, subscriber, service, log)
     assert int(push.request.header("TTL")) <= 1
     time.sleep(2)
     service.on(one.path, answer(201))
+    # It is in one line with the first, and comes when that one's turn is over.
     server.deliver("lmtp", user, mail("new"))
-    count = one.until("new").count("soon over")
-    server.deliver("lmtp", user, mail("last"))
-    assert one.until("last").count("soon over") == count
+    assert one.until("new").count("soon over") == 1
 
 
-def test_MSG_11_no_delivery_waits_for_a_push_service(server, user, subscriber, make_service, log):
-    """Also: 4 s a delivery, and 40 s with ten subscriptions, by the first implementation.
-
-    What each delivery waits for here ends only when all are done.
-    """
-    log.expect(COMPLAINTS)
-    mute = make_service()
-    everybody = [subscriber(server, user, service=mute).subscribe() for _ in range(10)]
-    mute.down()
-    mute.mute()
-    mute.up()
+def deliver_by_all_ways(server, user):
+    """Returns how long it took."""
+    began = time.monotonic()
     for way in WAYS:
         for number in range(5):
             server.deliver(way, user, mail(f"{way} {number}"))
+    return time.monotonic() - began
+
+
+def test_MSG_11_no_delivery_waits_for_a_push_service(own, subscriber, make_service):
+    """Also: 4 s a delivery, and 40 s with ten subscriptions, by the first implementation.
+
+    What each delivery would wait for ends only when all are done. The time is compared with that
+    of others in the same run, and is far from what the machine's load makes.
+    """
+    mute = make_service()
+    user = own.new_user()
+    everybody = [subscriber(own, user, service=mute).subscribe() for _ in range(10)]
+    mute.down()
+    mute.mute()
+    mute.up()
+    usual = deliver_by_all_ways(own, own.new_user())
+    assert deliver_by_all_ways(own, user) < 3 * usual + 10
     assert mute.requests == [r for r in mute.requests if r.header("WebPush-Validation") is not None]
     mute.down()
     mute.instead = None

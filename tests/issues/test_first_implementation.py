@@ -200,8 +200,11 @@ def test_blocking_a_push_was_sent_inside_the_delivery(push_server, make_service,
     everybody = subscribed(push_server, service, 10)
     for one in everybody:
         service.on(one.path, HOSTILE[behaviour])
+    began = time.monotonic()
     for way in ("lmtp", "lda"):
         push_server.deliver(way, everybody[0].user, mail(f"mail by {way}"))
+    # It took 40 s each.
+    assert time.monotonic() - began < 30
     with push_server.imap(everybody[0].user) as client:
         assert client.subjects("INBOX") == ["mail by lda", "mail by lmtp"]
 

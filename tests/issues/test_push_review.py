@@ -6,9 +6,11 @@
 Those that need no server are in relay_review_test.cc.
 """
 
+import contextlib
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 from pathlib import Path
 
@@ -16,7 +18,8 @@ import h2.errors
 import pytest
 from harness.h2server import Behaviour, push_service
 from harness.mails import chat, mail
-from harness.push import eventually, service_pids
+from harness.push import eventually, service_pids, subscriptions
+from harness.push_service import answer
 
 pytestmark = pytest.mark.private
 
@@ -96,3 +99,53 @@ def test_MSG_1_mail_that_nobody_wants_pushed_waited_for_a_lock(make_server, subs
     server.deliver("lmtp", user, mail("mail"))
     lock.unlink()
     assert set(server.where(user)) == {"first", "mail"}
+
+
+def queued(server):
+    """Pushes in the queue."""
+    path = server.dir / "push/queue/queue.sqlite"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as queue:
+        return queue.execute("SELECT count(*) FROM push").fetchone()[0]
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_SUB_2_what_waited_for_a_subscription_was_sent_after_its_end(own, subscriber, service, how):
+    """A lost phone got subject and text of all that waited, for a day."""
+    one = subscriber(own, own.new_user()).subscribe()
+    service.on(one.path, answer(503))
+    own.deliver("lmtp", one.user, mail("secret"))
+    one.pushes(1)
+    assert queued(own) == 1
+    if how == "removed":
+        assert one.remove().ok
+    else:
+        service.on(one.path, answer(201))
+        assert one.set().ok
+    eventually(lambda: queued(own) == 0, "nothing waits")
+    assert len(one.requests()) == 1
+
+
+def gone(server, one):
+    """The service has heard that it is, and the user's metadata still have it."""
+    one.service.on(one.path, answer(410))
+    server.deliver("lmtp", one.user, mail("mail"))
+    one.pushes(1)
+    eventually(lambda: queued(server) == 0, "the answer was noted")
+
+
+def test_MSG_9_one_that_was_gone_was_shown_by_its_name(own, subscriber):
+    one = subscriber(own, own.new_user()).subscribe()
+    gone(own, one)
+    with own.imap(one.user) as client:
+        assert client.getmetadata(one.entry) == {one.entry: None}
+
+
+def test_SUB_5_those_that_were_gone_kept_out_new_ones(fresh_server, subscriber, service, log):
+    log.expect(r"coi-push|coi: ")
+    server = fresh_server(push=(("webpush_subscription_limit", "1"),))
+    one = subscriber(server, server.new_user()).subscribe()
+    another = subscriber(server, one.user)
+    assert not another.set().ok
+    gone(server, one)
+    another.subscribe()
+    assert set(subscriptions(server, one.user)) == {another.id}
