@@ -6,7 +6,7 @@
 
 /* What a move of seen mail was about to do, so that the next one can finish it
    if the process is killed between storing the copies and expunging the
-   originals. A file there only while a move is on, next to INBOX's index, or
+   originals, or the move failed. A file there only meanwhile, next to INBOX's index, or
    where that is in memory only, next to its control files. The caller holds the
    lock for moves, which is in the same place.
 

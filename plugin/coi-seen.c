@@ -14,7 +14,8 @@
  * which these are, so that a move that was killed in between is finished by the
  * next one: an original whose copy is in the Chats folder (same GUID) is only
  * expunged, any other one is moved. The journal has their UIDs, which are never
- * used again; GUIDs, that may be in the mails' files, are read only then.
+ * used again; GUIDs, that may be in the mails' files, are read only then. What
+ * couldn't be moved is put into the journal, too, and moved with the next one.
  */
 
 #include "lib.h"
@@ -235,7 +236,8 @@ static int coi_seen_move_uids(struct mailbox *inbox, struct mailbox *chats,
 	    0)
 		return 0;
 	/* a mail that can't be read must not keep the others */
-	if (array_is_empty(&bad_uids) ||
+	if (mailbox_get_last_mail_error(chats) == MAIL_ERROR_NOQUOTA ||
+	    array_is_empty(&bad_uids) ||
 	    seq_range_array_remove_seq_range(uids, &bad_uids) == 0 ||
 	    array_is_empty(uids))
 		return -1;
@@ -373,13 +375,9 @@ coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
 	return 0;
 }
 
-static int
-coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
-		     ARRAY_TYPE(seq_range) *uids, const char **error_r)
+static int coi_seen_sync(struct mailbox *inbox, struct mailbox *chats,
+			 const char **error_r)
 {
-	pool_t pool;
-	int ret;
-
 	if (mailbox_sync(inbox, 0) < 0) {
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
@@ -388,10 +386,38 @@ coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
 		*error_r = coi_seen_get_error(chats);
 		return -1;
 	}
-	pool = pool_alloconly_create("coi seen move", 4096);
-	ret = coi_seen_recover(inbox, chats, uids, pool, error_r);
-	if (ret == 0)
+	return 0;
+}
+
+/* Leaves the mails to the next move, together with what the last one has left.
+   If that can't be written either, they stay in INBOX. */
+static void coi_seen_postpone(struct mailbox *inbox,
+			      const ARRAY_TYPE(seq_range) *uids, pool_t pool)
+{
+	ARRAY_TYPE(seq_range) all;
+	const char *error;
+
+	p_array_init(&all, pool, 16);
+	if (!array_is_empty(uids) &&
+	    coi_seen_journal_read(inbox, &all, &error) >= 0) {
+		seq_range_array_merge(&all, uids);
+		(void)coi_seen_journal_write(inbox, &all, &error);
+	}
+}
+
+/* Without chats there is nowhere to move them to. */
+static int
+coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
+		     ARRAY_TYPE(seq_range) *uids, const char **error_r)
+{
+	pool_t pool = pool_alloconly_create("coi seen move", 4096);
+	int ret = -1;
+
+	if (chats != NULL && coi_seen_sync(inbox, chats, error_r) == 0 &&
+	    coi_seen_recover(inbox, chats, uids, pool, error_r) == 0)
 		ret = coi_seen_move_uids(inbox, chats, uids, pool, error_r);
+	if (ret < 0)
+		coi_seen_postpone(inbox, uids, pool);
 	pool_unref(&pool);
 	return ret;
 }
@@ -400,6 +426,7 @@ static int coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
 			      ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	struct file_lock *lock = NULL;
+	const char *error;
 	int ret;
 
 	if (mailbox_open(inbox) < 0) {
@@ -407,8 +434,11 @@ static int coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
 		return -1;
 	}
 	if (coi_lock_create(inbox, COI_SEEN_LOCK_NAME, COI_SEEN_LOCK_SECS,
-			    &lock, error_r) <= 0)
+			    &lock, &error) <= 0) {
+		if (chats != NULL)
+			*error_r = error;
 		return -1;
+	}
 	ret = coi_seen_move_locked(inbox, chats, uids, error_r);
 	file_lock_free(&lock);
 	return ret;
@@ -423,12 +453,13 @@ static int coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
 
 	if (coi_folder_open(user, coi_folder_chats(user),
 			    COI_FOLDER_SUBSCRIBE_NEW, &chats, error_r) < 0)
-		return -1;
+		chats = NULL;
 	inbox = mailbox_alloc(box->list, box->vname,
 			      box->flags & MAILBOX_FLAG_IGNORE_ACLS);
 	ret = coi_seen_move_open(inbox, chats, uids, error_r);
 	mailbox_free(&inbox);
-	mailbox_free(&chats);
+	if (chats != NULL)
+		mailbox_free(&chats);
 	return ret;
 }
 

@@ -120,3 +120,34 @@ def test_a_typo_in_a_webpush_setting_was_ignored_in_silence(make_server, log):
     with server.imap(server.coi_user("active")):
         pass
     assert log.count(server, "webpush_subscription_limt") >= 1
+
+
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+def test_FIL_3_a_seen_chat_whose_move_failed_stayed_in_INBOX(make_server, log, mail_format):
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("seen")
+    with server.imap(user) as client:
+        for number in range(4):
+            server.deliver("lmtp", user, chat(f"chat {number}"))
+        server.deliver("lmtp", user, mail("mail"))
+        chats = {"maildir": "maildir/.COI.Chats"}.get(
+            mail_format, f"{mail_format}/mailboxes/COI/Chats"
+        )
+        folder = server.home(user) / chats
+        kept = folder.rename(folder.with_name("kept"))
+        server.write(user, chats, "in the way")
+        log.expect("Chats|coi: ")
+        client.must("SELECT INBOX")
+        client.must("STORE 1:2 +FLAGS (\\Seen)")
+        client.must("STORE 3 +FLAGS (\\Seen)")
+        folder.unlink()
+        kept.rename(folder)
+        # One that is no longer seen stays, as it would have.
+        client.must("STORE 2,5 -FLAGS (\\Seen)")
+        client.must("STORE 4 +FLAGS (\\Seen)")
+    found = {subject: folder for subject, (folder, _) in server.where(user).items()}
+    assert found == {
+        **{f"chat {number}": server.chats for number in (0, 2, 3)},
+        "chat 1": "INBOX",
+        "mail": "INBOX",
+    }
