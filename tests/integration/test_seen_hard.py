@@ -203,10 +203,9 @@ def test_FIL_3_a_disk_that_is_full_halfway(make_server, small_disk, log, mail_fo
         inbox, chats = subjects(server, client)
         # A mail may be in both where the space was too little to expunge it.
         assert set(inbox) | set(chats) == set(names), "none is lost"
-        assert set((*inbox.values(), *chats.values())) == {1}
-        client.must("SELECT INBOX")
-        see_all(client)
-        assert subjects(server, client) == ({}, dict.fromkeys(names, 1))
+        if not is_rebuilt(server, log):
+            assert set((*inbox.values(), *chats.values())) == {1}
+    assert_moved(server, user, names, log)
 
 
 # -- a killed process --
@@ -224,12 +223,16 @@ def kill_sessions(server):
             pass
 
 
+def is_rebuilt(server, log):
+    """Dovecot has made an mdbox's map anew, which may bring back what was expunged."""
+    return log.count(server, "mdbox .*: rebuilding indexes") > 0
+
+
 def assert_moved(server, user, names, log):
     """Once a client has seen all that is in INBOX, each is in Chats, and there once.
 
-    A dbox repairs what the killed one has left, once it finds it: commands fail then, and
-    sessions end. A rebuild of an mdbox's map may bring a mail back that was expunged, so
-    there it may be twice.
+    A dbox repairs what was left half done, once it finds it: commands fail then, and
+    sessions end.
     """
     for last in (False, False, False, True):
         try:
@@ -246,7 +249,7 @@ def assert_moved(server, user, names, log):
             break
     assert not inbox
     assert set(chats) == set(names)
-    if not log.count(server, "mdbox .*: rebuilding indexes"):
+    if not is_rebuilt(server, log):
         assert set(chats.values()) == {1}
 
 
@@ -258,6 +261,7 @@ def test_FIL_3_processes_that_are_killed_while_they_move(fresh_server, log, mail
     # What stock Dovecot says where one of its processes was killed.
     log.expect(r"already exists, rebuilding|Rebuilding index|rebuilding indexes")
     log.expect(r"Inconsistency in map index|fscking index|reset, view is now inconsistent")
+    log.expect(r"Deleting corrupted cache")
     rnd = random.Random(20)
     user = server.coi_user("seen")
     names = []
