@@ -75,8 +75,9 @@ class Config:
     # What stands ahead of the shipped file, and behind it.
     before: str = ""
     after: str = ""
-    # A new process for each login would take a third of the tests' time. Not where the
-    # server is to be reloaded: a login that is going on then is cut off.
+    # Processes of imap-login and imap are used again: a new one for each login would take
+    # most of the tests' time. Not where the server is to be reloaded: a login that is
+    # going on then is cut off.
     keep_logins: bool = True
     # Further fields of every user's userdb entry, as NAME=VALUE.
     userdb_fields: tuple = ()
@@ -143,6 +144,10 @@ service imap-login {{
   }}
   {reuse}
 }}
+service imap {{
+  process_limit = 200
+  {reuse_imap}
+}}
 namespace inbox {{
   inbox = yes
   prefix = {prefix}
@@ -194,6 +199,10 @@ def render(config, shipped_conf, push_dir, **values):
     reuse = by_dialect(v2_3="service_count = 0", v2_4="restart_request_count = unlimited")
     values.update(
         reuse=reuse if config.keep_logins else "",
+        # A session may be in a process that another user has had; some are in new ones.
+        reuse_imap=by_dialect(v2_3="service_count = 25", v2_4="restart_request_count = 25")
+        if config.keep_logins
+        else "",
         home_field=home.format(**values) if config.home else "",
         mail_format=config.mail_format,
         prefix=config.prefix,
