@@ -39,22 +39,38 @@ static deliver_mail_func_t *next_deliver_mail;
 static enum coi_chat_rule
 coi_deliver_detect(struct mail_deliver_context *ctx, struct coi_bytes *from_r)
 {
-	const char *const names[] = { "Chat-Version", "Message-ID",
-				      "References",
-				      from_r != NULL ? "From" : NULL, NULL };
+	const char *names[] = {
+		"Chat-Version", "Message-ID", "References", NULL,
+		NULL,		NULL,	      NULL
+	};
 	const struct coi_core *core = coi_core_get(ctx->event);
+	const struct coi_user *cuser = COI_USER_CONTEXT(ctx->rcpt_user);
+	const bool encrypted = (cuser->chat_rules &
+				1U << COI_CHAT_RULE_ENCRYPTED) != 0;
 	struct coi_bytes values[N_ELEMENTS(names)];
 	struct coi_chat_headers hdr;
+	unsigned int count = 3;
 
 	if (core == NULL)
 		return COI_CHAT_RULE_NONE;
+	if (encrypted) {
+		names[count++] = "Content-Type";
+		names[count++] = "Subject";
+	}
+	if (from_r != NULL)
+		names[count] = "From";
 	coi_headers_find(core, ctx->src_mail, names, values);
+	i_zero(&hdr);
 	hdr.chat_version = values[0];
 	hdr.message_id = values[1];
 	hdr.references = values[2];
+	if (encrypted) {
+		hdr.content_type = values[3];
+		hdr.subject = values[4];
+	}
 	if (from_r != NULL)
-		*from_r = values[3];
-	return core->chat_detect(&hdr);
+		*from_r = values[count];
+	return core->chat_detect(&hdr, cuser->chat_rules);
 }
 
 /* Returns TRUE if the mail would go to INBOX unless something else happens:

@@ -92,8 +92,11 @@ static int
 coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 		   const char **error_r)
 {
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	const struct coi_core *core;
 	struct mail_namespace *ns;
+	struct coi_bytes rules = { set->coi_chat_rules,
+				   strlen(set->coi_chat_rules) };
 	struct coi_bytes root = { set->coi_mailbox_root,
 				  strlen(set->coi_mailbox_root) };
 	const char *error;
@@ -108,8 +111,10 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 		}
 		sep = mail_namespace_get_sep(ns);
 	}
-	/* a session with the default needs no core for it */
-	if (strcmp(set->coi_mailbox_root, COI_DEFAULT_MAILBOX_ROOT) == 0)
+	cuser->chat_rules = COI_CHAT_RULES_DEFAULT;
+	/* a session with the defaults needs no core for them */
+	if (strcmp(set->coi_mailbox_root, COI_DEFAULT_MAILBOX_ROOT) == 0 &&
+	    strcmp(set->coi_chat_rules, COI_DEFAULT_CHAT_RULES) == 0)
 		return 0;
 	core = coi_core_get(user->event);
 	if (core == NULL) {
@@ -119,6 +124,11 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 	error = core->config_mailbox_root_check(root, sep);
 	if (error != NULL) {
 		*error_r = t_strdup_printf("coi_mailbox_root %s", error);
+		return -1;
+	}
+	error = core->config_chat_rules_parse(rules, &cuser->chat_rules);
+	if (error != NULL) {
+		*error_r = t_strdup_printf("coi_chat_rules %s", error);
 		return -1;
 	}
 	return 0;

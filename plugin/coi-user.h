@@ -23,6 +23,8 @@ struct coi_user {
 	/* They are good for this user's namespaces. */
 	bool set_checked;
 	bool set_failed;
+	/* coi_chat_rules, for the core's chat_detect() */
+	unsigned int chat_rules;
 
 	/* coi-notify.c has its callback in the user's I/O loop context. */
 	bool notify_hooked;

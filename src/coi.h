@@ -30,7 +30,7 @@
 extern "C" {
 #endif
 
-#define COI_CORE_VERSION 2
+#define COI_CORE_VERSION 3
 #define COI_CORE_SYMBOL "coi_core"
 
 struct coi_bytes {
@@ -51,6 +51,9 @@ struct coi_chat_headers {
 	struct coi_bytes chat_version;
 	struct coi_bytes message_id;
 	struct coi_bytes references;
+	/* only for the rule that needs them */
+	struct coi_bytes content_type;
+	struct coi_bytes subject;
 };
 
 /* The rule that made a mail a chat mail; the first one that matches wins. */
@@ -63,7 +66,15 @@ enum coi_chat_rule {
 	COI_CHAT_RULE_MESSAGE_ID,
 	/* the first id in its References starts with "<chat$" (DET-3) */
 	COI_CHAT_RULE_REFERENCES,
+	/* it is multipart/encrypted, and its Subject is "[...]" or "..." (DET-7,
+	   CLI-3); not among the rules unless the admin wants it */
+	COI_CHAT_RULE_ENCRYPTED,
 };
+
+/* A set of rules has 1 << rule for each. */
+#define COI_CHAT_RULES_DEFAULT                                       \
+	(1U << COI_CHAT_RULE_VERSION | 1U << COI_CHAT_RULE_MESSAGE_ID | \
+	 1U << COI_CHAT_RULE_REFERENCES)
 
 /* Values of the entry coi/config/message-filter (CFG-5). */
 enum coi_filter {
@@ -108,11 +119,12 @@ struct coi_core {
 	/* COI_CORE_VERSION of the core that filled in this table */
 	unsigned int version;
 
-	/* Is it a chat mail, and by which rule? DET-1..4 */
-	enum coi_chat_rule (*chat_detect)(const struct coi_chat_headers *hdr);
+	/* Is it a chat mail, and by which of these rules? DET-1..4 */
+	enum coi_chat_rule (*chat_detect)(const struct coi_chat_headers *hdr,
+					  unsigned int rules);
 
-	/* Short lower-case name of a rule for logs and events:
-	   "none", "chat-version", "message-id", "references". */
+	/* Short lower-case name of a rule for logs, events and settings:
+	   "none", "chat-version", "message-id", "references", "encrypted". */
 	const char *(*chat_rule_name)(enum coi_chat_rule rule);
 
 	/* The group id of a chat mail (DET-5), from the Message-ID or else
@@ -120,6 +132,11 @@ struct coi_core {
 	   caller's own header bytes, or false where there is none. */
 	bool (*chat_group_id)(const struct coi_chat_headers *hdr,
 			      struct coi_bytes *group_id_r);
+
+	/* The admin's coi_chat_rules: names of rules, separated by blanks or
+	   commas. Returns NULL, or a static text that says what is wrong. */
+	const char *(*config_chat_rules_parse)(struct coi_bytes text,
+					       unsigned int *rules_r);
 
 	/* Value of coi/config/enabled: true for "yes" and nothing else
 	   (CFG-3, CFG-4, CFG-6). */

@@ -33,6 +33,8 @@ coi::chat::Headers ToHeaders(const struct coi_chat_headers& hdr) noexcept {
       .chat_version = ToOptional(hdr.chat_version),
       .message_id = ToOptional(hdr.message_id),
       .references = ToOptional(hdr.references),
+      .content_type = ToOptional(hdr.content_type),
+      .subject = ToOptional(hdr.subject),
   };
 }
 
@@ -41,8 +43,13 @@ coi::chat::Headers ToHeaders(const struct coi_chat_headers& hdr) noexcept {
 // What the table points to is called from C, so it has C's language linkage.
 extern "C" {
 
-static enum coi_chat_rule ChatDetect(const struct coi_chat_headers* hdr) noexcept {
-  return coi::chat::Detect(ToHeaders(*hdr));
+static enum coi_chat_rule ChatDetect(const struct coi_chat_headers* hdr,
+                                     unsigned int rules) noexcept {
+  return coi::chat::Detect(ToHeaders(*hdr), rules);
+}
+
+static const char* ConfigChatRulesParse(struct coi_bytes text, unsigned int* rules_r) noexcept {
+  return coi::chat::ParseRules(ToText(text), rules_r);
 }
 
 static const char* ChatRuleName(enum coi_chat_rule rule) noexcept {
@@ -137,6 +144,7 @@ const struct coi_core* coi_core(unsigned int version) {
       .chat_detect = ChatDetect,
       .chat_rule_name = ChatRuleName,
       .chat_group_id = ChatGroupId,
+      .config_chat_rules_parse = ConfigChatRulesParse,
       .config_enabled_parse = ConfigEnabledParse,
       .config_filter_parse = ConfigFilterParse,
       .config_mailbox_root_check = ConfigMailboxRootCheck,

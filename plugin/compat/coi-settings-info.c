@@ -16,6 +16,7 @@
 
 static const struct setting_define coi_setting_defines[] = {
 	DEF(STR, coi_mailbox_root),
+	DEF(STR, coi_chat_rules),
 	DEF(BOOL, coi_notify_instant),
 	DEF(BOOL, coi_push),
 	DEF(STR, coi_push_capability),
@@ -50,6 +51,7 @@ static const struct setting_define coi_setting_defines[] = {
 
 static const struct coi_settings coi_default_settings = {
 	.coi_mailbox_root = COI_DEFAULT_MAILBOX_ROOT,
+	.coi_chat_rules = COI_DEFAULT_CHAT_RULES,
 	.coi_notify_instant = TRUE,
 	.coi_push = TRUE,
 	.coi_push_capability = "WEBPUSH",

@@ -16,6 +16,9 @@ struct coi_settings {
 	   inbox namespace, with that namespace's separator. */
 	const char *coi_mailbox_root;
 
+	/* What makes a mail a chat mail, names of rules (CLI-3). */
+	const char *coi_chat_rules;
+
 	/* Tell idle clients of changes at once (IDL-3). */
 	bool coi_notify_instant;
 
@@ -55,5 +58,6 @@ struct coi_settings {
 };
 
 #define COI_DEFAULT_MAILBOX_ROOT "COI"
+#define COI_DEFAULT_CHAT_RULES "chat-version message-id references"
 
 #endif

@@ -3,7 +3,11 @@
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 #include "chat/detect.h"
 
+#include <algorithm>
 #include <cstddef>
+#include <iterator>
+
+#include "util/utf8.h"
 
 namespace coi::chat {
 namespace {
@@ -107,19 +111,109 @@ std::optional<string_view> GroupIdOf(const std::optional<string_view>& value) no
   return group;
 }
 
+constexpr bool IsSpace(char c) noexcept {
+  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
+}
+
+// Without white space and comments in front.
+string_view SkipComments(string_view text) noexcept {
+  size_t depth = 0;
+  size_t i = 0;
+  for (; i < text.size() && (depth > 0 || text[i] == '(' || IsSpace(text[i])); ++i) {
+    if (text[i] == '(') {
+      ++depth;
+    } else if (text[i] == ')') {
+      --depth;
+    } else if (text[i] == '\\') {
+      ++i;
+    }
+  }
+  text.remove_prefix(std::min(i, text.size()));
+  return text;
+}
+
+// Takes a word, in any case, and what may be behind it.
+bool TakeWord(string_view word, string_view* text) noexcept {
+  if (!std::ranges::equal(text->substr(0, word.size()), word, {}, util::AsciiLower)) {
+    return false;
+  }
+  *text = SkipComments(text->substr(word.size()));
+  return true;
+}
+
+// What clients write that hide even the headers which say that it is chat.
+bool IsEncryptedChat(const Headers& headers) noexcept {
+  if (!headers.content_type || !headers.subject) {
+    return false;
+  }
+  string_view type = SkipComments(*headers.content_type);
+  if (!TakeWord("multipart", &type) || !TakeWord("/", &type) || !TakeWord("encrypted", &type) ||
+      !(type.empty() || type.front() == ';')) {
+    return false;
+  }
+  string_view subject = *headers.subject;
+  while (!subject.empty() && IsSpace(subject.front())) {
+    subject.remove_prefix(1);
+  }
+  while (!subject.empty() && IsSpace(subject.back())) {
+    subject.remove_suffix(1);
+  }
+  return subject == "[...]" || subject == "...";
+}
+
+bool Matches(enum coi_chat_rule rule, const Headers& headers) noexcept {
+  switch (rule) {
+    case COI_CHAT_RULE_NONE:
+      break;
+    case COI_CHAT_RULE_VERSION:
+      return headers.chat_version.has_value();
+    case COI_CHAT_RULE_MESSAGE_ID:
+      return HasChatId(headers.message_id);
+    case COI_CHAT_RULE_REFERENCES:
+      return HasChatId(headers.references);
+    case COI_CHAT_RULE_ENCRYPTED:
+      return IsEncryptedChat(headers);
+  }
+  return false;
+}
+
+constexpr enum coi_chat_rule kRules[] = {COI_CHAT_RULE_VERSION, COI_CHAT_RULE_MESSAGE_ID,
+                                         COI_CHAT_RULE_REFERENCES, COI_CHAT_RULE_ENCRYPTED};
+
 }  // namespace
 
-enum coi_chat_rule Detect(const Headers& headers) noexcept {
-  if (headers.chat_version) {
-    return COI_CHAT_RULE_VERSION;
-  }
-  if (HasChatId(headers.message_id)) {
-    return COI_CHAT_RULE_MESSAGE_ID;
-  }
-  if (HasChatId(headers.references)) {
-    return COI_CHAT_RULE_REFERENCES;
+enum coi_chat_rule Detect(const Headers& headers, unsigned int rules) noexcept {
+  for (const auto rule : kRules) {
+    if ((rules & 1U << rule) != 0 && Matches(rule, headers)) {
+      return rule;
+    }
   }
   return COI_CHAT_RULE_NONE;
+}
+
+const char* ParseRules(string_view text, unsigned int* rules) noexcept {
+  const auto is_separator = [](char c) { return IsSpace(c) || c == ','; };
+  unsigned int found = 0;
+  while (!text.empty()) {
+    if (is_separator(text.front())) {
+      text.remove_prefix(1);
+      continue;
+    }
+    const auto* end = std::ranges::find_if(text, is_separator);
+    const string_view name = text.substr(0, static_cast<size_t>(end - text.begin()));
+    const auto* rule =
+        std::ranges::find_if(kRules, [name](auto one) { return name == RuleName(one); });
+    if (rule == std::end(kRules)) {
+      return "has a rule that isn't known";
+    }
+    found |= 1U << *rule;
+    text.remove_prefix(name.size());
+  }
+  if (found == 0) {
+    return "names no rule";
+  }
+  *rules = found;
+  return nullptr;
 }
 
 std::optional<string_view> GroupId(const Headers& headers) noexcept {
@@ -137,6 +231,8 @@ const char* RuleName(enum coi_chat_rule rule) noexcept {
       return "message-id";
     case COI_CHAT_RULE_REFERENCES:
       return "references";
+    case COI_CHAT_RULE_ENCRYPTED:
+      return "encrypted";
   }
   return "none";
 }

@@ -17,14 +17,20 @@ struct Headers {
   std::optional<std::string_view> chat_version;
   std::optional<std::string_view> message_id;
   std::optional<std::string_view> references;
+  std::optional<std::string_view> content_type;
+  std::optional<std::string_view> subject;
 };
 
-// DET-1..4. The first rule that matches, in the order of the enum.
+// DET-1..4, DET-7. The first of these rules that matches, in the order of the enum.
 //
 // A msg-id begins at the first '<' that is in no comment and no quoted string;
 // whatever stands before it (a phrase, as obsolete syntax has it) is skipped.
 // A comment or a quoted string that never ends hides the rest of the value.
-enum coi_chat_rule Detect(const Headers& headers) noexcept;
+enum coi_chat_rule Detect(const Headers& headers, unsigned int rules) noexcept;
+
+// CLI-3. Names of rules, separated by white space or commas, at least one. Returns
+// what is wrong, or nullptr and the set.
+const char* ParseRules(std::string_view text, unsigned int* rules) noexcept;
 
 // DET-5. The group id is taken from the Message-ID or, where that holds none,
 // from the first id in References. A mail with a group id is a chat mail.

@@ -40,9 +40,11 @@ Result Run(const Text& message_id, const Text& references, const Text& chat_vers
   const Bytes chat_version_bytes(chat_version);
   const struct coi_chat_headers hdr = {.chat_version = chat_version_bytes.get(),
                                        .message_id = message_id_bytes.get(),
-                                       .references = references_bytes.get()};
+                                       .references = references_bytes.get(),
+                                       .content_type = {},
+                                       .subject = {}};
 
-  Result result = {.rule = Core().chat_detect(&hdr), .group = std::nullopt};
+  Result result = {.rule = Core().chat_detect(&hdr, COI_CHAT_RULES_DEFAULT), .group = std::nullopt};
   FUZZ_CHECK(result.rule >= COI_CHAT_RULE_NONE && result.rule <= COI_CHAT_RULE_REFERENCES);
   FUZZ_CHECK((result.rule == COI_CHAT_RULE_VERSION) == chat_version.has_value());
 

@@ -4,6 +4,7 @@
 """DET end to end: which mail is chat. The core's own table is in tests/unit."""
 
 import pytest
+from harness.config import settings
 from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import CHAT_KINDS, chat, mail
@@ -105,3 +106,52 @@ def test_DET_6_what_a_client_appends_or_copies_is_not_marked(server):
         client.must(f'COPY 1 "{server.contacts}"')
         assert not client.mails("INBOX")[0].is_chat
         assert not client.mails(server.contacts)[0].is_chat
+
+
+HANDSHAKE = (
+    b"From: sender@example.org\nTo: \"hidden-recipients\": ;\nSubject: [...]\n"
+    b"Message-ID: <handshake-%d@example.org>\nMIME-Version: 1.0\n"
+    b'Content-Type: multipart/encrypted; protocol="application/pgp-encrypted";\n'
+    b"\tboundary=b\n\n--b\nContent-Type: application/pgp-encrypted\n\nVersion: 1\n\n--b--\n"
+)
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("way", ["lmtp", "lda"])
+@pytest.mark.parametrize("wanted", [False, True], ids=["default", "encrypted"])
+def test_DET_7_CLI_3_handshakes_of_newer_clients(make_server, way, wanted):
+    rules = "chat-version message-id references encrypted"
+    server = make_server(after=settings(coi_chat_rules=rules) if wanted else "")
+    user = server.coi_user("active")
+    server.deliver(way, user, HANDSHAKE % 1)
+    server.deliver(way, user, (HANDSHAKE % 2).replace(b"[...]", b"a mail"))
+    server.deliver(way, user, chat("chat"))
+    assert server.where(user) == {
+        "[...]": (server.chats, {"$Chat"}) if wanted else ("INBOX", set()),
+        "a mail": ("INBOX", set()),
+        "chat": (server.chats, {"$Chat"}),
+    }
+
+
+@pytest.mark.private
+def test_CLI_3_only_the_rules_that_are_wanted(make_server):
+    server = make_server(after=settings(coi_chat_rules="message-id"))
+    user = server.coi_user("active")
+    server.deliver("lmtp", user, chat("by Chat-Version"))
+    server.deliver("lmtp", user, mail("by id").replace(b"Message-ID: <", b"Message-ID: <chat$"))
+    assert server.where(user) == {
+        "by Chat-Version": ("INBOX", set()),
+        "by id": (server.chats, {"$Chat"}),
+    }
+
+
+@pytest.mark.private
+def test_CLI_3_a_rule_that_is_not_known_turns_COI_off(make_server, log):
+    server = make_server(after=settings(coi_chat_rules="chat-version telepathy"))
+    log.expect("coi_chat_rules has a rule that isn't known")
+    user = server.new_user()
+    server.deliver("lmtp", user, chat("chat"))
+    with server.imap(user) as client:
+        assert "COI" not in client.capabilities()
+        assert client.subjects("INBOX") == ["chat"]
+    assert log.count(server, "coi_chat_rules") >= 1

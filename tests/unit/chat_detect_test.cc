@@ -28,7 +28,7 @@ class Mail {
 
   enum coi_chat_rule Detect() const {
     const auto hdr = Headers();
-    return Core().chat_detect(&hdr);
+    return Core().chat_detect(&hdr, COI_CHAT_RULES_DEFAULT);
   }
 
   // Checks on the way that the result is a piece of the caller's bytes.
@@ -47,7 +47,9 @@ class Mail {
   struct coi_chat_headers Headers() const {
     return {.chat_version = chat_version_.get(),
             .message_id = message_id_.get(),
-            .references = references_.get()};
+            .references = references_.get(),
+            .content_type = {},
+            .subject = {}};
   }
 
   Bytes chat_version_;
@@ -332,6 +334,75 @@ TEST(ChatRuleName, DET_1_to_3_names) {
   EXPECT_STREQ(Core().chat_rule_name(kVersion), "chat-version");
   EXPECT_STREQ(Core().chat_rule_name(kMessageId), "message-id");
   EXPECT_STREQ(Core().chat_rule_name(kReferences), "references");
+  EXPECT_STREQ(Core().chat_rule_name(COI_CHAT_RULE_ENCRYPTED), "encrypted");
+}
+
+struct EncryptedCase {
+  string_view name;
+  OptionalText content_type;
+  OptionalText subject;
+  bool is_chat;
+};
+class ChatEncrypted : public testing::TestWithParam<EncryptedCase> {};
+TEST_P(ChatEncrypted, DET_7_CLI_3) {
+  const Bytes type(GetParam().content_type);
+  const Bytes subject(GetParam().subject);
+  struct coi_chat_headers hdr {};
+  hdr.content_type = type.get();
+  hdr.subject = subject.get();
+  EXPECT_EQ(Core().chat_detect(&hdr, COI_CHAT_RULES_DEFAULT), kNone);
+  EXPECT_EQ(Core().chat_detect(&hdr, 1U << COI_CHAT_RULE_ENCRYPTED),
+            GetParam().is_chat ? COI_CHAT_RULE_ENCRYPTED : kNone);
+}
+const EncryptedCase kEncryptedCases[] = {
+    {"as_written", "multipart/encrypted; protocol=\"application/pgp-encrypted\"", "[...]", true},
+    {"the_older_subject", "multipart/encrypted; boundary=x", "...", true},
+    {"no_parameters", "multipart/encrypted", "[...]", true},
+    {"any_case", "MultiPart/ENCRYPTED;x=y", "[...]", true},
+    {"comments", "(a (b) \\) c) multipart (d) / (e) encrypted (f) ; x=y", " [...] \r\n", true},
+    {"folded", "\r\n multipart/encrypted\r\n\t; x=y", "\r\n [...]", true},
+    {"another_subject", "multipart/encrypted", "Re: [...]", false},
+    {"more_subject", "multipart/encrypted", "[...] x", false},
+    {"an_ellipsis", "multipart/encrypted", "\xe2\x80\xa6", false},
+    {"no_subject", "multipart/encrypted", nullopt, false},
+    {"empty_subject", "multipart/encrypted", "", false},
+    {"no_type", nullopt, "[...]", false},
+    {"empty_type", "", "[...]", false},
+    {"another_type", "multipart/mixed", "[...]", false},
+    {"longer_type", "multipart/encryptedx", "[...]", false},
+    {"cut_type", "multipart/encrypte", "[...]", false},
+    {"cut_at_the_slash", "multipart/", "[...]", false},
+    {"endless_comment", "((((multipart/encrypted", "[...]", false},
+    {"escape_at_the_end", "multipart/encrypted (\\", "[...]", true},
+};
+INSTANTIATE_TEST_SUITE_P(Mail, ChatEncrypted, testing::ValuesIn(kEncryptedCases), CaseName);
+
+TEST(ChatRules, CLI_3_parsing) {
+  const auto parse = [](string_view text) {
+    unsigned int rules = 0;
+    const char* error = Core().config_chat_rules_parse(Bytes(text).get(), &rules);
+    EXPECT_EQ(error == nullptr, rules != 0);
+    return rules;
+  };
+  EXPECT_EQ(parse("chat-version message-id references"), COI_CHAT_RULES_DEFAULT);
+  EXPECT_EQ(parse(" references,chat-version, message-id\t"), COI_CHAT_RULES_DEFAULT);
+  EXPECT_EQ(parse("encrypted"), 1U << COI_CHAT_RULE_ENCRYPTED);
+  for (const auto* text : {"", " ", ",", "none", "Encrypted", "encrypted;", "encrypted x"}) {
+    EXPECT_EQ(parse(text), 0U) << text;
+  }
+}
+
+TEST(ChatRules, CLI_3_only_those_that_are_wanted) {
+  struct coi_chat_headers hdr {};
+  const Bytes version("1.0");
+  const Bytes id("<chat$x@y>");
+  hdr.chat_version = version.get();
+  hdr.message_id = hdr.references = id.get();
+  for (const auto rule : {kVersion, kMessageId, kReferences}) {
+    EXPECT_EQ(Core().chat_detect(&hdr, 1U << rule), rule);
+  }
+  EXPECT_EQ(Core().chat_detect(&hdr, 1U << kMessageId | 1U << kReferences), kMessageId);
+  EXPECT_EQ(Core().chat_detect(&hdr, 0), kNone);
 }
 
 }  // namespace

@@ -34,9 +34,9 @@ static int check_table(const struct coi_core* core, char* error_r, size_t error_
 
   CHECK(core->version == COI_CORE_VERSION);
 
-  CHECK(core->chat_detect(&none) == COI_CHAT_RULE_NONE);
-  CHECK(core->chat_detect(&version) == COI_CHAT_RULE_VERSION);
-  CHECK(core->chat_detect(&references) == COI_CHAT_RULE_REFERENCES);
+  CHECK(core->chat_detect(&none, COI_CHAT_RULES_DEFAULT) == COI_CHAT_RULE_NONE);
+  CHECK(core->chat_detect(&version, COI_CHAT_RULES_DEFAULT) == COI_CHAT_RULE_VERSION);
+  CHECK(core->chat_detect(&references, COI_CHAT_RULES_DEFAULT) == COI_CHAT_RULE_REFERENCES);
   CHECK(strcmp(core->chat_rule_name(COI_CHAT_RULE_REFERENCES), "references") == 0);
 
   CHECK(!core->chat_group_id(&none, &group));
