@@ -62,8 +62,9 @@ struct coi_contacts {
 	   use mmap(). */
 	buffer_t *buffer;
 
-	/* A mail couldn't be read, so the index is good for this time only. */
-	bool incomplete;
+	/* The first mail that couldn't be read, or 0: from there on, mails are
+	   read again each time. */
+	uint32_t first_bad_uid;
 };
 
 static const char *const contact_headers[] = { "Chat-Content", "COI-From-Hash",
@@ -346,8 +347,8 @@ coi_contacts_add_mail(struct coi_contacts *contacts, struct mail *mail,
 
 	ret = coi_contacts_get_hashes(mail, &hashes);
 	if (ret <= 0) {
-		if (ret < 0)
-			contacts->incomplete = TRUE;
+		if (ret < 0 && contacts->first_bad_uid == 0)
+			contacts->first_bad_uid = mail->uid;
 		return;
 	}
 
@@ -398,14 +399,15 @@ coi_contacts_add_new(struct coi_contacts *contacts, uint32_t first_uid,
 
 /* Whole or not at all; of two processes, the last one stays. If it can't be
    written, the next delivery makes it again. */
-static void coi_contacts_write_index(const struct coi_contacts *contacts)
+static void coi_contacts_write_index(const struct coi_contacts *contacts,
+				     const buffer_t *index)
 {
 	const struct mailbox_permissions *perm =
 		mailbox_get_permissions(contacts->box);
 	string_t *tmp_path;
 	int fd;
 
-	if (contacts->path == NULL || contacts->incomplete)
+	if (contacts->path == NULL)
 		return;
 	tmp_path = t_str_new(256);
 	str_append(tmp_path, contacts->path);
@@ -418,8 +420,7 @@ static void coi_contacts_write_index(const struct coi_contacts *contacts)
 			  "coi: safe_mkstemp(%s) failed: %m", str_c(tmp_path));
 		return;
 	}
-	if (write_full(fd, contacts->buffer->data, contacts->buffer->used) <
-		    0 ||
+	if (write_full(fd, index->data, index->used) < 0 ||
 	    rename(str_c(tmp_path), contacts->path) < 0) {
 		e_warning(contacts->box->event, "coi: Can't write %s: %m",
 			  contacts->path);
@@ -428,11 +429,52 @@ static void coi_contacts_write_index(const struct coi_contacts *contacts)
 	i_close_fd(&fd);
 }
 
+static void
+coi_contacts_make_index(const struct coi_contacts *contacts,
+			const struct coi_contacts_state *state,
+			ARRAY_TYPE(coi_contact) *list, buffer_t *index)
+{
+	unsigned int count = array_count(list);
+	size_t size = contacts->core->contacts_index_size(count);
+
+	buffer_set_used_size(index, 0);
+	contacts->core->contacts_index_write(
+		state, count == 0 ? NULL : array_front_modifiable(list), count,
+		buffer_append_space_unsafe(index, size));
+}
+
+/* What comes before the first bad mail is good for the next time. */
+static void coi_contacts_write_good_part(const struct coi_contacts *contacts,
+					 const ARRAY_TYPE(coi_contact) *list)
+{
+	struct coi_contacts_state state = {
+		.uidvalidity = contacts->state.uidvalidity,
+		.uidnext = contacts->first_bad_uid,
+	};
+	ARRAY_TYPE(coi_contact) good;
+	const struct coi_contact *contact;
+	buffer_t *index;
+
+	if (contacts->index.data != NULL &&
+	    contacts->index_state.uidvalidity == state.uidvalidity &&
+	    contacts->index_state.uidnext == state.uidnext)
+		return;
+	index = buffer_create_dynamic(default_pool, 256);
+	i_array_init(&good, array_count(list) + 1);
+	array_foreach(list, contact) {
+		if (contact->uid < contacts->first_bad_uid)
+			array_push_back(&good, contact);
+	}
+	coi_contacts_make_index(contacts, &state, &good, index);
+	coi_contacts_write_index(contacts, index);
+	array_free(&good);
+	buffer_free(&index);
+}
+
 static void coi_contacts_update(struct coi_contacts *contacts)
 {
 	ARRAY_TYPE(coi_contact) list;
 	uint32_t first_uid;
-	size_t size;
 
 	i_array_init(&list, 64);
 	first_uid = coi_contacts_keep_old(contacts, &list);
@@ -444,17 +486,14 @@ static void coi_contacts_update(struct coi_contacts *contacts)
 			  COI_CONTACTS_MAX);
 	}
 
+	if (contacts->first_bad_uid != 0)
+		coi_contacts_write_good_part(contacts, &list);
 	/* done with the old index */
-	buffer_set_used_size(contacts->buffer, 0);
-	size = contacts->core->contacts_index_size(array_count(&list));
-	contacts->core->contacts_index_write(
-		&contacts->state,
-		array_is_empty(&list) ? NULL : array_front_modifiable(&list),
-		array_count(&list),
-		buffer_append_space_unsafe(contacts->buffer, size));
+	coi_contacts_make_index(contacts, &contacts->state, &list,
+				contacts->buffer);
 	array_free(&list);
-
-	coi_contacts_write_index(contacts);
+	if (contacts->first_bad_uid == 0)
+		coi_contacts_write_index(contacts, contacts->buffer);
 	coi_contacts_use_index(contacts, contacts->buffer->data,
 			       contacts->buffer->used);
 }

@@ -151,3 +151,25 @@ def test_FIL_3_a_seen_chat_whose_move_failed_stayed_in_INBOX(make_server, log, m
         "chat 1": "INBOX",
         "mail": "INBOX",
     }
+
+
+def test_BLK_5_one_damaged_contact_made_each_delivery_read_all(make_server, log):
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("active")
+    for address in ("one@example.org", "two@example.org", "three@example.org"):
+        block(server, user, address)
+    log.expect("dbox|Corrupted|EOF|Rebuild|rebuild|coi: ")
+    folder = server.home(user) / "sdbox/mailboxes/COI/Contacts/dbox-Mails"
+    damaged = sorted(folder.glob("u.*"))[1]
+    damaged.unlink()
+    damaged.mkdir()
+    index = folder / "dovecot-coi.contacts"
+    index.unlink(missing_ok=True)
+    for round in range(2):
+        for address in ("one@example.org", "three@example.org", SENDER):
+            text = mail(f"{address} {round}").replace(SENDER.encode(), address.encode())
+            server.deliver("lmtp", user, text)
+        # The first contact, and what is behind it is looked at each time.
+        assert len(index.read_bytes()) == 48 + 48
+    with server.imap(user) as client:
+        assert client.subjects("INBOX") == [f"{SENDER} 0", f"{SENDER} 1"]
