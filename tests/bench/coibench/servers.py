@@ -79,6 +79,7 @@ class BenchServer(PrivateServer):
 
 def start(mail_format, kind, options, extra=""):
     settings = config.Config(
+        keep_imap=False,
         coi=kind in (OURS, BAD),
         mail_format=mail_format,
         push=PUSH,

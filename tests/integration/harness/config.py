@@ -79,6 +79,7 @@ class Config:
     # most of the tests' time. Not where the server is to be reloaded: a login that is
     # going on then is cut off.
     keep_logins: bool = True
+    keep_imap: bool = True
     # Further fields of every user's userdb entry, as NAME=VALUE.
     userdb_fields: tuple = ()
 
@@ -201,7 +202,7 @@ def render(config, shipped_conf, push_dir, **values):
         reuse=reuse if config.keep_logins else "",
         # A session may be in a process that another user has had; some are in new ones.
         reuse_imap=by_dialect(v2_3="service_count = 25", v2_4="restart_request_count = 25")
-        if config.keep_logins
+        if config.keep_logins and config.keep_imap
         else "",
         home_field=home.format(**values) if config.home else "",
         mail_format=config.mail_format,
