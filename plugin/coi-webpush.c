@@ -999,16 +999,18 @@ int coi_webpush_store(struct coi_webpush *webpush,
 
 void coi_webpush_stored(struct coi_webpush *webpush, struct mail_user *user)
 {
-	const struct coi_settings *set = coi_push_settings(user);
+	const struct coi_settings *set;
 	struct coi_handoff_answer answer;
 	const char *error;
 	string_t *line;
 
 	if (webpush->lock != NULL)
 		file_lock_free(&webpush->lock);
-	if (webpush->pool == NULL || set == NULL ||
-	    array_is_empty(&webpush->dismissed) || coi_handoff_is_away())
+	if (webpush->pool == NULL || array_is_empty(&webpush->dismissed) ||
+	    coi_handoff_is_away())
 		return;
+	set = coi_push_settings(user);
+	i_assert(set != NULL);
 	line = t_str_new(1024);
 	(void)coi_handoff_write_forget(line, user->username,
 				       array_front(&webpush->dismissed),
