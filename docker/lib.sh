@@ -47,6 +47,9 @@ coi_interrupted() {
 	if [ -n "$coi_step_pid" ]; then
 		kill -TERM -- "-$coi_step_pid" 2>/dev/null || true
 		wait "$coi_step_pid" 2>/dev/null || true
+		# unshare doesn't listen to that; its children end with it
+		sleep 1
+		kill -KILL -- "-$coi_step_pid" 2>/dev/null || true
 	fi
 	log_close
 	[ -n "$coi_nested" ] || say "

@@ -104,7 +104,7 @@ static void coi_notify_flush(struct coi_notify_list *list)
 	mailbox_list_notify_flush(list->notify);
 }
 
-static void coi_notify_lists_after_io(void)
+static void coi_notify_lists_after_io(struct mail_user *user)
 {
 	struct coi_notify_list *list;
 
@@ -113,7 +113,8 @@ static void coi_notify_lists_after_io(void)
 		return;
 	}
 	for (list = watched_lists; list != NULL; list = list->next) {
-		if (list->to_flush == NULL) {
+		if (list->to_flush == NULL &&
+		    list->notify->list->ns->user == user) {
 			list->to_flush = timeout_add_short(
 				coi_notify_get_delay(&list->last_time),
 				coi_notify_flush, list);
@@ -121,7 +122,7 @@ static void coi_notify_lists_after_io(void)
 	}
 }
 
-static void coi_notify_after_io(struct mail_user *user ATTR_UNUSED)
+static void coi_notify_after_io(struct mail_user *user)
 {
 	struct coi_notify *notify;
 	struct mailbox *box;
@@ -139,7 +140,7 @@ static void coi_notify_after_io(struct mail_user *user ATTR_UNUSED)
 			notify->to_delay = box->to_notify_delay;
 		}
 	}
-	coi_notify_lists_after_io();
+	coi_notify_lists_after_io(user);
 }
 
 static bool coi_notify_hook_io(struct mail_user *user)

@@ -235,12 +235,16 @@ static int coi_seen_move_uids(struct mailbox *inbox, struct mailbox *chats,
 	if (coi_seen_move_try(inbox, chats, uids, pool, &bad_uids, error_r) ==
 	    0)
 		return 0;
-	/* a mail that can't be read must not keep the others */
+	/* A mail that can't be read must not keep the others, and isn't tried
+	   again. If it is all of them, it isn't the mails. */
 	if (mailbox_get_last_mail_error(chats) == MAIL_ERROR_NOQUOTA ||
 	    array_is_empty(&bad_uids) ||
-	    seq_range_array_remove_seq_range(uids, &bad_uids) == 0 ||
-	    array_is_empty(uids))
+	    seq_range_array_remove_seq_range(uids, &bad_uids) == 0)
 		return -1;
+	if (array_is_empty(uids)) {
+		seq_range_array_merge(uids, &bad_uids);
+		return -1;
+	}
 	array_clear(&bad_uids);
 	(void)coi_seen_move_try(inbox, chats, uids, pool, &bad_uids, &error);
 	return -1;
@@ -325,7 +329,7 @@ coi_seen_find_copies(struct mailbox *chats, ARRAY_TYPE(coi_seen_left) *left,
 }
 
 /* Expunges what a killed move has stored already, and adds the rest of what it
-   was to move to uids. */
+   was to move to uids, as far as that is still a chat mail. */
 static int
 coi_seen_recover_mails(struct mailbox *inbox,
 		       const ARRAY_TYPE(coi_seen_left) *left,
@@ -333,15 +337,20 @@ coi_seen_recover_mails(struct mailbox *inbox,
 {
 	const struct coi_seen_left *mail_left;
 	struct mailbox_transaction_context *t;
+	unsigned int idx = 0;
 	struct mail *mail;
+	bool have_chats;
 
+	have_chats = coi_keyword_lookup(inbox, &idx);
 	t = mailbox_transaction_begin(inbox, 0, __func__);
 	mail = mail_alloc(t, 0, NULL);
 	array_foreach(left, mail_left) {
-		if (!mail_left->stored)
-			seq_range_array_add(uids, mail_left->uid);
-		else if (mail_set_uid(mail, mail_left->uid))
+		if (!mail_set_uid(mail, mail_left->uid))
+			continue;
+		if (mail_left->stored)
 			mail_expunge(mail);
+		else if (have_chats && coi_keyword_in_mail(mail, idx))
+			seq_range_array_add(uids, mail_left->uid);
 	}
 	mail_free(&mail);
 	if (mailbox_transaction_commit(&t) < 0 || mailbox_sync(inbox, 0) < 0) {

@@ -401,7 +401,7 @@ void Relay::Run() {
     if (registration.client != 0 && registration.deadline <= steady_) {
       intake_->Answer(registration.client, push::WriteReply(false, {"unreachable"}));
       registration.client = 0;
-      throttle_.Failed(registration.user, now_);
+      RegistrationFailed(registration.user, registration.user_name);
     }
   }
   if (housekeep_at_ <= now_) {
@@ -674,12 +674,14 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
   }
 }
 
-bool Relay::HasProven(const optional<Endpoint>& endpoint) {
+// One that isn't known yet has its chance.
+bool Relay::IsFailing(const optional<Endpoint>& endpoint) {
   if (!endpoint) {
-    return false;
+    return true;
   }
   const auto origin = origins_.find(OriginName(endpoint->origin));
-  return origin != origins_.end() && origin->second->proven && !IsSick(*origin->second);
+  return origin != origins_.end() &&
+         (IsSick(*origin->second) || (!origin->second->proven && origin->second->failures > 0));
 }
 
 bool Relay::Enqueue(Incoming* incoming) {
@@ -692,8 +694,8 @@ bool Relay::Enqueue(Incoming* incoming) {
   }
   duplicate = duplicate || IsRecent(incoming->name);
 
-  // The second half is for services that are known to work: those that don't must
-  // not fill it with what waits for them.
+  // The second half isn't for services that fail: what waits for them must not
+  // keep out what others would take.
   const auto limit = static_cast<int64_t>(settings_.queue_limit);
   const bool is_half_full =
       limit != 0 && queue_->count_now() >= (limit + 1) / 2 && queue_->count_now() < limit;
@@ -727,7 +729,7 @@ bool Relay::Enqueue(Incoming* incoming) {
       continue;
     }
     auto endpoint = policy_.Check(subscription->endpoint);
-    if (is_half_full && !HasProven(endpoint)) {
+    if (is_half_full && IsFailing(endpoint)) {
       left_out = true;
       continue;
     }
@@ -750,7 +752,7 @@ bool Relay::Enqueue(Incoming* incoming) {
   if (left_out) {
     TellSometimes(COI_RELAY_LOG_ERROR, "half full", kMinute,
                   "The queue is half full: " + std::to_string(queue_->count()) +
-                      " pushes are waiting, so those to services that don't answer are refused");
+                      " pushes are waiting, so those to services that fail are refused");
   }
   if (items.empty()) {
     // A file that stayed would keep out those behind it.
@@ -1359,7 +1361,13 @@ Relay::Origin* Relay::NextRunnable() {
 // is told when that has changed for one of them.
 std::deque<Relay::Item>::iterator Relay::NextItem(Origin* origin) {
   const unsigned int most = std::max(settings_.in_flight_limit / 8, 1U);
+  // A service that answers goes on with a few, or it would stand still behind the
+  // pushes of a user whose other services hang.
+  const bool is_well = origin->proven && origin->in_flight < kFirstWindow;
   const auto may_start = [&](const Item& item) {
+    if (is_well) {
+      return true;
+    }
     const auto user = users_in_flight_.find(item.push.user);
     return user == users_in_flight_.end() || user->second.count < most;
   };

@@ -195,7 +195,7 @@ class Relay {
   void AnswerGone(uint64_t client, unsigned int uid, const push::Handoff& handoff);
   void Deliver(std::vector<Incoming>* deliveries);
   bool Enqueue(Incoming* incoming);
-  bool HasProven(const std::optional<Endpoint>& endpoint);
+  bool IsFailing(const std::optional<Endpoint>& endpoint);
   bool MarkOrigin(int64_t id);
   void Accepted(Incoming* incoming);
   void RunSpool();

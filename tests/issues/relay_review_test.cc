@@ -9,7 +9,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "relay/retry.h"
@@ -224,7 +226,14 @@ TEST_F(RelayReview, MSG_10_a_dead_service_filled_the_queue_for_all) {
   };
   for (int i = 0; i < 10; ++i) {
     EXPECT_EQ(Ask(dead(i)), "+\tqueued\n");
+    while (!sender_->requests.empty()) {
+      Fail(0);
+    }
   }
+  // One that nobody has heard of may be well.
+  EXPECT_EQ(Ask(MakeHandoff("alice", {"https://new.example/"})), "+\tqueued\n");
+  sender_->AnswerHttp(201);
+  Run();
   EXPECT_EQ(Ask(dead(10)), "-\tfull\n");
   EXPECT_NE(AllLogs().find("half full"), string::npos);
   // What comes by the spool must not keep out those behind it.
@@ -291,6 +300,53 @@ TEST_F(RelayReview, END_5_a_clock_set_back_locked_for_a_month) {
   EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tbusy\n");
   clock_.Advance(301);
   EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tnot-allowed\n");
+}
+
+TEST_F(RelayReview, END_5_a_registration_that_timed_out_locked_for_decades) {
+  settings_.register_limit = 1000;
+  Reopen();
+  for (int i = 0; i < 5; ++i) {
+    const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
+    Run();
+    clock_.Advance(20);
+    Run();
+    EXPECT_EQ(Receive(fd), "-\tunreachable\n");
+  }
+  EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tbusy\n");
+  clock_.Advance(301);
+  EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tnot-allowed\n");
+  AnswerAll(201);
+}
+
+TEST_F(RelayReview, END_4_one_user_could_stop_a_service_for_all) {
+  Ask(MakeHandoff("alice", {"https://good.example/"}));
+  AnswerAll(201);
+  std::vector<string> urls;
+  for (int i = 0; i < 10; ++i) {
+    urls.push_back("https://mallory.example:" + std::to_string(5000 + i) + "/");
+  }
+  for (int i = 0; i < 40; ++i) {
+    Ask(MakeHandoff("mallory", urls));
+  }
+  ASSERT_GE(sender_->requests.size(), 30U);
+  // So many that others' pushes aren't even read.
+  for (int i = 0; i < 600; ++i) {
+    Ask(MakeHandoff("mallory", {"https://good.example/mallory"}));
+  }
+  Ask(MakeHandoff("alice", {"https://good.example/"}));
+  bool found = false;
+  for (int i = 0; i < 5000 && !found; ++i) {
+    auto& requests = sender_->requests;
+    const auto good = std::ranges::find_if(requests, [](const relay::PushRequest& request) {
+      return request.endpoint.url.starts_with("https://good.example/");
+    });
+    ASSERT_NE(good, requests.end());
+    found = good->endpoint.url == "https://good.example/";
+    std::swap(*good, requests.front());
+    sender_->AnswerHttp(201);
+    Run();
+  }
+  EXPECT_TRUE(found);
 }
 
 TEST_F(RelayReview, END_4_who_sent_on_and_went_away_kept_it_busy) {

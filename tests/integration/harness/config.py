@@ -217,6 +217,7 @@ def render(config, shipped_conf, push_dir, **values):
             values["extra"],
             config.before,
             f"!include {shipped_conf}\n" + push_settings(config, push_dir) if config.coi else "",
+            values["extra_behind_ours"],
             config.after,
             # Last, because 2.3 expands $mail_plugins where it stands.
             sieve_snippet() if config.sieve else "",

@@ -30,6 +30,11 @@ def wrapped(command):
     return [WRAPPER, *command] if WRAPPER and command[0].startswith(LIBEXEC) else command
 
 
+def snippet_behind_ours():
+    """The same, for what our own configuration file sets."""
+    return "service coi-push {\n  vsz_limit = 0\n}\n" if ENV or WRAPPER else ""
+
+
 def snippet():
     """What the instruments need in a configuration."""
     text = ""

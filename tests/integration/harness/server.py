@@ -189,6 +189,7 @@ class PrivateServer(Server):
                 imap_port=self.imap_address[1],
                 lmtp_port=self.lmtp_address[1],
                 extra=instruments.snippet(),
+                extra_behind_ours=instruments.snippet_behind_ours() if self.settings.coi else "",
             )
         )
 
