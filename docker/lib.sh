@@ -13,6 +13,7 @@
 COI_CACHE=${COI_CACHE:-/var/cache/dovecot-coi}
 COI_RUN=${COI_RUN:-/run/dovecot-coi}
 # A download that takes longer is not going to end.
+# shellcheck disable=SC2034 # for who sources it
 download_secs=1800
 coi_prog=${0##*/}
 coi_step_pid=

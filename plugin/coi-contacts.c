@@ -453,6 +453,7 @@ static void coi_contacts_write_good_part(const struct coi_contacts *contacts,
 	};
 	ARRAY_TYPE(coi_contact) good;
 	const struct coi_contact *contact;
+	unsigned int count;
 	buffer_t *index;
 
 	if (contacts->index.data != NULL &&
@@ -461,9 +462,10 @@ static void coi_contacts_write_good_part(const struct coi_contacts *contacts,
 		return;
 	index = buffer_create_dynamic(default_pool, 256);
 	i_array_init(&good, array_count(list) + 1);
-	array_foreach(list, contact) {
-		if (contact->uid < contacts->first_bad_uid)
-			array_push_back(&good, contact);
+	contact = array_get(list, &count);
+	for (unsigned int i = 0; i < count; i++) {
+		if (contact[i].uid < contacts->first_bad_uid)
+			array_push_back(&good, &contact[i]);
 	}
 	coi_contacts_make_index(contacts, &state, &good, index);
 	coi_contacts_write_index(contacts, index);

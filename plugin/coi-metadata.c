@@ -81,7 +81,7 @@ static int coi_config_lookup(struct mail_user *user, struct dict *dict,
 			     struct mailbox *inbox, const char *name,
 			     const char **value_r, const char **error_r)
 {
-	guid_128_t guid;
+	guid_128_t guid = { 0 };
 	const char *path;
 
 	if (coi_user_inbox_guid(user, inbox, guid, error_r) < 0)

@@ -60,7 +60,7 @@ static int
 webpush_get_path(struct mail_user *user, struct mailbox *inbox, const char *key,
 		 const char **path_r, const char **error_r)
 {
-	guid_128_t guid;
+	guid_128_t guid = { 0 };
 
 	if (coi_user_inbox_guid(user, inbox, guid, error_r) < 0)
 		return -1;
