@@ -341,6 +341,7 @@ def test_END_2_no_redirect_is_followed(server, make_service, log):
     assert target.connections == plain.connections == 0
 
 
+@pytest.mark.uninstrumented
 def test_END_2_no_proxy_of_the_environment(fresh_server, service, make_service, monkeypatch):
     proxy = make_service(tls=None)
     names = ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")

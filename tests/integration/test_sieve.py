@@ -108,6 +108,7 @@ def test_FIL_5_fileinto_and_keep_store_it_twice(server):
         assert client.mails("Mine")[0].is_chat
 
 
+@pytest.mark.uninstrumented
 def test_FIL_5_reject_does_what_it_does_without_COI(make_server):
     replies = []
     for with_coi in (False, True):
@@ -121,6 +122,7 @@ def test_FIL_5_reject_does_what_it_does_without_COI(make_server):
     assert ours == stock
 
 
+@pytest.mark.uninstrumented
 def test_FIL_5_a_global_script_may_act_first(make_server, work_dir):
     script = work_dir / "before.sieve"
     script.write_text('if header :contains "Subject" "spam" { discard; stop; }\n')

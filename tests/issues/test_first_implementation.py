@@ -209,6 +209,7 @@ def test_blocking_a_push_was_sent_inside_the_delivery(push_server, make_service,
         assert client.subjects("INBOX") == ["mail by lda", "mail by lmtp"]
 
 
+@pytest.mark.uninstrumented
 @pytest.mark.private
 def test_leak_LMTP_grew_with_each_mail(fresh_server, service):
     """5.8 KB a mail; so much that 1000 mails show it over all else."""

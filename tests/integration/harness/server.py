@@ -30,6 +30,8 @@ HARMLESS = re.compile(
     # A process that starts while master reloads, and makes its sockets anew.
     r"|Error reading configuration: stat\(.*/run/config\) failed: No such file or directory"
     r"|child \d+ returned error 89 \(Fatal failure\)"
+    # Where more suites run than the kernel has watches for: the spool is polled then.
+    r"|coi-push: Warning: Can't watch .*: Too many open files"
 )
 
 _user_numbers = itertools.count(1)
@@ -317,7 +319,13 @@ class PrivateServer(Server):
 
 
 class Pool:
-    """The servers of a test session: one for each configuration, started when first asked for."""
+    """The servers of a test session: one for each configuration, started when first asked for.
+
+    Those that have not been asked for the longest are stopped: each watches its spool, and one
+    user may have only so many inotify instances, whatever the number of suites that run.
+    """
+
+    MAX_RUNNING = 50
 
     def __init__(self, work_dir, shipped_conf):
         self.work_dir = work_dir
@@ -325,9 +333,11 @@ class Pool:
         self.servers = {}
 
     def get(self, settings):
-        if settings not in self.servers:
-            self.servers[settings] = self.fresh(settings)
-        return self.servers[settings]
+        server = self.servers.pop(settings, None) or self.fresh(settings)
+        self.servers[settings] = server  # the last one
+        if len(self.servers) > self.MAX_RUNNING:
+            self.servers.pop(next(iter(self.servers))).remove()
+        return server
 
     def fresh(self, settings):
         """A server that no other test shares. Its caller removes it."""
