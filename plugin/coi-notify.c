@@ -15,10 +15,6 @@
  * At once can be too early: in a maildir the file appears before the delivery
  * has given it its UID, and a look in between sees nothing, with no event to
  * follow. So a second look is taken when Dovecot would have taken its first.
- *
- * NOTIFY watches whole namespaces. Their delay is in a timeout that nobody else
- * can get at, but one may have it flushed. So after a callback that is done, too,
- * and no later look is needed: the list's own log is the last thing written.
  */
 
 #include "lib.h"
@@ -26,8 +22,6 @@
 #include "llist.h"
 #include "time-util.h"
 #include "mail-storage-private.h"
-#include "mail-namespace.h"
-#include "mailbox-list-private.h"
 #include "coi-compat.h"
 #include "coi-user.h"
 #include "coi-notify.h"
@@ -37,23 +31,7 @@
 /* As long as Dovecot's own delay. */
 #define COI_NOTIFY_LATE_MSECS 500
 
-/* A namespace whose changes the client wants to be told. */
-struct coi_notify_list {
-	struct coi_notify_list *prev, *next;
-
-	struct mailbox_list_notify *notify;
-	struct timeout *to_flush;
-	struct timeval last_time;
-};
-
-#define COI_LIST_CONTEXT(obj) MODULE_CONTEXT(obj, coi_list_module)
-static MODULE_CONTEXT_DEFINE_INIT(coi_list_module,
-				  &mailbox_list_module_register);
-
 static struct coi_notify *watched_mailboxes;
-static struct coi_notify_list *watched_lists;
-/* A callback is going to end that has flushed; it is no reason to do so again. */
-static bool flushing;
 
 static void coi_notify_late(struct coi_notify *notify)
 {
@@ -80,11 +58,11 @@ static void coi_notify_now(struct coi_notify *notify)
 	box->notify_callback(box, box->notify_context);
 }
 
-static unsigned int coi_notify_get_delay(const struct timeval *last_time)
+static unsigned int coi_notify_get_delay(const struct coi_notify *notify)
 {
 	long long msecs;
 
-	msecs = timeval_diff_msecs(&ioloop_timeval, last_time);
+	msecs = timeval_diff_msecs(&ioloop_timeval, &notify->last_time);
 	/* the clock may have been set back */
 	if (msecs < 0 || msecs >= COI_NOTIFY_INTERVAL_MSECS)
 		return 0;
@@ -95,34 +73,7 @@ static void coi_notify_before_io(struct mail_user *user ATTR_UNUSED)
 {
 }
 
-static void coi_notify_flush(struct coi_notify_list *list)
-{
-	timeout_remove(&list->to_flush);
-	list->last_time = ioloop_timeval;
-	flushing = TRUE;
-	/* may free the list */
-	mailbox_list_notify_flush(list->notify);
-}
-
-static void coi_notify_lists_after_io(struct mail_user *user)
-{
-	struct coi_notify_list *list;
-
-	if (flushing) {
-		flushing = FALSE;
-		return;
-	}
-	for (list = watched_lists; list != NULL; list = list->next) {
-		if (list->to_flush == NULL &&
-		    list->notify->list->ns->user == user) {
-			list->to_flush = timeout_add_short(
-				coi_notify_get_delay(&list->last_time),
-				coi_notify_flush, list);
-		}
-	}
-}
-
-static void coi_notify_after_io(struct mail_user *user)
+static void coi_notify_after_io(struct mail_user *user ATTR_UNUSED)
 {
 	struct coi_notify *notify;
 	struct mailbox *box;
@@ -134,13 +85,12 @@ static void coi_notify_after_io(struct mail_user *user)
 			notify->to_delay = NULL;
 		} else if (box->to_notify_delay != notify->to_delay) {
 			timeout_remove(&box->to_notify_delay);
-			box->to_notify_delay = timeout_add_short(
-				coi_notify_get_delay(&notify->last_time),
-				coi_notify_now, notify);
+			box->to_notify_delay =
+				timeout_add_short(coi_notify_get_delay(notify),
+						  coi_notify_now, notify);
 			notify->to_delay = box->to_notify_delay;
 		}
 	}
-	coi_notify_lists_after_io(user);
 }
 
 static bool coi_notify_hook_io(struct mail_user *user)
@@ -180,59 +130,6 @@ void coi_notify_changed(struct coi_notify *notify, struct mailbox *box)
 		notify->to_delay = NULL;
 		DLLIST_PREPEND(&watched_mailboxes, notify);
 	}
-}
-
-static void coi_notify_list_unwatch(struct mailbox_list_notify *notify)
-{
-	struct coi_notify_list *list;
-
-	for (list = watched_lists; list != NULL; list = list->next) {
-		if (list->notify == notify) {
-			timeout_remove(&list->to_flush);
-			DLLIST_REMOVE(&watched_lists, list);
-			i_free(list);
-			return;
-		}
-	}
-}
-
-static void coi_list_notify_wait(struct mailbox_list_notify *notify,
-				 void (*callback)(void *context), void *context)
-{
-	union mailbox_list_module_context *ctx = COI_LIST_CONTEXT(notify->list);
-	struct coi_notify_list *list;
-
-	ctx->super.notify_wait(notify, callback, context);
-	coi_notify_list_unwatch(notify);
-	if (callback != NULL && coi_notify_hook_io(notify->list->ns->user)) {
-		list = i_new(struct coi_notify_list, 1);
-		list->notify = notify;
-		DLLIST_PREPEND(&watched_lists, list);
-	}
-}
-
-static void coi_list_notify_deinit(struct mailbox_list_notify *notify)
-{
-	union mailbox_list_module_context *ctx = COI_LIST_CONTEXT(notify->list);
-
-	coi_notify_list_unwatch(notify);
-	ctx->super.notify_deinit(notify);
-}
-
-void coi_notify_list_created(struct mailbox_list *mailbox_list)
-{
-	struct mailbox_list_vfuncs *v = mailbox_list->vlast;
-	union mailbox_list_module_context *ctx;
-
-	if (COI_USER_CONTEXT(mailbox_list->ns->user) == NULL)
-		return;
-	/* The list index, if there is one, has its functions put into super later. */
-	ctx = p_new(mailbox_list->pool, union mailbox_list_module_context, 1);
-	ctx->super = *v;
-	mailbox_list->vlast = &ctx->super;
-	v->notify_wait = coi_list_notify_wait;
-	v->notify_deinit = coi_list_notify_deinit;
-	MODULE_CONTEXT_SET_SELF(mailbox_list, coi_list_module, ctx);
 }
 
 void coi_notify_deinit(struct coi_notify *notify)

@@ -7,7 +7,6 @@
 /* Telling idle clients at once (IDL-1..3). */
 
 struct mailbox;
-struct mailbox_list;
 struct timeout;
 
 /* Our part of a mailbox that is watched for changes. */
@@ -26,8 +25,6 @@ struct coi_notify {
 
 /* Called after Dovecot has begun, or ended, to watch the mailbox. */
 void coi_notify_changed(struct coi_notify *notify, struct mailbox *box);
-/* For Dovecot's hook of that name: NOTIFY's delay. */
-void coi_notify_list_created(struct mailbox_list *mailbox_list);
 /* Called before the mailbox is freed. */
 void coi_notify_deinit(struct coi_notify *notify);
 
