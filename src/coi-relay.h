@@ -87,7 +87,7 @@ enum coi_relay_outcome {
 	COI_RELAY_DELIVERED,
 	/* will be tried again */
 	COI_RELAY_DEFERRED,
-	/* TTL is over, or the queue is full */
+	/* TTL is over, the user has too many, or it is too large */
 	COI_RELAY_DROPPED,
 	/* the push service says that the subscription is gone */
 	COI_RELAY_GONE,

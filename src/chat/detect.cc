@@ -7,7 +7,7 @@
 #include <cstddef>
 #include <iterator>
 
-#include "util/utf8.h"
+#include "util/ascii.h"
 
 namespace coi::chat {
 namespace {
@@ -111,15 +111,11 @@ std::optional<string_view> GroupIdOf(const std::optional<string_view>& value) no
   return group;
 }
 
-constexpr bool IsSpace(char c) noexcept {
-  return c == ' ' || c == '\t' || c == '\r' || c == '\n';
-}
-
 // Without white space and comments in front.
 string_view SkipComments(string_view text) noexcept {
   size_t depth = 0;
   size_t i = 0;
-  for (; i < text.size() && (depth > 0 || text[i] == '(' || IsSpace(text[i])); ++i) {
+  for (; i < text.size() && (depth > 0 || text[i] == '(' || util::IsWhiteSpace(text[i])); ++i) {
     if (text[i] == '(') {
       ++depth;
     } else if (text[i] == ')') {
@@ -151,13 +147,7 @@ bool IsEncryptedChat(const Headers& headers) noexcept {
       !(type.empty() || type.front() == ';')) {
     return false;
   }
-  string_view subject = *headers.subject;
-  while (!subject.empty() && IsSpace(subject.front())) {
-    subject.remove_prefix(1);
-  }
-  while (!subject.empty() && IsSpace(subject.back())) {
-    subject.remove_suffix(1);
-  }
+  const string_view subject = util::Trim(*headers.subject);
   return subject == "[...]" || subject == "...";
 }
 
@@ -192,7 +182,7 @@ enum coi_chat_rule Detect(const Headers& headers, unsigned int rules) noexcept {
 }
 
 const char* ParseRules(string_view text, unsigned int* rules) noexcept {
-  const auto is_separator = [](char c) { return IsSpace(c) || c == ','; };
+  const auto is_separator = [](char c) { return util::IsWhiteSpace(c) || c == ','; };
   unsigned int found = 0;
   while (!text.empty()) {
     if (is_separator(text.front())) {

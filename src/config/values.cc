@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "util/ascii.h"
 #include "util/utf8.h"
 
 namespace coi::config {

@@ -5,25 +5,12 @@
 
 #include <cstddef>
 
-#include "util/utf8.h"
+#include "util/ascii.h"
 
 namespace coi::contacts {
 namespace {
 
 using std::string_view;
-
-// Where a header may be folded.
-constexpr string_view kWhiteSpace = " \t\r\n";
-
-constexpr string_view Trimmed(string_view text) noexcept {
-  const size_t begin = text.find_first_not_of(kWhiteSpace);
-  if (begin == string_view::npos) {
-    return {};
-  }
-  text.remove_prefix(begin);
-  text.remove_suffix(text.size() - 1 - text.find_last_not_of(kWhiteSpace));
-  return text;
-}
 
 // Returns 16 for anything else.
 constexpr unsigned int DigitValue(char c) noexcept {
@@ -34,7 +21,7 @@ constexpr unsigned int DigitValue(char c) noexcept {
 }  // namespace
 
 std::optional<Hash> ParseHash(string_view value) noexcept {
-  const string_view digits = Trimmed(value);
+  const string_view digits = util::Trim(value);
   Hash hash = {};
   if (digits.size() != 2 * hash.size()) {
     return std::nullopt;

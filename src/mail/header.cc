@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstddef>
 
+#include "util/ascii.h"
+
 namespace coi::mail {
 namespace {
 
@@ -15,14 +17,8 @@ constexpr bool IsBlank(char c) noexcept {
   return c == ' ' || c == '\t';
 }
 
-constexpr char ToLower(char c) noexcept {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c + ('a' - 'A')) : c;
-}
-
 bool IsSameName(string_view a, string_view b) noexcept {
-  return a.size() == b.size() && std::equal(a.begin(), a.end(), b.begin(), [](char x, char y) {
-           return ToLower(x) == ToLower(y);
-         });
+  return std::ranges::equal(a, b, {}, util::AsciiLower, util::AsciiLower);
 }
 
 string_view Between(string_view text, size_t begin, size_t end) noexcept {

@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "util/ascii.h"
 #include "util/text.h"
 #include "util/utf8.h"
 
@@ -21,7 +22,6 @@ using std::string_view;
 
 constexpr string_view kReplacement = "\xef\xbf\xbd";  // U+FFFD
 constexpr string_view kEllipsis = "\xe2\x80\xa6";     // U+2026
-constexpr string_view kBlanks = " \t\r\n";
 
 // The longest that can't be divided: \u0000.
 constexpr size_t kUnitMax = 6;
@@ -205,11 +205,6 @@ void AddNumber(string_view name, uint32_t number, Members* members) {
 
 // -- What is omitted --
 
-string_view Trim(string_view text) noexcept {
-  text.remove_prefix(std::min(text.find_first_not_of(kBlanks), text.size()));
-  return text.substr(0, text.find_last_not_of(kBlanks) + 1);
-}
-
 constexpr bool EqualsAscii(string_view text, string_view lower_case) noexcept {
   return std::ranges::equal(text, lower_case, {}, util::AsciiLower);
 }
@@ -217,10 +212,10 @@ constexpr bool EqualsAscii(string_view text, string_view lower_case) noexcept {
 // A charset that needn't be told to the reader of a JSON text.
 bool IsDefaultCharset(string_view parameter) noexcept {
   const size_t equals = std::min(parameter.find('='), parameter.size());
-  if (!EqualsAscii(Trim(parameter.substr(0, equals)), "charset")) {
+  if (!EqualsAscii(util::Trim(parameter.substr(0, equals)), "charset")) {
     return false;
   }
-  string_view value = Trim(parameter.substr(std::min(equals + 1, parameter.size())));
+  string_view value = util::Trim(parameter.substr(std::min(equals + 1, parameter.size())));
   if (value.size() >= 2 && value.starts_with('"') && value.ends_with('"')) {
     value = value.substr(1, value.size() - 2);
   }
@@ -230,13 +225,13 @@ bool IsDefaultCharset(string_view parameter) noexcept {
 // Is it all that a reader takes for granted? What is not understood isn't.
 bool IsPlainText(string_view content_type) noexcept {
   size_t end = std::min(content_type.find(';'), content_type.size());
-  if (!EqualsAscii(Trim(content_type.substr(0, end)), "text/plain")) {
+  if (!EqualsAscii(util::Trim(content_type.substr(0, end)), "text/plain")) {
     return false;
   }
   while (end < content_type.size()) {
     content_type.remove_prefix(end + 1);
     end = std::min(content_type.find(';'), content_type.size());
-    const string_view parameter = Trim(content_type.substr(0, end));
+    const string_view parameter = util::Trim(content_type.substr(0, end));
     if (!parameter.empty() && !IsDefaultCharset(parameter)) {
       return false;
     }
@@ -276,11 +271,11 @@ Members MembersOf(const MailInfo& mail) {
   AddNumber("uidvalidity", mail.uidvalidity, &members);
   AddWhole("folder", mail.folder, kFolderMax, &members);
   AddWhole("group-id", mail.group_id, kGroupIdMax, &members);
-  const string_view type = Trim(mail.content_type);
+  const string_view type = util::Trim(mail.content_type);
   if (!IsPlainText(type)) {
     AddText("content-type", type, kKeepContentType, &members);
   }
-  const string_view encoding = Trim(mail.content_encoding);
+  const string_view encoding = util::Trim(mail.content_encoding);
   if (!IsPlainEncoding(encoding)) {
     AddText("content-encoding", encoding, kKeep, &members);
   }

@@ -12,6 +12,7 @@
 #include <memory>
 #include <utility>
 
+#include "util/ascii.h"
 #include "util/base64.h"
 #include "util/text.h"
 #include "util/utf8.h"

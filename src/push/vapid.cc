@@ -15,8 +15,8 @@
 #include <utility>
 
 #include "push/libcrypto.h"
+#include "util/ascii.h"
 #include "util/base64.h"
-#include "util/utf8.h"
 
 namespace coi::push {
 namespace {

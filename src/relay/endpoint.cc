@@ -13,7 +13,7 @@
 #include <memory>
 #include <utility>
 
-#include "util/utf8.h"
+#include "util/ascii.h"
 
 namespace coi::relay {
 namespace {

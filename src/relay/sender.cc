@@ -37,7 +37,7 @@
 #include <utility>
 #include <vector>
 
-#include "util/utf8.h"
+#include "util/ascii.h"
 
 namespace coi::relay {
 namespace {
@@ -81,19 +81,10 @@ bool IsHeaderValue(string_view text) noexcept {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= ' ' && c < 0x7f; });
 }
 
-string_view TrimmedBlanks(string_view text) noexcept {
-  constexpr string_view kBlanks = " \t\r\n";
-  const size_t start = text.find_first_not_of(kBlanks);
-  if (start == string_view::npos) {
-    return {};
-  }
-  return text.substr(start, text.find_last_not_of(kBlanks) - start + 1);
-}
-
 // RFC 9110, 10.2.3. CURLINFO_RETRY_AFTER has a bound in newer versions, and
 // does not tell 0 from nothing.
 optional<int64_t> ParseRetryAfter(string_view value) {
-  value = TrimmedBlanks(value);
+  value = util::Trim(value);
   if (value.empty() || value.size() > 64) {
     return std::nullopt;
   }

@@ -10,6 +10,8 @@
 #include <atomic>
 #include <cstddef>
 
+#include "util/ascii.h"
+
 namespace coi::util {
 namespace {
 

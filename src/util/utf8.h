@@ -25,10 +25,6 @@ constexpr bool IsControl(uint32_t code) noexcept {
   return code < 0x20 || (code >= 0x7f && code <= 0x9f);
 }
 
-constexpr char AsciiLower(char c) noexcept {
-  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
-
 // Unicode's, as libc's C.UTF-8 knows it; ASCII's where there is no such locale.
 uint32_t LowerCase(uint32_t code) noexcept;
 

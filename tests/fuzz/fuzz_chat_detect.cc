@@ -1,9 +1,10 @@
 // This Source Code Form is subject to the terms of the Mozilla Public
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
-// Input: the values of Message-ID, References and Chat-Version in this order,
-// with an empty line between them, which no header value contains. A part that
-// is missing or is "!" stands for a header that is absent.
+// Input: the values of Message-ID, References, Chat-Version, Content-Type and
+// Subject in this order, with an empty line between them, which no header value
+// contains. A part that is missing or is "!" stands for a header that is absent.
+// All of it is taken for the setting coi_chat_rules, too.
 
 #include <array>
 #include <cstddef>
@@ -103,13 +104,45 @@ void CheckMail(const Text& message_id, const Text& references, const Text& chat_
   }
 }
 
+bool IsEncrypted(const Text& content_type, const Text& subject) {
+  const Bytes content_type_bytes(content_type);
+  const Bytes subject_bytes(subject);
+  struct coi_chat_headers hdr {};
+  hdr.content_type = content_type_bytes.get();
+  hdr.subject = subject_bytes.get();
+  const auto rule = Core().chat_detect(&hdr, 1U << COI_CHAT_RULE_ENCRYPTED);
+  FUZZ_CHECK(rule == COI_CHAT_RULE_NONE || rule == COI_CHAT_RULE_ENCRYPTED);
+  FUZZ_CHECK(Core().chat_detect(&hdr, COI_CHAT_RULES_DEFAULT) == COI_CHAT_RULE_NONE);
+  return rule == COI_CHAT_RULE_ENCRYPTED;
+}
+
+void CheckEncrypted(const Text& content_type, const Text& subject) {
+  const bool is_encrypted = IsEncrypted(content_type, subject);
+  FUZZ_CHECK(!is_encrypted || subject->find("...") != string_view::npos);
+  for (const string_view prefix : {"(c)", "(a (b\\)) multipart/mixed) ", " \r\n\t"}) {
+    FUZZ_CHECK(IsEncrypted(Prefixed(prefix, content_type), Prefixed("\r\n ", subject)) ==
+               is_encrypted);
+  }
+  FUZZ_CHECK(!IsEncrypted(Prefixed("x", content_type), subject));
+  FUZZ_CHECK(!IsEncrypted(content_type, Prefixed("x", subject)));
+}
+
+void CheckRules(string_view text) {
+  const Bytes bytes(text);
+  unsigned int rules = 0;
+  const char* error = Core().config_chat_rules_parse(bytes.get(), &rules);
+  FUZZ_CHECK((error == nullptr) == (rules != 0));
+  FUZZ_CHECK((rules & ~(COI_CHAT_RULES_DEFAULT | 1U << COI_CHAT_RULE_ENCRYPTED)) == 0);
+}
+
 }  // namespace
 }  // namespace coi::fuzz
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr std::string_view kSeparator = "\n\n";
   std::string_view rest(reinterpret_cast<const char*>(data), size);
-  std::array<coi::fuzz::Text, 3> parts;
+  coi::fuzz::CheckRules(rest);
+  std::array<coi::fuzz::Text, 5> parts;
   for (auto& part : parts) {
     const size_t end = rest.find(kSeparator);
     const std::string_view text = rest.substr(0, end);
@@ -122,5 +155,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     rest.remove_prefix(end + kSeparator.size());
   }
   coi::fuzz::CheckMail(parts[0], parts[1], parts[2]);
+  coi::fuzz::CheckEncrypted(parts[3], parts[4]);
   return 0;
 }

@@ -1,0 +1,31 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+#ifndef COI_UTIL_ASCII_H
+#define COI_UTIL_ASCII_H
+
+#include <algorithm>
+#include <string_view>
+
+// Whatever the locale.
+namespace coi::util {
+
+// Where a header may be folded.
+constexpr std::string_view kWhiteSpace = " \t\r\n";
+
+constexpr bool IsWhiteSpace(char c) noexcept {
+  return kWhiteSpace.find(c) != std::string_view::npos;
+}
+
+constexpr std::string_view Trim(std::string_view text) noexcept {
+  text.remove_prefix(std::min(text.find_first_not_of(kWhiteSpace), text.size()));
+  return text.substr(0, text.find_last_not_of(kWhiteSpace) + 1);
+}
+
+constexpr char AsciiLower(char c) noexcept {
+  return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
+}  // namespace coi::util
+
+#endif  // COI_UTIL_ASCII_H
