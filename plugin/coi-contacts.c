@@ -18,6 +18,7 @@
 #include "mailbox-list-private.h"
 #include "coi-core.h"
 #include "coi-folders.h"
+#include "coi-headers.h"
 #include "coi-user.h"
 #include "coi-contacts.h"
 
@@ -29,8 +30,6 @@
 
 #define COI_CONTACTS_INDEX_NAME "dovecot-coi.contacts"
 #define COI_ADDRESS_MAX_SIZE 1000
-/* The first address may have groups in front of it. */
-#define COI_SENDER_MAX_ADDRESSES 16
 
 /* Whoever writes contacts must not be able to exhaust the memory of a process
    that delivers to others, too. */
@@ -81,12 +80,7 @@ coi_contacts_hash_sender(const struct coi_core *core, struct coi_bytes from,
 	struct coi_bytes local_part, domain;
 	size_t size;
 
-	addr = message_address_parse(pool_datastack_create(),
-				     (const unsigned char *)from.data,
-				     from.size, COI_SENDER_MAX_ADDRESSES, 0);
-	/* the beginning and the end of a group have no domain */
-	while (addr != NULL && (addr->mailbox == NULL || addr->domain == NULL))
-		addr = addr->next;
+	addr = coi_headers_first_address(from);
 	if (addr == NULL)
 		return FALSE;
 	local_part.data = addr->mailbox;

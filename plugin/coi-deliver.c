@@ -39,10 +39,8 @@ static deliver_mail_func_t *next_deliver_mail;
 static enum coi_chat_rule
 coi_deliver_detect(struct mail_deliver_context *ctx, struct coi_bytes *from_r)
 {
-	const char *names[] = {
-		"Chat-Version", "Message-ID", "References", NULL,
-		NULL,		NULL,	      NULL
-	};
+	const char *names[3 + 2 + 1 + 1] = { "Chat-Version", "Message-ID",
+					     "References" };
 	const struct coi_core *core = coi_core_get(ctx->event);
 	const struct coi_user *cuser = COI_USER_CONTEXT(ctx->rcpt_user);
 	const bool encrypted = (cuser->chat_rules &
@@ -294,7 +292,8 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		/* Both stay set: where we leave a delivery to our caller, it
 		   stores the mail after we have returned. */
 		cuser->delivering = TRUE;
-		cuser->have_inbox = cuser->have_inbox_guid = FALSE;
+		cuser->have_inbox = FALSE;
+		guid_128_empty(cuser->inbox_guid);
 		cuser->delivering_chat = FALSE;
 		coi_raise_delivery_begin(ctx->rcpt_user, ctx->event,
 					 ctx->src_mail);

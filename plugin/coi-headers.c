@@ -4,6 +4,7 @@
 
 #include "lib.h"
 #include "istream.h"
+#include "message-address.h"
 #include "message-header-parser.h"
 #include "mail-storage.h"
 #include "coi.h"
@@ -12,6 +13,8 @@
 /* Larger header blocks are left to Dovecot's parser, which needs no buffer for
    all of them. */
 #define COI_HEADERS_MAX_SIZE ((size_t)64 * 1024)
+/* The first address may have groups in front of it. */
+#define COI_HEADERS_MAX_ADDRESSES 16
 
 static struct coi_bytes coi_headers_get_str(const char *str)
 {
@@ -83,4 +86,19 @@ void coi_headers_find(const struct coi_core *core, struct mail *mail,
 {
 	if (core == NULL || !coi_headers_scan(core, mail, names, values_r))
 		coi_headers_parse(mail, names, values_r);
+}
+
+const struct message_address *coi_headers_first_address(struct coi_bytes value)
+{
+	const struct message_address *addr;
+
+	addr = message_address_parse(pool_datastack_create(),
+				     (const unsigned char *)value.data,
+				     value.size, COI_HEADERS_MAX_ADDRESSES, 0);
+	/* the beginning and the end of a group have no domain */
+	while (addr != NULL &&
+	       (addr->mailbox == NULL || addr->mailbox[0] == '\0' ||
+		addr->domain == NULL || addr->domain[0] == '\0'))
+		addr = addr->next;
+	return addr;
 }

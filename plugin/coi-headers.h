@@ -10,6 +10,7 @@
 struct coi_bytes;
 struct coi_core;
 struct mail;
+struct message_address;
 
 /* Finds the first header of each name in the mail's top header block (DET-4).
    names ends with NULL; values_r has as many elements, which are strings, still
@@ -18,5 +19,9 @@ struct mail;
    mail, delivering it will tell. Without the core, Dovecot's parser is used. */
 void coi_headers_find(const struct coi_core *core, struct mail *mail,
 		      const char *const names[], struct coi_bytes values_r[]);
+
+/* The first address in a header like From, of a group or not, in the data stack;
+   NULL if there is none. It has a mailbox and a domain. */
+const struct message_address *coi_headers_first_address(struct coi_bytes value);
 
 #endif

@@ -23,6 +23,8 @@ struct coi_mailbox {
 	struct coi_notify notify;
 	/* A delivery has saved a mail with $Chat here. */
 	bool saved_chat;
+	/* Its attributes have been listed: it is made for one command. */
+	bool listed;
 };
 
 /* Lists the attributes of a mailbox whose attributes are listed by super. */
@@ -208,7 +210,7 @@ coi_mailbox_attribute_get(struct mailbox *box,
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
 
 	if (coi_webpush_owns(box, type_flags, key))
-		return coi_webpush_get(box, key, value_r);
+		return coi_webpush_get(box, key, cbox->listed, value_r);
 	coi_mailbox_before_dsync(box);
 	return cbox->module_ctx.super.attribute_get(box, type_flags, key,
 						    value_r);
@@ -243,6 +245,7 @@ coi_mailbox_attribute_iter_init(struct mailbox *box,
 	}
 	T_END;
 	coi_mailbox_before_dsync(box);
+	cbox->listed = TRUE;
 	iter = i_new(struct coi_attribute_iter, 1);
 	iter->iter.box = box;
 	iter->type_flags = type_flags;

@@ -81,13 +81,10 @@ static int coi_config_lookup(struct mail_user *user, struct dict *dict,
 			     struct mailbox *inbox, const char *name,
 			     const char **value_r, const char **error_r)
 {
-	guid_128_t guid = { 0 };
-	const char *path;
+	const char *path, *key = t_strconcat(COI_CONFIG_KEY_PREFIX, name, NULL);
 
-	if (coi_user_inbox_guid(user, inbox, guid, error_r) < 0)
+	if (coi_user_dict_path(user, inbox, key, &path, error_r) < 0)
 		return -1;
-	path = t_strconcat(DICT_PATH_PRIVATE, guid_128_to_string(guid),
-			   "/" COI_CONFIG_KEY_PREFIX, name, NULL);
 	return dict_lookup(dict, mail_user_get_dict_op_settings(user),
 			   pool_datastack_create(), path, value_r, error_r);
 }

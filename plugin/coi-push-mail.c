@@ -18,8 +18,6 @@
 #include "coi-headers.h"
 #include "coi-push-mail.h"
 
-/* The first address may have groups in front of it. */
-#define PUSH_MAIL_MAX_ADDRESSES 16
 #define PUSH_MAIL_MAX_PARAMS 64
 
 static const char *push_mail_unfold(const char *value)
@@ -79,20 +77,13 @@ bool coi_push_mail_is_mdn(const char *content_type)
 }
 
 static void
-push_mail_read_from(const char *value, struct coi_handoff_mail *info)
+push_mail_read_from(struct coi_bytes value, struct coi_handoff_mail *info)
 {
 	const struct message_address *addr;
 
-	if (value == NULL)
+	if (value.data == NULL)
 		return;
-	addr = message_address_parse(pool_datastack_create(),
-				     (const unsigned char *)value,
-				     strlen(value), PUSH_MAIL_MAX_ADDRESSES, 0);
-	/* the beginning and the end of a group have no domain */
-	while (addr != NULL &&
-	       (addr->domain == NULL || addr->domain[0] == '\0' ||
-		addr->mailbox == NULL || addr->mailbox[0] == '\0'))
-		addr = addr->next;
+	addr = coi_headers_first_address(value);
 	if (addr != NULL) {
 		info->from_email = t_strconcat(addr->mailbox, "@", addr->domain,
 					       NULL);
@@ -197,7 +188,7 @@ void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info)
 	struct coi_bytes values[COUNT];
 
 	coi_headers_find(core, mail, names, values);
-	push_mail_read_from(values[FROM].data, info);
+	push_mail_read_from(values[FROM], info);
 	push_mail_read_date(values[DATE].data, info);
 	push_mail_read_group(core, values[MESSAGE_ID], values[REFERENCES],
 			     info);

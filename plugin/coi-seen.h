@@ -34,8 +34,8 @@ void coi_seen_add_keywords(struct mail *mail,
 
 void coi_seen_before_commit(struct coi_seen *seen,
 			    struct mailbox_transaction_context *t);
-/* Moves the mails. A failure leaves them in INBOX and is logged; it is no
-   failure of the flag change. */
+/* Moves the mails. A failure is logged, and leaves them in INBOX until the next
+   move; it is no failure of the flag change. */
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box);
 
 #endif

@@ -56,19 +56,6 @@ bool coi_subscriptions_may_exist(struct mail_user *user)
 	return dict_iterate_deinit(&iter, &error) < 0 || found;
 }
 
-static int
-webpush_get_path(struct mail_user *user, struct mailbox *inbox, const char *key,
-		 const char **path_r, const char **error_r)
-{
-	guid_128_t guid = { 0 };
-
-	if (coi_user_inbox_guid(user, inbox, guid, error_r) < 0)
-		return -1;
-	*path_r = t_strconcat(DICT_PATH_PRIVATE, guid_128_to_string(guid), "/",
-			      key, NULL);
-	return 0;
-}
-
 static bool
 subscription_is_good(struct mail_user *user, const char *id, const char *json)
 {
@@ -114,8 +101,8 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	ret = coi_user_get_dict(user, &dict, error_r);
 	if (ret <= 0)
 		return ret;
-	if (webpush_get_path(user, inbox, COI_SUBSCRIPTIONS_KEY_PREFIX, &prefix,
-			     error_r) < 0)
+	if (coi_user_dict_path(user, inbox, COI_SUBSCRIPTIONS_KEY_PREFIX,
+			       &prefix, error_r) < 0)
 		return -1;
 	prefix_len = strlen(prefix);
 	iter = dict_iterate_init(dict, mail_user_get_dict_op_settings(user),
@@ -189,7 +176,7 @@ int coi_subscription_write(struct mailbox_transaction_context *t,
 	if (ret == 0)
 		error = coi_compat_no_dict_hint;
 	if (ret <= 0 ||
-	    webpush_get_path(user, t->box, key, &path, &error) < 0) {
+	    coi_user_dict_path(user, t->box, key, &path, &error) < 0) {
 		mailbox_set_critical(t->box,
 				     "coi: Can't write a push subscription: %s",
 				     error);

@@ -21,45 +21,44 @@ struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user)
 	return ns->alias_for != NULL ? ns->alias_for : ns;
 }
 
-static int user_read_inbox_guid(struct mailbox *inbox, guid_128_t guid_r,
-				const char **error_r)
+static int user_read_inbox_guid(struct mail_user *user, struct mailbox *inbox,
+				guid_128_t guid_r, const char **error_r)
 {
 	struct mailbox_metadata metadata;
-
-	if (mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, &metadata) < 0) {
-		*error_r = t_strdup_printf(
-			"Can't get the GUID of INBOX: %s",
-			mailbox_get_last_internal_error(inbox, NULL));
-		return -1;
-	}
-	guid_128_copy(guid_r, metadata.guid);
-	return 0;
-}
-
-int coi_user_inbox_guid(struct mail_user *user, struct mailbox *inbox,
-			guid_128_t guid_r, const char **error_r)
-{
-	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	struct mailbox *own = NULL;
 	int ret;
 
-	if (cuser->delivering && cuser->have_inbox_guid) {
-		guid_128_copy(guid_r, cuser->inbox_guid);
-		return 0;
-	}
 	if (inbox == NULL) {
 		own = mailbox_alloc(coi_user_inbox_namespace(user)->list,
 				    "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
 		inbox = own;
 	}
-	ret = user_read_inbox_guid(inbox, guid_r, error_r);
+	ret = mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, &metadata);
+	if (ret == 0) {
+		guid_128_copy(guid_r, metadata.guid);
+	} else {
+		*error_r = t_strdup_printf(
+			"Can't get the GUID of INBOX: %s",
+			mailbox_get_last_internal_error(inbox, NULL));
+	}
 	if (own != NULL)
 		mailbox_free(&own);
-	if (ret == 0 && cuser->delivering) {
-		guid_128_copy(cuser->inbox_guid, guid_r);
-		cuser->have_inbox_guid = TRUE;
-	}
 	return ret;
+}
+
+int coi_user_dict_path(struct mail_user *user, struct mailbox *inbox,
+		       const char *key, const char **path_r,
+		       const char **error_r)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if ((!cuser->delivering || guid_128_is_empty(cuser->inbox_guid)) &&
+	    user_read_inbox_guid(user, inbox, cuser->inbox_guid, error_r) < 0)
+		return -1;
+	*path_r = t_strconcat(DICT_PATH_PRIVATE,
+			      guid_128_to_string(cuser->inbox_guid), "/", key,
+			      NULL);
+	return 0;
 }
 
 static void coi_mail_user_deinit(struct mail_user *user)
@@ -94,7 +93,6 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	const struct coi_core *core;
-	struct mail_namespace *ns;
 	struct coi_bytes rules = { set->coi_chat_rules,
 				   strlen(set->coi_chat_rules) };
 	struct coi_bytes root = { set->coi_mailbox_root,
@@ -103,14 +101,8 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 	char sep = '\0';
 
 	/* An IMAP session is created before its namespaces are. */
-	if (user->namespaces != NULL) {
-		ns = coi_user_inbox_namespace(user);
-		if (ns == NULL) {
-			*error_r = "The user has no inbox namespace";
-			return -1;
-		}
-		sep = mail_namespace_get_sep(ns);
-	}
+	if (user->namespaces != NULL)
+		sep = mail_namespace_get_sep(coi_user_inbox_namespace(user));
 	cuser->chat_rules = COI_CHAT_RULES_DEFAULT;
 	/* a session with the defaults needs no core for them */
 	if (strcmp(set->coi_mailbox_root, COI_DEFAULT_MAILBOX_ROOT) == 0 &&

@@ -33,7 +33,7 @@ struct coi_user {
 	/* A delivery to this user is going on. INBOX then stays what it is:
 	   whether it is there (if it is) and its GUID are asked once. */
 	bool delivering;
-	bool have_inbox, have_inbox_guid;
+	bool have_inbox;
 	guid_128_t inbox_guid;
 	/* The mail being delivered gets $Chat wherever it is stored. */
 	bool delivering_chat;
@@ -55,10 +55,11 @@ const struct coi_settings *coi_user_settings(struct mail_user *user);
 /* The namespace that INBOX is in: its own one, not an alias. */
 struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user);
 
-/* The GUID of INBOX, which the server metadata hang on. Returns -1 (and error_r)
-   if it can't be read. inbox may be NULL. */
-int coi_user_inbox_guid(struct mail_user *user, struct mailbox *inbox,
-			guid_128_t guid_r, const char **error_r);
+/* Where the dict has an entry of the server metadata: they hang on the GUID of
+   INBOX. Returns -1 (and error_r) if that can't be read. inbox may be NULL. */
+int coi_user_dict_path(struct mail_user *user, struct mailbox *inbox,
+		       const char *key, const char **path_r,
+		       const char **error_r);
 
 /* The dict that holds the user's server metadata: the one that the admin has
    given Dovecot, or else the one that our own setting names. The dict belongs

@@ -290,7 +290,7 @@ webpush_is_gone(struct mail_user *user, const struct coi_subscription *sub)
 	return !array_is_empty(&gone);
 }
 
-int coi_webpush_get(struct mailbox *box, const char *key,
+int coi_webpush_get(struct mailbox *box, const char *key, bool listing,
 		    struct mail_attribute_value *value_r)
 {
 	struct mail_user *user = box->storage->user;
@@ -313,8 +313,9 @@ int coi_webpush_get(struct mailbox *box, const char *key,
 	if (webpush_read_live(box, &subs) < 0)
 		return -1;
 	array_foreach(&subs, sub) {
-		/* not removed here: the dict may be being listed */
-		if (strcmp(sub->id, id) == 0 && !webpush_is_gone(user, sub))
+		/* reading is no occasion to remove one */
+		if (strcmp(sub->id, id) == 0 &&
+		    (listing || !webpush_is_gone(user, sub)))
 			value_r->value = webpush_show(push, sub->json);
 	}
 	return value_r->value == NULL ? 0 : 1;

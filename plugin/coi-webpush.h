@@ -41,8 +41,9 @@ bool coi_webpush_owns(struct mailbox *box, enum mail_attribute_type type_flags,
 		      const char *key);
 
 /* As attribute_get() and attribute_set() of struct mailbox_vfuncs, for an
-   attribute of ours. */
-int coi_webpush_get(struct mailbox *box, const char *key,
+   attribute of ours. In a listing, coi_webpush_before_list() has removed what is
+   gone; else the service is asked. */
+int coi_webpush_get(struct mailbox *box, const char *key, bool listing,
 		    struct mail_attribute_value *value_r);
 int coi_webpush_set(struct mailbox_transaction_context *t, const char *key,
 		    const struct mail_attribute_value *value);
