@@ -7,6 +7,7 @@ import pytest
 from harness.config import by_dialect
 from harness.mails import chat, mail
 from harness.push import eventually
+from harness.push_service import answer
 from harness.server import ROOT
 
 pytestmark = pytest.mark.private
@@ -14,6 +15,13 @@ pytestmark = pytest.mark.private
 METRIC = "metric coi_chats {\n  filter = event=coi_chat_delivered\n" + by_dialect(
     v2_3="  group_by = filter\n}\n",
     v2_4="  group_by filter {\n    method discrete {\n    }\n  }\n}\n",
+)
+
+
+PUSH_METRIC = "metric coi_pushes {\n  filter = event=coi_push_finished\n" + by_dialect(
+    v2_3="  group_by = outcome validation\n}\n",
+    v2_4="  group_by outcome {\n    method discrete {\n    }\n  }\n"
+    "  group_by validation {\n    method discrete {\n    }\n  }\n}\n",
 )
 
 
@@ -29,10 +37,10 @@ def test_ENA_1_ENA_10_doveadm_sets_and_shows_the_entries(server):
         assert {server.chats, server.contacts} <= set(client.folders())
 
 
-def chats_counted(server):
+def counted(server, name):
     dump = server.run("doveadm", "stats", "dump").stdout
     rows = [line.split(b"\t") for line in dump.splitlines()]
-    return [row[2] for row in rows if row[0] == b"coi_chats_active"]
+    return [row[2] for row in rows if row[0] == name.encode()]
 
 
 def test_an_event_is_sent_for_each_chat_mail(fresh_server, log):
@@ -43,5 +51,18 @@ def test_an_event_is_sent_for_each_chat_mail(fresh_server, log):
     # Both come by way of other processes.
     found = "rule chat-version, filter active"
     eventually(lambda: log.count(server, found) == 2, "both are in the log")
-    eventually(lambda: chats_counted(server) == [b"2"], "both are counted")
+    eventually(lambda: counted(server, "coi_chats_active") == [b"2"], "both are counted")
     assert log.count(server, found) == 2
+
+
+def test_pushes_are_counted_and_registrations_apart(fresh_server, subscriber, service, log):
+    log.expect("coi-push")
+    server = fresh_server(after=PUSH_METRIC)
+    one = subscriber(server, server.new_user()).subscribe()
+    server.deliver("lmtp", one.user, mail("mail"))
+    one.until("mail")
+    another = subscriber(server, one.user)
+    service.on(another.path, answer(403))
+    assert not another.set().ok
+    for name, number in (("dropped_yes", b"1"), ("delivered_yes", b"1"), ("delivered_no", b"1")):
+        eventually(lambda: counted(server, f"coi_pushes_{name}") == [number], name)

@@ -107,12 +107,19 @@ def test_FIL_6_quota_leaves_room_for_small_chats(make_server):
     assert server.where(user)["small"] == (server.chats, {"$Chat"})
 
 
-def test_FIL_6_a_root_that_cannot_be_a_folder_turns_COI_off(make_server, log):
-    server = make_server(after=settings(coi_mailbox_root="a*b"))
-    log.expect("coi_mailbox_root")
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("coi_mailbox_root", "a*b", id="FIL_6_no_folder"),
+        pytest.param("coi_chat_rules", "chat-version telepathy", id="CLI_3_unknown_rule"),
+    ],
+)
+def test_FIL_6_CLI_3_a_bad_setting_turns_COI_off(make_server, log, name, value):
+    server = make_server(after=settings(**{name: value}))
+    log.expect(name)
     user = server.new_user()
     server.deliver("lmtp", user, chat("chat"))
     with server.imap(user) as client:
         assert "COI" not in client.capabilities()
     assert server.where(user)["chat"] == ("INBOX", set())
-    assert log.count(server, "coi_mailbox_root") >= 1
+    eventually(lambda: log.count(server, name) >= 1, "it is in the log")

@@ -143,15 +143,3 @@ def test_CLI_3_only_the_rules_that_are_wanted(make_server):
         "by Chat-Version": ("INBOX", set()),
         "by id": (server.chats, {"$Chat"}),
     }
-
-
-@pytest.mark.private
-def test_CLI_3_a_rule_that_is_not_known_turns_COI_off(make_server, log):
-    server = make_server(after=settings(coi_chat_rules="chat-version telepathy"))
-    log.expect("coi_chat_rules has a rule that isn't known")
-    user = server.new_user()
-    server.deliver("lmtp", user, chat("chat"))
-    with server.imap(user) as client:
-        assert "COI" not in client.capabilities()
-        assert client.subjects("INBOX") == ["chat"]
-    assert log.count(server, "coi_chat_rules") >= 1

@@ -59,7 +59,7 @@ build_gcc() {
 	configure_and_build "$cache/gcc"
 }
 build_clang() {
-	# The unit tests with gcc will do: they take most of the time.
+	# The unit tests with sanitizers will do: they take most of the time.
 	configure_and_build "$cache/clang" -DCOI_BUILD_FUZZERS=ON \
 		-DCOI_BUILD_TESTS="$([ -n "$thorough" ] && echo ON || echo OFF)" \
 		-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
