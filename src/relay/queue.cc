@@ -9,6 +9,7 @@
 #include <sqlite3.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -32,6 +33,12 @@ using std::vector;
 // which that isn't left to others.
 constexpr int kLogPages = 2000;
 constexpr int kLogPagesMax = 16000;
+// What must stay free on the disk: with the log full of what there is no room for
+// in the database, not even a push that was sent could be deleted. Looked at anew
+// after so many pages of the log.
+constexpr uint64_t kReserve = uint64_t{4} << 20U;
+constexpr int kLookPages = 64;
+constexpr uint64_t kPageSize = 4096;
 
 // "COIq"
 constexpr int64_t kApplicationId = 0x434f4971;
@@ -321,16 +328,47 @@ Queue::~Queue() {
 int Queue::OnCommit(void* self, sqlite3* db, const char* name, int pages) {
   auto* queue = static_cast<Queue*>(self);
   if (pages < queue->log_pages_) {
-    queue->checkpoint_at_ = kLogPages;  // It has begun anew.
+    // It has begun anew.
+    queue->checkpoint_at_ = kLogPages;
+    queue->look_at_ = kLookPages;
   }
   queue->log_pages_ = pages;
+  bool now = false;
+  if (pages >= queue->look_at_) {
+    queue->look_at_ = pages + kLookPages;
+    now = !queue->HasFree(kReserve + kPageSize * static_cast<uint64_t>(pages));
+  }
   if (pages >= queue->checkpoint_at_) {
     queue->checkpoint_at_ = pages + kLogPages;
-    if (!queue->checkpointer_->Want() || pages >= kLogPagesMax) {
-      sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
-    }
+    now = !queue->checkpointer_->Want() || pages >= kLogPagesMax || now;
+  }
+  if (now) {
+    sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
   }
   return SQLITE_OK;
+}
+
+bool Queue::HasFree(uint64_t size) const {
+  struct statvfs disk {};
+  // Some file systems don't tell.
+  return statvfs(options_.directory.c_str(), &disk) != 0 || disk.f_blocks == 0 ||
+         uint64_t{disk.f_bavail} * disk.f_frsize >= size;
+}
+
+bool Queue::HasRoom(uint64_t size) {
+  // In the log, and then in the database.
+  size = kReserve + 2 * size;
+  if (db_ == nullptr || HasFree(size + kPageSize * static_cast<uint64_t>(log_pages_))) {
+    return true;  // or it's not for want of room that nothing can be taken
+  }
+  int pages = -1;
+  int done = -1;
+  const int code =
+      sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, &pages, &done);
+  // What was deleted leaves pages that are used again before the file grows.
+  int64_t unused = 0;
+  return code == SQLITE_OK && pages == done && Number("PRAGMA freelist_count", &unused) &&
+         HasFree(size - std::min(size / 2, kPageSize * static_cast<uint64_t>(unused)));
 }
 
 void Queue::Close() {
@@ -430,6 +468,7 @@ bool Queue::OpenDatabase(int64_t now, string* error) {
   checkpointer_ = std::make_unique<Checkpointer>(path_);
   log_pages_ = 0;
   checkpoint_at_ = kLogPages;
+  look_at_ = kLookPages;
   sqlite3_wal_hook(db_, &OnCommit, this);
   int64_t last = 0;
   int64_t last_push = 0;

@@ -97,6 +97,11 @@ class Queue {
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
 
+  // Whether the disk has room for so many bytes of new rows and, later, for their
+  // being deleted. Not within a transaction. A queue that fills its disk to the last
+  // page can't note what was sent, and so never gets emptier.
+  bool HasRoom(uint64_t size);
+
   // All of the following fail (false) once one has failed, until Rollback(),
   // and Commit() too: so one look at its result is enough.
   bool Begin();
@@ -180,6 +185,7 @@ class Queue {
 
   Queue() = default;
   static int OnCommit(void* self, sqlite3* db, const char* name, int pages);
+  bool HasFree(uint64_t size) const;
   bool OpenDatabase(int64_t now, std::string* error);
   bool Upgrade(std::string* error);
   bool Execute(const char* sql);
@@ -202,6 +208,7 @@ class Queue {
   std::unique_ptr<Checkpointer> checkpointer_;
   int log_pages_ = 0;
   int checkpoint_at_ = 0;  // pages
+  int look_at_ = 0;        // pages
   std::vector<sqlite3_stmt*> statements_;
   bool failed_ = false;
   bool damaged_ = false;

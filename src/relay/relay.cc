@@ -612,8 +612,13 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
   std::erase_if(*deliveries, [this](const Incoming& incoming) {
     return incoming.file.empty() && !intake_->IsThere(incoming.client);
   });
+  uint64_t size = 0;
+  for (const Incoming& incoming : *deliveries) {
+    size += incoming.line.size();
+  }
   vector<Expected> expected;
-  bool good = queue_->Begin();
+  const bool has_room = queue_->HasRoom(size);
+  bool good = has_room && queue_->Begin();
   bool flush = !updates_.empty() && retry_queue_at_ <= now_;
   if (flush && good && !ApplyUpdates(&expected)) {
     // What can't be noted keeps nobody out.
@@ -627,7 +632,11 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
     good = good && Enqueue(&incoming);
   }
   good = good && queue_->Commit();
-  if (!good) {
+  if (!has_room) {
+    TellSometimes(COI_RELAY_LOG_ERROR, "room", kMinute,
+                  string("Can't take hand-offs: there is too little space left on the disk of ") +
+                      settings_.queue_dir);
+  } else if (!good) {
     QueueFailed("take hand-offs");
   } else if (flush) {
     UpdatesWritten(expected);
