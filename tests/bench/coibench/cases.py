@@ -118,7 +118,16 @@ CASES = (
     _delivery("contacts", "active, 10,000 contacts", 0.95, "contacts", homes.CHAT),
     _delivery("blocked", "the same, blocked sender", 0.95, "contacts", homes.CHAT_OF_BLOCKED),
     _delivery("mail", "active, ordinary mail", 0.97, "active", homes.ORDINARY),
-    # What it costs Dovecot itself that a folder is not INBOX.
+    # What it costs Dovecot itself that a user has more folders,
+    _delivery(
+        "home",
+        "stock, to INBOX beside COI's folders",
+        None,
+        "active",
+        homes.CHAT,
+        server=STOCK[0],
+    ),
+    # and that a folder is not INBOX.
     _delivery(
         "folder",
         "stock, mail to +COI/Chats",
