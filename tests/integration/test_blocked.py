@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""BLK-1..5: mail from blocked contacts."""
+"""BLK-1, BLK-2, BLK-3, BLK-4, BLK-5: mail from blocked contacts."""
 
 import hashlib
 

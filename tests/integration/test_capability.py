@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""CAP: what is announced, to whom, and when."""
+"""CAP-1, CAP-2, CAP-3, CAP-4: what is announced, to whom, and when."""
 
 import pytest
 from harness.config import metadata_dict

@@ -1,7 +1,10 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""CFG: values of the configuration entries, the refused ones above all."""
+"""CFG-1, CFG-2, CFG-3, CFG-4, CFG-5, CFG-6, CFG-7: values of the configuration entries.
+
+The refused ones above all.
+"""
 
 import pytest
 from harness.config import settings

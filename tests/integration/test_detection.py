@@ -1,7 +1,10 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""DET end to end: which mail is chat. The core's own table is in tests/unit."""
+"""DET, DET-7 and CLI-3 among it, end to end: which mail is chat.
+
+The core's own table is in tests/unit.
+"""
 
 import pytest
 from harness.config import settings

@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""ENA: enabling and disabling."""
+"""ENA-1, ENA-2, ENA-3, ENA-4, ENA-5: enabling and disabling."""
 
 import pytest
 from harness.imap import Literal

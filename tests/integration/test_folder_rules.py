@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""ENA-6..11: what CREATE, DELETE and RENAME of the Chats folder mean."""
+"""ENA-6, ENA-7, ENA-8, ENA-9, ENA-10, ENA-11: what CREATE, DELETE and RENAME of Chats mean."""
 
 import pytest
 from harness import config

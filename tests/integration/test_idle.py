@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""IDL-1..3: an idle client is told at once.
+"""IDL-1, IDL-2, IDL-3: an idle client is told at once.
 
 How fast it is, tests/bench/ tells. A time is only compared with what the same
 machine takes meanwhile without us, which is half a second more for each mail.

@@ -1,7 +1,10 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""MSG: which mail is pushed to whom, what is in it, and that it arrives."""
+"""MSG: which mail is pushed to whom, what is in it, and that it arrives.
+
+MSG-7 (VAPID) and MSG-8 (header fields) have the wire formats.
+"""
 
 import base64
 import datetime
