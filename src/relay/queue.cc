@@ -333,16 +333,16 @@ int Queue::OnCommit(void* self, sqlite3* db, const char* name, int pages) {
     queue->look_at_ = kLookPages;
   }
   queue->log_pages_ = pages;
-  bool now = false;
+  bool at_once = false;
   if (pages >= queue->look_at_) {
     queue->look_at_ = pages + kLookPages;
-    now = !queue->HasFree(kReserve + kPageSize * static_cast<uint64_t>(pages));
+    at_once = !queue->HasFree(kReserve + kPageSize * static_cast<uint64_t>(pages));
   }
   if (pages >= queue->checkpoint_at_) {
     queue->checkpoint_at_ = pages + kLogPages;
-    now = !queue->checkpointer_->Want() || pages >= kLogPagesMax || now;
+    at_once = !queue->checkpointer_->Want() || pages >= kLogPagesMax || at_once;
   }
-  if (now) {
+  if (at_once) {
     sqlite3_wal_checkpoint_v2(db, name, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
   }
   return SQLITE_OK;
