@@ -8,7 +8,6 @@
 #include "istream.h"
 #include "message-address.h"
 #include "message-size.h"
-#include "read-full.h"
 #include "safe-mkstemp.h"
 #include "sha3.h"
 #include "str.h"
@@ -24,12 +23,13 @@
 
 #include <fcntl.h>
 #include <stdio.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define COI_CONTACTS_INDEX_NAME "dovecot-coi.contacts"
 #define COI_ADDRESS_MAX_SIZE 1000
+/* What is read of an index in the first place: all of it, for some 80 contacts. */
+#define COI_CONTACTS_READ_SIZE 4096
 
 /* Whoever writes contacts must not be able to exhaust the memory of a process
    that delivers to others, too. */
@@ -50,15 +50,16 @@ struct coi_contacts {
 
 	/* the folder as it is now */
 	struct coi_contacts_state state;
-	/* the index; data is NULL if there is none, or a bad one */
-	struct coi_bytes index;
+	/* the index; its size is 0 if there is none, or a bad one */
+	struct coi_contacts_source index;
 	struct coi_contacts_state index_state;
 	size_t index_count;
 
-	void *mmap_base;
-	size_t mmap_size;
-	/* The index in memory: a new one, or the file where Dovecot is not to
-	   use mmap(). */
+	/* The file, or -1. It isn't mapped: of a large one, that takes ten times
+	   as long as to read the few records that are asked for. */
+	int fd;
+	/* What of the index is in memory: the begin of the file, or all of a
+	   new one. */
 	buffer_t *buffer;
 
 	/* The first mail that couldn't be read, or 0: from there on, mails are
@@ -192,35 +193,28 @@ coi_contacts_open(struct coi_contacts *contacts, const char **error_r)
 	return 1;
 }
 
-static void coi_contacts_use_index(struct coi_contacts *contacts,
-				   const void *data, size_t size)
+static bool
+coi_contacts_read(void *context, size_t offset, void *buf, size_t size)
 {
-	struct coi_bytes index = { data, size };
+	const struct coi_contacts *contacts = context;
 
-	if (contacts->core->contacts_index_read(index, &contacts->index_state,
+	if (offset + size <= contacts->buffer->used) {
+		memcpy(buf, CONST_PTR_OFFSET(contacts->buffer->data, offset),
+		       size);
+		return TRUE;
+	}
+	return contacts->fd != -1 &&
+		pread(contacts->fd, buf, size, offset) == (ssize_t)size;
+}
+
+static void coi_contacts_use_index(struct coi_contacts *contacts, size_t size)
+{
+	struct coi_contacts_source index = { coi_contacts_read, contacts,
+					     size };
+
+	if (contacts->core->contacts_index_read(&index, &contacts->index_state,
 						&contacts->index_count))
 		contacts->index = index;
-}
-
-static void
-coi_contacts_map_index(struct coi_contacts *contacts, int fd, size_t size)
-{
-	void *base = mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0);
-
-	if (base == MAP_FAILED)
-		return;
-	contacts->mmap_base = base;
-	contacts->mmap_size = size;
-	coi_contacts_use_index(contacts, base, size);
-}
-
-static void
-coi_contacts_read_index(struct coi_contacts *contacts, int fd, size_t size)
-{
-	void *data = buffer_append_space_unsafe(contacts->buffer, size);
-
-	if (read_full(fd, data, size) > 0)
-		coi_contacts_use_index(contacts, data, size);
 }
 
 /* An index that can't be read is one that isn't there. */
@@ -228,22 +222,22 @@ static void coi_contacts_open_index(struct coi_contacts *contacts)
 {
 	size_t max_size = contacts->core->contacts_index_size(COI_CONTACTS_MAX);
 	struct stat st;
-	int fd;
+	ssize_t ret;
 
 	if (contacts->path == NULL)
 		return;
-	fd = open(contacts->path,
-		  O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-	if (fd == -1)
-		return;
-	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
+	contacts->fd = open(contacts->path,
+			    O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	if (contacts->fd == -1 || fstat(contacts->fd, &st) < 0 ||
+	    !S_ISREG(st.st_mode) || st.st_size <= 0 ||
 	    (uintmax_t)st.st_size > max_size)
-		;
-	else if (coi_contacts_storage_settings(contacts)->mmap_disable)
-		coi_contacts_read_index(contacts, fd, st.st_size);
-	else
-		coi_contacts_map_index(contacts, fd, st.st_size);
-	i_close_fd(&fd);
+		return;
+	ret = pread(contacts->fd,
+		    buffer_append_space_unsafe(contacts->buffer,
+					       COI_CONTACTS_READ_SIZE),
+		    COI_CONTACTS_READ_SIZE, 0);
+	buffer_set_used_size(contacts->buffer, I_MAX(ret, 0));
+	coi_contacts_use_index(contacts, st.st_size);
 }
 
 static bool coi_contacts_log_is_same(const struct coi_contacts *contacts)
@@ -259,7 +253,7 @@ static bool coi_contacts_log_is_same(const struct coi_contacts *contacts)
 /* The folder needn't be opened. */
 static bool coi_contacts_index_is_fresh(const struct coi_contacts *contacts)
 {
-	return contacts->index.data != NULL && contacts->state.log_inode != 0 &&
+	return contacts->index.size != 0 && contacts->state.log_inode != 0 &&
 		coi_contacts_log_is_same(contacts);
 }
 
@@ -269,7 +263,7 @@ static bool coi_contacts_index_is_current(const struct coi_contacts *contacts)
 	const struct coi_contacts_state *now = &contacts->state;
 	const struct coi_contacts_state *then = &contacts->index_state;
 
-	return contacts->index.data != NULL &&
+	return contacts->index.size != 0 &&
 		now->uidvalidity == then->uidvalidity &&
 		now->uidnext == then->uidnext &&
 		now->messages == then->messages &&
@@ -284,13 +278,16 @@ static uint32_t coi_contacts_keep_old(const struct coi_contacts *contacts,
 	struct coi_contact contact;
 	uint32_t seq1, seq2;
 
-	if (contacts->index.data == NULL ||
+	if (contacts->index.size == 0 ||
 	    contacts->index_state.uidvalidity != contacts->state.uidvalidity ||
 	    contacts->index_state.uidnext > contacts->state.uidnext)
 		return 1;
 	for (size_t i = 0; i < contacts->index_count; i++) {
-		contacts->core->contacts_index_get(contacts->index, i,
-						   &contact);
+		if (!contacts->core->contacts_index_get(&contacts->index, i,
+							&contact)) {
+			array_clear(dest);
+			return 1;
+		}
 		mailbox_get_seq_range(contacts->box, contact.uid, contact.uid,
 				      &seq1, &seq2);
 		if (seq1 != 0)
@@ -450,7 +447,7 @@ static void coi_contacts_write_good_part(const struct coi_contacts *contacts,
 	unsigned int count;
 	buffer_t *index;
 
-	if (contacts->index.data != NULL &&
+	if (contacts->index.size != 0 &&
 	    contacts->index_state.uidvalidity == state.uidvalidity &&
 	    contacts->index_state.uidnext == state.uidnext)
 		return;
@@ -485,13 +482,14 @@ static void coi_contacts_update(struct coi_contacts *contacts)
 	if (contacts->first_bad_uid != 0)
 		coi_contacts_write_good_part(contacts, &list);
 	/* done with the old index */
+	i_close_fd(&contacts->fd);
+	i_zero(&contacts->index);
 	coi_contacts_make_index(contacts, &contacts->state, &list,
 				contacts->buffer);
 	array_free(&list);
 	if (contacts->first_bad_uid == 0)
 		coi_contacts_write_index(contacts, contacts->buffer);
-	coi_contacts_use_index(contacts, contacts->buffer->data,
-			       contacts->buffer->used);
+	coi_contacts_use_index(contacts, contacts->buffer->used);
 }
 
 /* Returns 1 if there is an index, and it is up to date, 0 if there are no
@@ -522,25 +520,26 @@ int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,
 	int ret;
 
 	i_zero(&contacts);
+	contacts.fd = -1;
 	contacts.core = coi_core_get(user->event);
 	if (contacts.core == NULL)
 		return 0;
 	contacts.ns = coi_user_inbox_namespace(user);
 	contacts.vname = coi_folder_contacts(user);
-	contacts.buffer = buffer_create_dynamic(default_pool, 256);
+	contacts.buffer = buffer_create_dynamic(default_pool,
+						COI_CONTACTS_READ_SIZE);
 	ret = coi_contacts_get_index(&contacts, error_r);
 	if (ret > 0) {
 		ret = contacts.index_count > 0 &&
 				coi_contacts_hash_sender(contacts.core, from,
 							 hash) &&
 				contacts.core->contacts_index_is_blocked(
-					contacts.index, hash) ?
+					&contacts.index, hash) ?
 			1 :
 			0;
 	}
 	buffer_free(&contacts.buffer);
-	if (contacts.mmap_base != NULL)
-		(void)munmap(contacts.mmap_base, contacts.mmap_size);
+	i_close_fd(&contacts.fd);
 	if (contacts.box != NULL)
 		mailbox_free(&contacts.box);
 	return ret;

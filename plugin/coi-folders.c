@@ -113,11 +113,11 @@ bool coi_folder_exists(struct mail_user *user, const char *vname)
 	enum mailbox_existence existence;
 	int ret;
 
-	if (!coi_folder_have_inbox(user))
-		return FALSE;
 	ret = coi_folder_stat(user, vname);
-	if (ret >= 0)
-		return ret > 0;
+	if (ret == 0 || !coi_folder_have_inbox(user))
+		return FALSE;
+	if (ret > 0)
+		return TRUE;
 	box = mailbox_alloc(coi_folder_namespace(user)->list, vname,
 			    MAILBOX_FLAG_IGNORE_ACLS);
 	ret = mailbox_exists(box, FALSE, &existence);

@@ -30,7 +30,7 @@
 extern "C" {
 #endif
 
-#define COI_CORE_VERSION 3
+#define COI_CORE_VERSION 4
 #define COI_CORE_SYMBOL "coi_core"
 
 struct coi_bytes {
@@ -115,6 +115,16 @@ struct coi_contacts_state {
 	int64_t log_changed;
 };
 
+/* Where an index is: in memory, in a file, or elsewhere. */
+struct coi_contacts_source {
+	/* Reads size bytes from offset on, which are within the index. Returns
+	   false where they can't be had. */
+	bool (*read)(void *context, size_t offset, void *buf, size_t size);
+	void *context;
+	/* of the whole index, in bytes */
+	size_t size;
+};
+
 struct coi_core {
 	/* COI_CORE_VERSION of the core that filled in this table */
 	unsigned int version;
@@ -178,17 +188,20 @@ struct coi_core {
 				     struct coi_contact *contacts, size_t count,
 				     void *buf);
 	/* Reads the head of one. Returns false where it isn't one of ours, or
-	   is damaged or cut off; the functions below need true. */
-	bool (*contacts_index_read)(struct coi_bytes index,
+	   is damaged or cut off, or can't be read. */
+	bool (*contacts_index_read)(const struct coi_contacts_source *index,
 				    struct coi_contacts_state *state_r,
 				    size_t *count_r);
-	/* Contact number n < count. */
-	void (*contacts_index_get)(struct coi_bytes index, size_t n,
-				   struct coi_contact *contact_r);
+	/* Contact number n < count. Returns false, and no contact, where it
+	   can't be read. */
+	bool (*contacts_index_get)(const struct coi_contacts_source *index,
+				   size_t n, struct coi_contact *contact_r);
 	/* Is the address with that hash blocked? Of several contacts with one
-	   hash the newest date decides, then the higher UID (BLK-4). Costs
-	   the same for ten contacts as for ten thousand. */
-	bool (*contacts_index_is_blocked)(struct coi_bytes index,
+	   hash the newest date decides, then the higher UID (BLK-4). Reads
+	   48 bytes at a time, for ten thousand contacts some fifteen times.
+	   Returns false where something can't be read. */
+	bool (*contacts_index_is_blocked)(
+		const struct coi_contacts_source *index,
 		const unsigned char hash[COI_CONTACT_HASH_SIZE]);
 
 	/* Finds the first header of each name, in either case, in the top

@@ -108,9 +108,9 @@ static void ContactsIndexWrite(const struct coi_contacts_state* state, struct co
   coi::contacts::WriteIndex(*state, {contacts, count}, static_cast<char*>(buf));
 }
 
-static bool ContactsIndexRead(struct coi_bytes index, struct coi_contacts_state* state_r,
-                              size_t* count_r) noexcept {
-  const auto view = coi::contacts::Index::Read(ToText(index));
+static bool ContactsIndexRead(const struct coi_contacts_source* index,
+                              struct coi_contacts_state* state_r, size_t* count_r) noexcept {
+  const auto view = coi::contacts::Index::Read(*index);
   if (!view) {
     return false;
   }
@@ -121,15 +121,17 @@ static bool ContactsIndexRead(struct coi_bytes index, struct coi_contacts_state*
 
 // These two read the head again. That is cheap, and a caller's mistake can't
 // make them read beyond the end.
-static void ContactsIndexGet(struct coi_bytes index, size_t n,
+static bool ContactsIndexGet(const struct coi_contacts_source* index, size_t n,
                              struct coi_contact* contact_r) noexcept {
-  const auto view = coi::contacts::Index::Read(ToText(index));
-  *contact_r = view && n < view->count() ? view->Get(n) : coi_contact{};
+  const auto view = coi::contacts::Index::Read(*index);
+  const auto contact = view && n < view->count() ? view->Get(n) : std::nullopt;
+  *contact_r = contact.value_or(coi_contact{});
+  return contact.has_value();
 }
 
-static bool ContactsIndexIsBlocked(struct coi_bytes index,
+static bool ContactsIndexIsBlocked(const struct coi_contacts_source* index,
                                    const unsigned char hash[COI_CONTACT_HASH_SIZE]) noexcept {
-  const auto view = coi::contacts::Index::Read(ToText(index));
+  const auto view = coi::contacts::Index::Read(*index);
   return view && view->IsBlocked(std::span<const unsigned char, COI_CONTACT_HASH_SIZE>(
                      hash, COI_CONTACT_HASH_SIZE));
 }

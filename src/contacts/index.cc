@@ -6,8 +6,10 @@
 #include "contacts/index.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstring>
+#include <string_view>
 #include <tuple>
 #include <type_traits>
 
@@ -107,11 +109,12 @@ void WriteIndex(const struct coi_contacts_state& state, std::span<struct coi_con
   }
 }
 
-std::optional<Index> Index::Read(string_view bytes) noexcept {
-  if (bytes.size() < kHeadSize) {
+std::optional<Index> Index::Read(const struct coi_contacts_source& source) noexcept {
+  std::array<char, kHeadSize> bytes = {};
+  if (source.size < bytes.size() || !source.read(source.context, 0, bytes.data(), bytes.size())) {
     return std::nullopt;
   }
-  Reader head(bytes);
+  Reader head({bytes.data(), bytes.size()});
   if (head.TakeBytes(kMagic.size()) != kMagic || head.TakeNumber<uint32_t>() != kVersion) {
     return std::nullopt;
   }
@@ -123,23 +126,22 @@ std::optional<Index> Index::Read(string_view bytes) noexcept {
   state.log_size = head.TakeNumber<uint64_t>();
   state.log_changed = head.TakeNumber<int64_t>();
   // Too high a count has the size 0, which is none.
-  if (bytes.size() != IndexSize(head.TakeNumber<uint32_t>())) {
+  if (source.size != IndexSize(head.TakeNumber<uint32_t>())) {
     return std::nullopt;
   }
-  bytes.remove_prefix(kHeadSize);
-  return Index(state, bytes);
+  return Index(state, source);
 }
 
 size_t Index::count() const noexcept {
-  return records_.size() / kRecordSize;
+  return (source_->size - kHeadSize) / kRecordSize;
 }
 
-string_view Index::Record(size_t n) const noexcept {
-  return {records_.data() + n * kRecordSize, kRecordSize};
-}
-
-struct coi_contact Index::Get(size_t n) const noexcept {
-  Reader record(Record(n));
+std::optional<struct coi_contact> Index::Get(size_t n) const noexcept {
+  std::array<char, kRecordSize> bytes = {};
+  if (!source_->read(source_->context, kHeadSize + n * kRecordSize, bytes.data(), bytes.size())) {
+    return std::nullopt;
+  }
+  Reader record({bytes.data(), bytes.size()});
   struct coi_contact contact = {};
   std::memcpy(contact.hash, record.TakeBytes(sizeof(contact.hash)).data(), sizeof(contact.hash));
   contact.date = record.TakeNumber<int64_t>();
@@ -149,21 +151,26 @@ struct coi_contact Index::Get(size_t n) const noexcept {
 }
 
 bool Index::IsBlocked(std::span<const unsigned char, COI_CONTACT_HASH_SIZE> hash) const noexcept {
-  const auto compare = [this, hash](size_t n) {
-    return std::memcmp(Record(n).data(), hash.data(), hash.size());
-  };
   // All before `low` are at most the hash, all from `high` on are above it.
   size_t low = 0;
   size_t high = count();
+  bool is_blocked = false;
   while (low < high) {
     const size_t middle = low + (high - low) / 2;
-    if (compare(middle) <= 0) {
-      low = middle + 1;
-    } else {
+    const auto contact = Get(middle);
+    if (!contact) {
+      return false;
+    }
+    const int order = std::memcmp(contact->hash, hash.data(), hash.size());
+    if (order > 0) {
       high = middle;
+    } else {
+      low = middle + 1;
+      // The last one that is at most the hash is the last one that we get here.
+      is_blocked = order == 0 && contact->blocked;
     }
   }
-  return low > 0 && compare(low - 1) == 0 && Get(low - 1).blocked;
+  return is_blocked;
 }
 
 }  // namespace coi::contacts

@@ -7,7 +7,6 @@
 #include <cstddef>
 #include <optional>
 #include <span>
-#include <string_view>
 
 #include "coi.h"
 
@@ -22,13 +21,13 @@ size_t IndexSize(size_t count) noexcept;
 void WriteIndex(const struct coi_contacts_state& state, std::span<struct coi_contact> contacts,
                 char* buf) noexcept;
 
-// A view of an index, whose bytes must outlive it and stay as they are. The
+// A view of an index, whose source must outlive it and stay as it is. The
 // records are not trusted: whatever is in them, nothing is read beyond the end.
 class Index {
  public:
   // Returns nullopt where the head is not one of ours or the size is not what
-  // it says.
-  static std::optional<Index> Read(std::string_view bytes) noexcept;
+  // it says, or it can't be read.
+  static std::optional<Index> Read(const struct coi_contacts_source& source) noexcept;
 
   const struct coi_contacts_state& state() const noexcept {
     return state_;
@@ -36,20 +35,18 @@ class Index {
 
   size_t count() const noexcept;
 
-  // n must be less than count().
-  struct coi_contact Get(size_t n) const noexcept;
+  // n must be less than count(). Returns nullopt where it can't be read.
+  std::optional<struct coi_contact> Get(size_t n) const noexcept;
 
-  // BLK-4. Looks at about log2(count()) records.
+  // BLK-4. Reads about log2(count()) records. What can't be read isn't blocked.
   bool IsBlocked(std::span<const unsigned char, COI_CONTACT_HASH_SIZE> hash) const noexcept;
 
  private:
-  Index(const struct coi_contacts_state& state, std::string_view records) noexcept
-      : state_(state), records_(records) {}
-
-  std::string_view Record(size_t n) const noexcept;
+  Index(const struct coi_contacts_state& state, const struct coi_contacts_source& source) noexcept
+      : state_(state), source_(&source) {}
 
   struct coi_contacts_state state_;
-  std::string_view records_;
+  const struct coi_contacts_source* source_;
 };
 
 }  // namespace coi::contacts

@@ -112,9 +112,10 @@ bool NaiveIsBlocked(const Contacts& contacts, const unsigned char* hash) {
 // The contacts of an index, with the answers checked as far as its records are
 // in order. nullopt where it is refused.
 std::optional<Contacts> CheckIndex(string_view text, struct coi_contacts_state* state) {
-  const Bytes bytes(text);
+  const test::IndexSource source(text);
   size_t count = 0;
-  if (!Core().contacts_index_read(bytes.get(), state, &count)) {
+  if (!Core().contacts_index_read(source.get(), state, &count)) {
+    FUZZ_CHECK(!source.went_beyond());
     return std::nullopt;
   }
   FUZZ_CHECK(text.size() == kHeadSize + kRecordSize * count);
@@ -122,11 +123,11 @@ std::optional<Contacts> CheckIndex(string_view text, struct coi_contacts_state* 
 
   Contacts contacts(count);
   for (size_t n = 0; n < count; ++n) {
-    Core().contacts_index_get(bytes.get(), n, &contacts[n]);
+    FUZZ_CHECK(Core().contacts_index_get(source.get(), n, &contacts[n]));
   }
   const bool is_sorted = std::is_sorted(contacts.begin(), contacts.end(), IsBefore);
   const auto check = [&](const unsigned char* hash) {
-    const bool is_blocked = Core().contacts_index_is_blocked(bytes.get(), hash);
+    const bool is_blocked = Core().contacts_index_is_blocked(source.get(), hash);
     FUZZ_CHECK(!is_sorted || is_blocked == NaiveIsBlocked(contacts, hash));
   };
   for (const auto& c : contacts) {
@@ -140,6 +141,7 @@ std::optional<Contacts> CheckIndex(string_view text, struct coi_contacts_state* 
   check(none.data());
   none.fill(0xff);
   check(none.data());
+  FUZZ_CHECK(!source.went_beyond());
   return contacts;
 }
 

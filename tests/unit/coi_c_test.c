@@ -22,6 +22,11 @@ static struct coi_bytes bytes(const char* text) {
   return (struct coi_bytes){.data = text, .size = text == NULL ? 0 : strlen(text)};
 }
 
+static bool read_from(void* context, size_t offset, void* buf, size_t size) {
+  memcpy(buf, (const char*)context + offset, size);
+  return true;
+}
+
 static int check_table(const struct coi_core* core, char* error_r, size_t error_size) {
   const struct coi_chat_headers none = {0};
   const struct coi_chat_headers version = {.chat_version = bytes("")};
@@ -68,13 +73,14 @@ static int check_table(const struct coi_core* core, char* error_r, size_t error_
   CHECK(core->contact_hash_parse(
       bytes("74b3c446c189580045a942b90b7461128bc334b3b67e9f63c0c06189248c9bb0"), contact.hash));
 
-  const struct coi_bytes index = {.data = buf, .size = core->contacts_index_size(1)};
+  const struct coi_contacts_source index = {
+      .read = read_from, .context = buf, .size = core->contacts_index_size(1)};
   CHECK(index.size <= sizeof(buf));
   core->contacts_index_write(&state, &contact, 1, buf);
-  CHECK(core->contacts_index_read(index, &state2, &count) && count == 1);
+  CHECK(core->contacts_index_read(&index, &state2, &count) && count == 1);
   CHECK(state2.uidnext == state.uidnext && state2.log_changed == state.log_changed);
-  CHECK(core->contacts_index_is_blocked(index, contact.hash));
-  core->contacts_index_get(index, 0, &contact);
+  CHECK(core->contacts_index_is_blocked(&index, contact.hash));
+  CHECK(core->contacts_index_get(&index, 0, &contact));
   CHECK(contact.date == 5 && contact.uid == 1 && contact.blocked);
   return 0;
 }

@@ -342,9 +342,11 @@ struct Head {
 };
 
 std::optional<Head> ReadIndex(const OptionalText& index) {
-  const Bytes bytes(index);
+  const IndexSource source(index);
   Head head = {.state = kState, .count = 4};
-  if (Core().contacts_index_read(bytes.get(), &head.state, &head.count)) {
+  const bool is_good = Core().contacts_index_read(source.get(), &head.state, &head.count);
+  EXPECT_FALSE(source.went_beyond());
+  if (is_good) {
     return head;
   }
   EXPECT_EQ(Tied(head.state), Tied(kState));
@@ -353,8 +355,10 @@ std::optional<Head> ReadIndex(const OptionalText& index) {
 }
 
 bool IsBlocked(string_view index, const Hash& hash) {
-  const Bytes bytes(index);
-  return Core().contacts_index_is_blocked(bytes.get(), hash.data());
+  const IndexSource source(index);
+  const bool is_blocked = Core().contacts_index_is_blocked(source.get(), hash.data());
+  EXPECT_FALSE(source.went_beyond());
+  return is_blocked;
 }
 
 auto Tied(const struct coi_contact& c) {
@@ -362,11 +366,11 @@ auto Tied(const struct coi_contact& c) {
 }
 
 Contacts ReadContacts(string_view index) {
-  const Bytes bytes(index);
+  const IndexSource source(index);
   const auto head = ReadIndex(index);
   Contacts contacts(head ? head->count : 0);
   for (size_t n = 0; n < contacts.size(); ++n) {
-    Core().contacts_index_get(bytes.get(), n, &contacts[n]);
+    EXPECT_TRUE(Core().contacts_index_get(source.get(), n, &contacts[n]));
   }
   return contacts;
 }
@@ -564,10 +568,28 @@ TEST(ContactsIndex, BLK_4_like_a_naive_model) {
 // What is refused is not blocked either.
 void ExpectDamaged(const OptionalText& index) {
   EXPECT_FALSE(ReadIndex(index).has_value());
-  const Bytes bytes(index);
-  EXPECT_FALSE(Core().contacts_index_is_blocked(bytes.get(), HashOf(0x11).data()));
+  const IndexSource source(index);
+  EXPECT_FALSE(Core().contacts_index_is_blocked(source.get(), HashOf(0x11).data()));
   struct coi_contact contact = Contact(HashOf(0x33), 1, 1, true);
-  Core().contacts_index_get(bytes.get(), 0, &contact);
+  EXPECT_FALSE(Core().contacts_index_get(source.get(), 0, &contact));
+  EXPECT_EQ(Tied(contact), Tied(coi_contact{}));
+  EXPECT_FALSE(source.went_beyond());
+}
+
+TEST(DamagedIndex, UnreadableFromAnywhereOn) {
+  const Contacts contacts = {Contact(HashOf(0x11), 1, 1, true), Contact(HashOf(0x22), 1, 2, true),
+                             Contact(HashOf(0x33), 1, 3, true)};
+  const string index = WriteIndex(contacts);
+  // The head, and two of the three records.
+  for (size_t reads = 0; reads < 4; ++reads) {
+    IndexSource source(index);
+    source.BreakAfter(reads);
+    EXPECT_EQ(Core().contacts_index_is_blocked(source.get(), HashOf(0x33).data()), reads == 3);
+  }
+  IndexSource source(index);
+  source.BreakAfter(1);
+  struct coi_contact contact = Contact(HashOf(0x33), 1, 1, true);
+  EXPECT_FALSE(Core().contacts_index_get(source.get(), 0, &contact));
   EXPECT_EQ(Tied(contact), Tied(coi_contact{}));
 }
 

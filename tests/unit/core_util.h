@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string_view>
@@ -40,6 +41,51 @@ class Bytes {
  private:
   size_t size_;
   std::unique_ptr<char[]> data_;
+};
+
+// The source of an index in memory. Remembers whether more was asked for than
+// there is.
+class IndexSource {
+ public:
+  explicit IndexSource(const std::optional<std::string_view>& index)
+      : bytes_(index), source_{.read = Read, .context = this, .size = bytes_.get().size} {}
+  IndexSource(const IndexSource&) = delete;
+  IndexSource& operator=(const IndexSource&) = delete;
+  ~IndexSource() = default;
+
+  const struct coi_contacts_source* get() const {
+    return &source_;
+  }
+
+  // From then on nothing can be read.
+  void BreakAfter(size_t reads) {
+    reads_left_ = reads;
+  }
+
+  bool went_beyond() const {
+    return went_beyond_;
+  }
+
+ private:
+  static bool Read(void* context, size_t offset, void* buf, size_t size) {
+    const auto* self = static_cast<const IndexSource*>(context);
+    const struct coi_bytes bytes = self->bytes_.get();
+    if (offset > bytes.size || size > bytes.size - offset) {
+      self->went_beyond_ = true;
+      return false;
+    }
+    if (self->reads_left_ == 0) {
+      return false;
+    }
+    --self->reads_left_;
+    std::memcpy(buf, bytes.data + offset, size);
+    return true;
+  }
+
+  Bytes bytes_;
+  struct coi_contacts_source source_;
+  mutable size_t reads_left_ = static_cast<size_t>(-1);
+  mutable bool went_beyond_ = false;
 };
 
 inline const struct coi_core& Core() {
