@@ -993,6 +993,7 @@ void Relay::Register(uint64_t client, unsigned int uid, const Handoff& handoff) 
   registrations_.emplace(request.id, std::move(registration));
   intake_->Watch(client);
   sender_->Start(std::move(request));
+  run_sender_ = true;
 }
 
 void Relay::RegistrationFailed(int64_t user, const string& name) {

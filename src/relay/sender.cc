@@ -557,11 +557,9 @@ void CurlSender::Start(PushRequest request) {
   transfer->request = std::move(request);
   ++in_flight_;
   has_new_ = true;
-  const int64_t now = NowMsecs();
   if (!IsHeaderValue(transfer->request.authorization) || !IsHeaderValue(transfer->request.topic) ||
       !IsHeaderValue(transfer->request.validation)) {
     Report(transfer, SendStatus::kUnreachable, "not the value of a header field");
-    Arm(now);
     return;
   }
 
@@ -573,10 +571,9 @@ void CurlSender::Start(PushRequest request) {
   transfer->origin = origin.get();
   origin->waiting.push_back(transfer);
   MakeReady(origin.get());
-  deadlines_.push_back({.at = now + int64_t{limits_.request_timeout_msecs},
+  deadlines_.push_back({.at = NowMsecs() + int64_t{limits_.request_timeout_msecs},
                         .transfer = transfer,
                         .number = transfer->number});
-  Arm(now);
 }
 
 void CurlSender::MakeReady(Origin* origin) {

@@ -66,8 +66,10 @@ class Sender {
                                         Done done, std::string* error);
   virtual ~Sender() = default;
 
-  // Done is called for each request exactly once, from within Run() and never
-  // from within Start(); not after the sender is destroyed.
+  // Needs a Run() after it, which fd() doesn't tell of: it would take three
+  // system calls for each request. Done is called for each exactly once, from
+  // within Run() and never from within Start(); not after the sender is
+  // destroyed. Where Done calls Start(), fd() does tell.
   virtual void Start(PushRequest request) = 0;
   virtual size_t in_flight() const = 0;
 

@@ -149,13 +149,17 @@ int main(int argc, char** argv) {
   const auto before = std::chrono::steady_clock::now();
   size_t runs = 0;
   for (size_t started = 0; started < total || sender->in_flight() > 0;) {
+    bool needs_run = false;
     for (; started < total && sender->in_flight() < in_flight; ++started) {
       PushRequest request = requests[started % requests.size()];
       request.id = started;
       sender->Start(std::move(request));
+      needs_run = true;
     }
-    struct pollfd pollfd = {.fd = sender->fd(), .events = POLLIN, .revents = 0};
-    poll(&pollfd, 1, -1);
+    if (!needs_run) {
+      struct pollfd pollfd = {.fd = sender->fd(), .events = POLLIN, .revents = 0};
+      poll(&pollfd, 1, -1);
+    }
     sender->Run();
     ++runs;
   }

@@ -321,17 +321,20 @@ class Client {
     is_starting_ = true;
     sender_->Start(std::move(request));
     is_starting_ = false;
+    needs_run_ = true;
     return last_id_;
   }
 
-  // Waits with nothing but the sender's descriptor.
+  // Waits with nothing but the sender's descriptor, once it has been run after
+  // what was started.
   void RunUntil(const std::function<bool()>& is_done) {
     const auto end = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     while (!is_done()) {
       ASSERT_LT(std::chrono::steady_clock::now(), end);
       struct pollfd pollfd = {.fd = sender_->fd(), .events = POLLIN, .revents = 0};
-      poll(&pollfd, 1, 1000);
-      if (pollfd.revents != 0) {
+      poll(&pollfd, 1, needs_run_ ? 0 : 1000);
+      if (pollfd.revents != 0 || needs_run_) {
+        needs_run_ = false;
         sender_->Run();
       }
     }
@@ -368,6 +371,7 @@ class Client {
   std::unique_ptr<Sender> sender_;
   uint64_t last_id_ = 0;
   bool is_starting_ = false;
+  bool needs_run_ = false;
 };
 
 SendResult SendTo(const Serve& serve, unsigned int request_msecs = kLongMsecs) {
