@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def revision(build):
         command = ("git", "-C", source, "-c", f"safe.directory={source}", *args)
         return subprocess.run(command, capture_output=True, text=True).stdout.strip()
 
+    if not shutil.which("git"):
+        return "unknown"
     head = git("rev-parse", "--short=12", "HEAD")
     return (head or "unknown") + ("+" if git("status", "--porcelain") else "")
 
