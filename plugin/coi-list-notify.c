@@ -44,6 +44,12 @@
 /* As long as Dovecot's own delay. */
 #define COI_LIST_NOTIFY_LATE_MSECS 500
 
+/* What is about the folder and not about the mails in it. */
+#define COI_LIST_NOTIFY_NAMES                                         \
+	(MAILBOX_LIST_NOTIFY_CREATE | MAILBOX_LIST_NOTIFY_DELETE |    \
+	 MAILBOX_LIST_NOTIFY_RENAME | MAILBOX_LIST_NOTIFY_SUBSCRIBE | \
+	 MAILBOX_LIST_NOTIFY_UNSUBSCRIBE)
+
 /* A namespace whose changes a client wants to be told. */
 struct coi_list_notify {
 	struct coi_list_notify *prev, *next;
@@ -95,6 +101,15 @@ coi_list_notify_find(const struct mailbox_list_notify *notify)
 	return NULL;
 }
 
+static bool coi_list_notify_is_readable(const struct coi_list_notify *list)
+{
+	struct stat st;
+
+	return (stat(list->list_log_path, &st) == 0 || errno == ENOENT) &&
+		(list->inbox_log_path == NULL ||
+		 stat(list->inbox_log_path, &st) == 0 || errno == ENOENT);
+}
+
 static void coi_list_notify_flush(struct coi_list_notify *list)
 {
 	timeout_remove(&list->to_flush);
@@ -102,6 +117,12 @@ static void coi_list_notify_flush(struct coi_list_notify *list)
 	   on. */
 	if (coi_imap_output_is_busy(list->notify->list->ns->user))
 		return;
+	/* Then Dovecot ends to wait, without telling us, and to flush it would
+	   be its end. */
+	if (!coi_list_notify_is_readable(list)) {
+		list->wait_callback = NULL;
+		return;
+	}
 	list->last_time = ioloop_timeval;
 	flushing = TRUE;
 	/* may free the list */
@@ -161,11 +182,14 @@ static void coi_list_notify_sync(const struct coi_list_notify *list,
 				 const char *vname, enum mailbox_flags flags,
 				 enum mailbox_sync_flags sync_flags)
 {
+	enum mailbox_existence existence;
 	struct mailbox *box;
 
-	/* Where it fails there is nothing to tell. */
+	/* A folder that is gone by now isn't to be made again by opening it,
+	   and where it can't be opened, there is nothing to tell. */
 	box = mailbox_alloc(list->notify->list, vname, flags);
-	if (mailbox_open(box) == 0)
+	if (mailbox_exists(box, FALSE, &existence) == 0 &&
+	    existence == MAILBOX_EXISTENCE_SELECT && mailbox_open(box) == 0)
 		(void)mailbox_sync(box, sync_flags);
 	mailbox_free(&box);
 }
@@ -360,7 +384,7 @@ static int coi_list_notify_next(struct mailbox_list_notify *notify,
 			ret = 1;
 		}
 	}
-	if (ret > 0)
+	if (ret > 0 && ((*rec_r)->events & COI_LIST_NOTIFY_NAMES) == 0)
 		coi_list_notify_told(list, (*rec_r)->vname);
 	return ret;
 }

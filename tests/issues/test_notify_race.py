@@ -12,6 +12,7 @@ import socket
 import time
 
 import pytest
+from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 
@@ -106,3 +107,24 @@ def test_Dovecot_went_on_to_watch_a_log_that_had_been_rotated(make_server):
             client.read_until(told(server, server.chats, count))
             # Stock takes half a second for each, and it was five or thirty.
             assert time.monotonic() - began < 20 * 0.25
+
+
+@pytest.mark.private
+def test_a_folder_that_is_deleted_right_after_it_was_told_stays_deleted(make_server):
+    """The second look opened it, which makes a folder with auto = create again."""
+    auto = "namespace inbox {\n  mailbox Gone {\n    auto = create\n  }\n}\n"
+    server = make_server(mail_format="sdbox", after=auto)
+    user = server.coi_user("active")
+    folder = server.home(user) / "sdbox/mailboxes/Gone"
+    with server.imap(user) as client, server.imap(user) as other:
+        client.must(NOTIFY)
+        other.must("APPEND Gone ", Literal(mail("told")))
+        client.read_until(told(server, "Gone", 1))
+        assert folder.exists()
+        other.must("DELETE Gone")
+        # What comes half a second later, or not at all, has come when this is told.
+        for number in (1, 2):
+            time.sleep(0.6)
+            server.deliver("lmtp", user, mail("later"))
+            client.read_until(told(server, "INBOX", number))
+        assert not folder.exists()
