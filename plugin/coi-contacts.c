@@ -204,7 +204,7 @@ coi_contacts_read(void *context, size_t offset, void *buf, size_t size)
 		return TRUE;
 	}
 	return contacts->fd != -1 &&
-		pread(contacts->fd, buf, size, offset) == (ssize_t)size;
+		pread(contacts->fd, buf, size, (off_t)offset) == (ssize_t)size;
 }
 
 static void coi_contacts_use_index(struct coi_contacts *contacts, size_t size)
