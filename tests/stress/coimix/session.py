@@ -21,11 +21,6 @@ FOLDERS = ("Work", "Play", "Sub", "Trash")
 KEYWORDS = ("\\Flagged", "\\Answered", "Mine", "$Forwarded", "NonJunk")
 FOE, FRIEND = "foe@example.org", "friend@example.org"
 ITEMS = "(UID FLAGS INTERNALDATE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
-# What a client without it is told of the selected folder, and of all others.
-NOTIFY = (
-    "NOTIFY SET (SELECTED-DELAYED (MessageNew MessageExpunge FlagChange)) "
-    "(PERSONAL (MailboxName SubscriptionChange MessageNew MessageExpunge FlagChange))"
-)
 DATES = ("01-Feb-2003 04:05:06 +0000", "24-Dec-2011 18:00:00 +0100")
 
 
@@ -98,9 +93,6 @@ class Session:
             self.server.imap_address, self.user.name, self.server.password, self.kind
         )
         self.ids = {}
-        if self.random.random() < 0.4:
-            self.model.count("sessions with NOTIFY")
-            self.view.do(NOTIFY)
         self.select(INBOX)
 
     def drop(self):
