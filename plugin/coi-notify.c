@@ -24,7 +24,6 @@
 #include "mail-storage-private.h"
 #include "coi-compat.h"
 #include "coi-user.h"
-#include "coi-list-notify.h"
 #include "coi-notify.h"
 
 /* Least time between two updates of one mailbox: some 30 a second. */
@@ -59,11 +58,11 @@ static void coi_notify_now(struct coi_notify *notify)
 	box->notify_callback(box, box->notify_context);
 }
 
-unsigned int coi_notify_get_delay(const struct timeval *last_time)
+static unsigned int coi_notify_get_delay(const struct coi_notify *notify)
 {
 	long long msecs;
 
-	msecs = timeval_diff_msecs(&ioloop_timeval, last_time);
+	msecs = timeval_diff_msecs(&ioloop_timeval, &notify->last_time);
 	/* the clock may have been set back */
 	if (msecs < 0 || msecs >= COI_NOTIFY_INTERVAL_MSECS)
 		return 0;
@@ -74,7 +73,7 @@ static void coi_notify_before_io(struct mail_user *user ATTR_UNUSED)
 {
 }
 
-static void coi_notify_after_io(struct mail_user *user)
+static void coi_notify_after_io(struct mail_user *user ATTR_UNUSED)
 {
 	struct coi_notify *notify;
 	struct mailbox *box;
@@ -86,16 +85,15 @@ static void coi_notify_after_io(struct mail_user *user)
 			notify->to_delay = NULL;
 		} else if (box->to_notify_delay != notify->to_delay) {
 			timeout_remove(&box->to_notify_delay);
-			box->to_notify_delay = timeout_add_short(
-				coi_notify_get_delay(&notify->last_time),
-				coi_notify_now, notify);
+			box->to_notify_delay =
+				timeout_add_short(coi_notify_get_delay(notify),
+						  coi_notify_now, notify);
 			notify->to_delay = box->to_notify_delay;
 		}
 	}
-	coi_list_notify_after_io(user);
 }
 
-bool coi_notify_hook_io(struct mail_user *user)
+static bool coi_notify_hook_io(struct mail_user *user)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	const struct coi_settings *set = coi_user_settings(user);
