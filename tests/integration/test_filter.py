@@ -1,8 +1,9 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""FIL-1, FIL-2, FIL-4: where a chat mail is stored."""
+"""FIL-1, FIL-2, FIL-4, CLI-2: where a chat mail is stored, and how others see that."""
 
+import imaplib
 import itertools
 
 import pytest
@@ -88,3 +89,29 @@ def test_FIL_2_a_deleted_Contacts_folder_does_not_matter(server):
         client.must(f'DELETE "{server.contacts}"')
     server.deliver("lmtp", user, chat("chat"))
     assert server.where(user)["chat"] == (server.chats, {"$Chat"})
+
+
+def test_CLI_2_an_ordinary_client_sees_no_chats_in_INBOX_and_opens_Chats_as_any_folder(server):
+    """Python's own client, which knows nothing of COI, and not the one of these tests."""
+    user = server.coi_user("active")
+    for number in range(3):
+        server.deliver("lmtp", user, chat(f"chat {number}"))
+    server.deliver("lmtp", user, mail("ordinary"))
+
+    def subjects(client, folder):
+        assert client.select(f'"{folder}"')[0] == "OK"
+        _, (numbers,) = client.search(None, "ALL")
+        found = []
+        for number in numbers.split():
+            _, answer = client.fetch(number, "(BODY[HEADER.FIELDS (SUBJECT)])")
+            found.append(answer[0][1].decode().strip().removeprefix("Subject: "))
+        return found
+
+    with imaplib.IMAP4(*server.imap_address) as client:
+        client.login(user, server.password)
+        _, listed = client.list()
+        assert any(line.decode().endswith(server.chats) for line in listed)
+        assert subjects(client, "INBOX") == ["ordinary"]
+        assert subjects(client, server.chats) == ["chat 0", "chat 1", "chat 2"]
+        assert client.copy("1", "INBOX")[0] == "OK"
+        assert subjects(client, "INBOX") == ["ordinary", "chat 0"]
