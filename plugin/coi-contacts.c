@@ -197,14 +197,21 @@ static bool
 coi_contacts_read(void *context, size_t offset, void *buf, size_t size)
 {
 	const struct coi_contacts *contacts = context;
+	ssize_t ret;
 
 	if (offset + size <= contacts->buffer->used) {
 		memcpy(buf, CONST_PTR_OFFSET(contacts->buffer->data, offset),
 		       size);
 		return TRUE;
 	}
-	return contacts->fd != -1 &&
-		pread(contacts->fd, buf, size, (off_t)offset) == (ssize_t)size;
+	if (contacts->fd == -1)
+		return FALSE;
+	ret = pread(contacts->fd, buf, size, (off_t)offset);
+	if (ret < 0) {
+		e_error(contacts->ns->user->event, "coi: pread(%s) failed: %m",
+			contacts->path);
+	}
+	return ret == (ssize_t)size;
 }
 
 static void coi_contacts_use_index(struct coi_contacts *contacts, size_t size)
