@@ -69,6 +69,7 @@ class Imap:
         self.sock = socket.create_connection(address, timeout)
         self.stream = self.sock.makefile("rb")
         self.count = 0
+        self.early = []
         self.greeting = self.read_line()
 
     def close(self):
@@ -97,19 +98,16 @@ class Imap:
     def send(self, *parts):
         """Sends one command, in pieces where it has literals. Returns its tag.
 
-        Where the server refuses a literal, its tagged answer is left to be read by finish().
+        What comes before the server asks for a literal, or instead, is left to finish().
         """
         self.count += 1
         tag = b"t%d" % self.count
         out = tag + b" "
-        self.early = None
         for part in parts:
             if isinstance(part, Literal):
                 out += b"%s{%d}\r\n" % (b"~" if part.binary else b"", len(part.data))
                 self.sock.sendall(out)
-                answer = self.read_line()
-                if not answer.startswith(b"+"):
-                    self.early = answer
+                if not self.is_to_go_on(tag):
                     return tag
                 out = part.data
             else:
@@ -117,11 +115,23 @@ class Imap:
         self.sock.sendall(out + b"\r\n")
         return tag
 
+    def is_to_go_on(self, tag):
+        """Whether the server asks for more of this command, and does not end it here."""
+        while True:
+            line = self.read_line()
+            if line.startswith(b"+"):
+                return True
+            self.early.append(line)
+            if line.startswith(tag + b" "):
+                return False
+
+    def next_line(self):
+        return self.early.pop(0) if self.early else self.read_line()
+
     def finish(self, tag):
         untagged = []
         while True:
-            line = self.early or self.read_line()
-            self.early = None
+            line = self.next_line()
             if line.startswith(tag + b" "):
                 return Response(line[len(tag) + 1 :], untagged)
             untagged.append(line)
@@ -194,15 +204,14 @@ class Imap:
     def idle(self):
         """Starts IDLE, and returns once the server has said that it idles."""
         self.idle_tag = self.send("IDLE")
-        line = self.read_line()
-        if not line.startswith(b"+"):
-            raise ImapError(f"no IDLE: {line!r}")
+        if not self.is_to_go_on(self.idle_tag):
+            raise ImapError(f"no IDLE: {self.finish(self.idle_tag)!r}")
 
     def idle_until(self, word):
         """The untagged lines up to and with the first that has the word."""
         lines = []
         while True:
-            lines.append(self.read_line())
+            lines.append(self.next_line())
             if word.encode() in lines[-1].split():
                 return lines
 
