@@ -3,6 +3,7 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 #include "imap-common.h"
+#include "ostream.h"
 #include "str.h"
 #include "coi-compat.h"
 #include "coi-user.h"
@@ -11,6 +12,7 @@
 /* They are in the imap binary only. */
 #pragma weak imap_client_created_hook_set
 #pragma weak client_add_capability
+#pragma weak imap_clients
 
 static struct module *coi_module;
 static imap_client_created_func_t *next_hook_client_created;
@@ -48,7 +50,7 @@ static void coi_imap_client_created(struct client **_client)
 
 void coi_imap_init(struct module *module)
 {
-	if (imap_client_created_hook_set == NULL)
+	if (!coi_imap_is_here())
 		return;
 	coi_module = module;
 	next_hook_client_created =
@@ -57,6 +59,25 @@ void coi_imap_init(struct module *module)
 
 void coi_imap_deinit(void)
 {
-	if (imap_client_created_hook_set != NULL)
+	if (coi_imap_is_here())
 		imap_client_created_hook_set(next_hook_client_created);
+}
+
+bool coi_imap_is_here(void)
+{
+	return imap_client_created_hook_set != NULL;
+}
+
+bool coi_imap_output_is_busy(struct mail_user *user)
+{
+	struct client *client;
+
+	for (client = imap_clients; client != NULL; client = client->next) {
+		/* FETCH by NOTIFY takes no lock. */
+		if (client->user == user)
+			return client->output_cmd_lock != NULL ||
+				o_stream_get_buffer_used_size(client->output) >
+				0;
+	}
+	return FALSE;
 }

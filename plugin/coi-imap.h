@@ -4,12 +4,20 @@
 #ifndef COI_IMAP_H
 #define COI_IMAP_H
 
-/* Capabilities of an IMAP session (CAP-1..3). */
+/* The imap process: capabilities of a session (CAP-1..3), and what other files
+   have to know of it. */
 
+struct mail_user;
 struct module;
 
 /* Does nothing in a process that isn't imap. */
 void coi_imap_init(struct module *module);
 void coi_imap_deinit(void);
+
+/* TRUE if this process is imap. */
+bool coi_imap_is_here(void);
+/* TRUE if the user's session is in the middle of an answer, so that nothing else
+   may be sent now. */
+bool coi_imap_output_is_busy(struct mail_user *user);
 
 #endif

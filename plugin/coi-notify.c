@@ -24,6 +24,7 @@
 #include "mail-storage-private.h"
 #include "coi-compat.h"
 #include "coi-user.h"
+#include "coi-list-notify.h"
 #include "coi-notify.h"
 
 /* Least time between two updates of one mailbox: some 30 a second. */
@@ -58,11 +59,11 @@ static void coi_notify_now(struct coi_notify *notify)
 	box->notify_callback(box, box->notify_context);
 }
 
-static unsigned int coi_notify_get_delay(const struct coi_notify *notify)
+unsigned int coi_notify_get_delay(const struct timeval *last_time)
 {
 	long long msecs;
 
-	msecs = timeval_diff_msecs(&ioloop_timeval, &notify->last_time);
+	msecs = timeval_diff_msecs(&ioloop_timeval, last_time);
 	/* the clock may have been set back */
 	if (msecs < 0 || msecs >= COI_NOTIFY_INTERVAL_MSECS)
 		return 0;
@@ -73,7 +74,7 @@ static void coi_notify_before_io(struct mail_user *user ATTR_UNUSED)
 {
 }
 
-static void coi_notify_after_io(struct mail_user *user ATTR_UNUSED)
+static void coi_notify_after_io(struct mail_user *user)
 {
 	struct coi_notify *notify;
 	struct mailbox *box;
@@ -85,15 +86,16 @@ static void coi_notify_after_io(struct mail_user *user ATTR_UNUSED)
 			notify->to_delay = NULL;
 		} else if (box->to_notify_delay != notify->to_delay) {
 			timeout_remove(&box->to_notify_delay);
-			box->to_notify_delay =
-				timeout_add_short(coi_notify_get_delay(notify),
-						  coi_notify_now, notify);
+			box->to_notify_delay = timeout_add_short(
+				coi_notify_get_delay(&notify->last_time),
+				coi_notify_now, notify);
 			notify->to_delay = box->to_notify_delay;
 		}
 	}
+	coi_list_notify_after_io(user);
 }
 
-static bool coi_notify_hook_io(struct mail_user *user)
+bool coi_notify_hook_io(struct mail_user *user)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	const struct coi_settings *set = coi_user_settings(user);

@@ -6,6 +6,7 @@
 
 /* Telling idle clients at once (IDL-1..3). */
 
+struct mail_user;
 struct mailbox;
 struct timeout;
 
@@ -27,5 +28,11 @@ struct coi_notify {
 void coi_notify_changed(struct coi_notify *notify, struct mailbox *box);
 /* Called before the mailbox is freed. */
 void coi_notify_deinit(struct coi_notify *notify);
+
+/* From now on we are called after each I/O callback of the user's. Returns FALSE
+   if the admin wants no client to be told at once. */
+bool coi_notify_hook_io(struct mail_user *user);
+/* How long a client has to wait that was told then, in milliseconds. */
+unsigned int coi_notify_get_delay(const struct timeval *last_time);
 
 #endif

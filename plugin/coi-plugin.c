@@ -19,6 +19,7 @@
 #include "coi-core.h"
 #include "coi-deliver.h"
 #include "coi-imap.h"
+#include "coi-list-notify.h"
 #include "coi-mailbox.h"
 #include "coi-metadata.h"
 #include "coi-user.h"
@@ -31,6 +32,7 @@ COI_EXPORT const char *coi_plugin_version = DOVECOT_ABI_VERSION;
 
 static struct mail_storage_hooks coi_mail_storage_hooks = {
 	.mail_user_created = coi_mail_user_created,
+	.mailbox_list_created = coi_list_notify_created,
 	.mailbox_allocated = coi_mailbox_allocated,
 	.mail_allocated = coi_mail_allocated,
 };

@@ -41,6 +41,32 @@ def test_IDL_1_IDL_3_at_once_unless_it_is_turned_off(make_server, mail_format):
     assert seconds_a_mail(server, 40) < stock - 0.25
 
 
+def seconds_a_notification(server, count):
+    """The same for NOTIFY, of folders that aren't selected."""
+    user = server.coi_user("active")
+    with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+        # The first mail in a folder makes its files; that is not what this is about.
+        for make in (mail, chat):
+            lmtp.deliver([user], make("0"))
+        client.must("NOTIFY SET (PERSONAL (MessageNew MessageExpunge))")
+        began = time.monotonic()
+        for number in range(2, count + 2):
+            for make, folder in ((mail, "INBOX"), (chat, server.chats)):
+                lmtp.deliver([user], make(str(number)))
+                client.read_until(f"STATUS {folder} (MESSAGES {number} ")
+        return (time.monotonic() - began) / (2 * count)
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_IDL_1_IDL_3_NOTIFY_too(make_server, mail_format):
+    server = make_server(mail_format=mail_format)
+    slow = make_server(mail_format=mail_format, after=config.settings(coi_notify_instant="no"))
+    stock = seconds_a_notification(slow, 4)
+    assert stock > 0.4
+    assert seconds_a_notification(server, 20) < stock - 0.25
+
+
 @pytest.mark.private
 @pytest.mark.parametrize("mail_format", FORMATS)
 def test_IDL_2_a_burst_is_told_of_together(make_server, mail_format):

@@ -199,7 +199,15 @@ class Imap:
             entries.update(parse_pairs(rest))
         return entries
 
-    # -- IDLE --
+    # -- what the server says unasked --
+
+    def read_until(self, text):
+        """The lines up to and with the first that has the text in it."""
+        lines = []
+        while True:
+            lines.append(self.read_line())
+            if text.encode() in lines[-1]:
+                return lines
 
     def idle(self):
         """Starts IDLE, and returns once the server has said that it idles."""

@@ -1,0 +1,409 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/*
+ * For NOTIFY Dovecot watches two files of a namespace: the log of its list
+ * index, which tells of all folders but INBOX, and INBOX's own log. Half a
+ * second after one has changed it takes a look. That delay is in a timeout that
+ * nobody else can get at, but one may have it flushed. So that is done after
+ * each I/O callback, as for the selected mailbox (coi-notify.c).
+ *
+ * Twice a second it hardly matters, but so often it does, that a look can miss
+ * a change for which there is no event any more:
+ *
+ * - A look reads the list's log. Into INBOX it looks only if a callback has seen
+ *   before that its log has changed. But at its begin it takes note of what
+ *   INBOX's log is like then. A change between that callback and the look is
+ *   never told: its own callback finds the log as noted. So where a look ends
+ *   without INBOX, and its log isn't what it was when INBOX was last told, INBOX
+ *   is told by us.
+ * - STATUS, which tells the client, may have a maildir locked. A delivery doesn't
+ *   wait for that, but leaves the mail to the next one who syncs the folder, and
+ *   no log changes. So a folder that was told is synced a little later.
+ * - Dovecot doesn't notice that a log has been rotated, and goes on to watch the
+ *   old one. So a little later we see to that, too.
+ */
+
+#include "lib.h"
+#include "array.h"
+#include "ioloop.h"
+#include "llist.h"
+#include "mail-index-private.h"
+#include "mail-storage-private.h"
+#include "mail-namespace.h"
+#include "mailbox-list-private.h"
+#include "mailbox-list-index.h"
+#include "coi-imap.h"
+#include "coi-notify.h"
+#include "coi-user.h"
+#include "coi-list-notify.h"
+
+#include <sys/stat.h>
+
+/* As long as Dovecot's own delay. */
+#define COI_LIST_NOTIFY_LATE_MSECS 500
+
+/* What is about the folder and not about the mails in it. */
+#define COI_LIST_NOTIFY_NAMES                                         \
+	(MAILBOX_LIST_NOTIFY_CREATE | MAILBOX_LIST_NOTIFY_DELETE |    \
+	 MAILBOX_LIST_NOTIFY_RENAME | MAILBOX_LIST_NOTIFY_SUBSCRIBE | \
+	 MAILBOX_LIST_NOTIFY_UNSUBSCRIBE)
+
+/* A namespace whose changes a client wants to be told. */
+struct coi_list_notify {
+	struct coi_list_notify *prev, *next;
+
+	struct mailbox_list_notify *notify;
+	struct timeout *to_flush;
+	struct timeval last_time;
+
+	/* What Dovecot calls to take a look; NULL while it doesn't want to. */
+	void (*wait_callback)(void *context);
+	void *wait_context;
+
+	/* The logs that are watched. NULL is INBOX's if it isn't to be told, or
+	   not from a log of its own. */
+	char *list_log_path, *inbox_log_path;
+	ino_t list_log_ino, inbox_log_ino;
+
+	/* INBOX's log when the look began that was the last to tell of INBOX,
+	   and when the one began that goes on */
+	struct stat inbox_told, inbox_begun;
+	struct mailbox_list_notify_rec inbox_rec;
+	bool looking;
+	bool inbox_found;
+
+	/* The folders that have been told lately, by their vnames. */
+	ARRAY(char *) told;
+	struct timeout *to_late;
+	/* Some of them since to_late was set. */
+	bool told_again;
+};
+
+#define COI_LIST_CONTEXT(obj) MODULE_CONTEXT(obj, coi_list_module)
+static MODULE_CONTEXT_DEFINE_INIT(coi_list_module,
+				  &mailbox_list_module_register);
+
+static struct coi_list_notify *watched_lists;
+/* A callback is going to end that has flushed; it is no reason to do so again. */
+static bool flushing;
+
+static struct coi_list_notify *
+coi_list_notify_find(const struct mailbox_list_notify *notify)
+{
+	struct coi_list_notify *list;
+
+	for (list = watched_lists; list != NULL; list = list->next) {
+		if (list->notify == notify)
+			return list;
+	}
+	return NULL;
+}
+
+static bool coi_list_notify_is_readable(const struct coi_list_notify *list)
+{
+	struct stat st;
+
+	return (stat(list->list_log_path, &st) == 0 || errno == ENOENT) &&
+		(list->inbox_log_path == NULL ||
+		 stat(list->inbox_log_path, &st) == 0 || errno == ENOENT);
+}
+
+static void coi_list_notify_flush(struct coi_list_notify *list)
+{
+	timeout_remove(&list->to_flush);
+	/* Dovecot would write into the middle of an answer. Its own delay goes
+	   on. */
+	if (coi_imap_output_is_busy(list->notify->list->ns->user))
+		return;
+	/* Then Dovecot ends to wait, without telling us, and to flush it would
+	   be its end. */
+	if (!coi_list_notify_is_readable(list)) {
+		list->wait_callback = NULL;
+		return;
+	}
+	list->last_time = ioloop_timeval;
+	flushing = TRUE;
+	/* may free the list */
+	mailbox_list_notify_flush(list->notify);
+}
+
+void coi_list_notify_after_io(struct mail_user *user)
+{
+	struct coi_list_notify *list;
+
+	if (flushing) {
+		flushing = FALSE;
+		return;
+	}
+	for (list = watched_lists; list != NULL; list = list->next) {
+		if (list->wait_callback != NULL && list->to_flush == NULL &&
+		    list->notify->list->ns->user == user) {
+			list->to_flush = timeout_add_short(
+				coi_notify_get_delay(&list->last_time),
+				coi_list_notify_flush, list);
+		}
+	}
+}
+
+/* A log that isn't there is all zeroes; that is a state like any other. */
+static void coi_list_notify_stat(const char *log_path, struct stat *st_r)
+{
+	if (log_path == NULL || stat(log_path, st_r) < 0)
+		i_zero(st_r);
+}
+
+static void coi_list_notify_get_inodes(const struct coi_list_notify *list,
+				       ino_t *list_r, ino_t *inbox_r)
+{
+	struct stat st;
+
+	coi_list_notify_stat(list->list_log_path, &st);
+	*list_r = st.st_ino;
+	coi_list_notify_stat(list->inbox_log_path, &st);
+	*inbox_r = st.st_ino;
+}
+
+static void
+coi_list_notify_wait(struct mailbox_list_notify *notify,
+		     void (*callback)(void *context), void *context);
+
+static void coi_list_notify_forget_told(struct coi_list_notify *list)
+{
+	char *vname;
+
+	array_foreach_elem(&list->told, vname)
+		i_free(vname);
+	array_clear(&list->told);
+}
+
+static void coi_list_notify_sync(const struct coi_list_notify *list,
+				 const char *vname, enum mailbox_flags flags,
+				 enum mailbox_sync_flags sync_flags)
+{
+	enum mailbox_existence existence;
+	struct mailbox *box;
+
+	/* A folder that is gone by now isn't to be made again by opening it,
+	   and where it can't be opened, there is nothing to tell. */
+	box = mailbox_alloc(list->notify->list, vname, flags);
+	if (mailbox_exists(box, FALSE, &existence) == 0 &&
+	    existence == MAILBOX_EXISTENCE_SELECT && mailbox_open(box) == 0)
+		(void)mailbox_sync(box, sync_flags);
+	mailbox_free(&box);
+}
+
+static void coi_list_notify_late(struct coi_list_notify *list)
+{
+	union mailbox_list_module_context *ctx =
+		COI_LIST_CONTEXT(list->notify->list);
+	void (*callback)(void *context) = list->wait_callback;
+	ino_t list_ino, inbox_ino;
+	char *vname;
+
+	if (coi_imap_output_is_busy(list->notify->list->ns->user))
+		return; /* for another half second */
+
+	/* What is found in them goes into a log, so that Dovecot hears of it. */
+	array_foreach_elem(&list->told, vname)
+		coi_list_notify_sync(list, vname, 0, 0);
+	if (list->told_again) {
+		list->told_again = FALSE;
+	} else {
+		coi_list_notify_forget_told(list);
+		timeout_remove(&list->to_late);
+	}
+
+	coi_list_notify_get_inodes(list, &list_ino, &inbox_ino);
+	if (callback == NULL ||
+	    (list_ino == list->list_log_ino &&
+	     inbox_ino == list->inbox_log_ino))
+		return;
+	ctx->super.notify_wait(list->notify, NULL, NULL);
+	coi_list_notify_wait(list->notify, callback, list->wait_context);
+	/* may free the list */
+	if (list->wait_callback != NULL)
+		callback(list->wait_context);
+}
+
+static void
+coi_list_notify_told(struct coi_list_notify *list, const char *vname)
+{
+	char *told;
+
+	if (list->to_late == NULL) {
+		list->to_late = timeout_add_short(COI_LIST_NOTIFY_LATE_MSECS,
+						  coi_list_notify_late, list);
+	} else {
+		list->told_again = TRUE;
+	}
+	array_foreach_elem(&list->told, told) {
+		if (strcmp(told, vname) == 0)
+			return;
+	}
+	told = i_strdup(vname);
+	array_push_back(&list->told, &told);
+}
+
+/* The same conditions as Dovecot's. */
+static char *coi_list_notify_inbox_log_path(struct mailbox_list *list,
+					    enum mailbox_list_notify_event mask)
+{
+	struct mailbox *box;
+	const char *index_dir;
+	char *path = NULL;
+
+	if ((mask & MAILBOX_LIST_NOTIFY_STATUS) == 0 ||
+	    (list->ns->flags & NAMESPACE_FLAG_INBOX_ANY) == 0 ||
+	    list->mail_set->mailbox_list_index_include_inbox ||
+	    mailbox_list_get_path(list, "INBOX", MAILBOX_LIST_PATH_TYPE_INDEX,
+				  &index_dir) <= 0)
+		return NULL;
+	box = mailbox_alloc(list, "INBOX", MAILBOX_FLAG_READONLY);
+	if (mailbox_open(box) == 0)
+		path = i_strconcat(box->index->filepath, ".log", NULL);
+	mailbox_free(&box);
+	return path;
+}
+
+static void coi_list_notify_free(struct coi_list_notify *list)
+{
+	coi_list_notify_forget_told(list);
+	array_free(&list->told);
+	timeout_remove(&list->to_flush);
+	timeout_remove(&list->to_late);
+	i_free(list->list_log_path);
+	i_free(list->inbox_log_path);
+	i_free(list);
+}
+
+static int coi_list_notify_init(struct mailbox_list *mailbox_list,
+				enum mailbox_list_notify_event mask,
+				struct mailbox_list_notify **notify_r)
+{
+	union mailbox_list_module_context *ctx = COI_LIST_CONTEXT(mailbox_list);
+	struct mailbox_list_index *ilist = INDEX_LIST_CONTEXT(mailbox_list);
+	struct coi_list_notify *list;
+	int ret;
+
+	if (ctx->super.notify_init == NULL)
+		return -1; /* as Dovecot does */
+	if (ilist == NULL || !coi_notify_hook_io(mailbox_list->ns->user))
+		return ctx->super.notify_init(mailbox_list, mask, notify_r);
+
+	list = i_new(struct coi_list_notify, 1);
+	i_array_init(&list->told, 4);
+	list->inbox_log_path = coi_list_notify_inbox_log_path(mailbox_list,
+							      mask);
+	coi_list_notify_stat(list->inbox_log_path, &list->inbox_told);
+	ret = ctx->super.notify_init(mailbox_list, mask, notify_r);
+	if (ret < 0) {
+		coi_list_notify_free(list);
+		return ret;
+	}
+	/* It is open only now. */
+	list->list_log_path = i_strconcat(ilist->index->filepath, ".log", NULL);
+	list->notify = *notify_r;
+	list->inbox_rec.vname = list->inbox_rec.storage_name = "INBOX";
+	list->inbox_rec.events = mask & MAILBOX_LIST_NOTIFY_STATUS;
+	DLLIST_PREPEND(&watched_lists, list);
+	return ret;
+}
+
+static void coi_list_notify_deinit(struct mailbox_list_notify *notify)
+{
+	union mailbox_list_module_context *ctx = COI_LIST_CONTEXT(notify->list);
+	struct coi_list_notify *list = coi_list_notify_find(notify);
+
+	if (list != NULL) {
+		DLLIST_REMOVE(&watched_lists, list);
+		coi_list_notify_free(list);
+	}
+	ctx->super.notify_deinit(notify);
+}
+
+static void coi_list_notify_wait(struct mailbox_list_notify *notify,
+				 void (*callback)(void *context), void *context)
+{
+	union mailbox_list_module_context *ctx = COI_LIST_CONTEXT(notify->list);
+	struct coi_list_notify *list = coi_list_notify_find(notify);
+
+	if (list != NULL) {
+		list->wait_callback = callback;
+		list->wait_context = context;
+		timeout_remove(&list->to_flush);
+		/* before they are watched: it is a rotation then, at worst */
+		coi_list_notify_get_inodes(list, &list->list_log_ino,
+					   &list->inbox_log_ino);
+	}
+	ctx->super.notify_wait(notify, callback, context);
+}
+
+/* TRUE if Dovecot has looked, and not into INBOX, which has changed. */
+static bool coi_list_notify_missed_inbox(struct coi_list_notify *list)
+{
+	struct stat st;
+
+	if (list->inbox_log_path == NULL || list->inbox_found)
+		return FALSE;
+	coi_list_notify_stat(list->inbox_log_path, &st);
+	if (!ST_CHANGED(st, list->inbox_told))
+		return FALSE;
+	list->inbox_told = st;
+	/* Dovecot has it open, and STATUS would take it as it was. */
+	coi_list_notify_sync(list, "INBOX", MAILBOX_FLAG_READONLY,
+			     MAILBOX_SYNC_FLAG_FAST);
+	return TRUE;
+}
+
+static int coi_list_notify_next(struct mailbox_list_notify *notify,
+				const struct mailbox_list_notify_rec **rec_r)
+{
+	union mailbox_list_module_context *ctx = COI_LIST_CONTEXT(notify->list);
+	struct coi_list_notify *list = coi_list_notify_find(notify);
+	int ret;
+
+	if (list == NULL)
+		return ctx->super.notify_next(notify, rec_r);
+
+	if (!list->looking) {
+		list->looking = TRUE;
+		list->inbox_found = FALSE;
+		coi_list_notify_stat(list->inbox_log_path, &list->inbox_begun);
+	}
+	ret = ctx->super.notify_next(notify, rec_r);
+	if (ret > 0 && strcmp((*rec_r)->vname, "INBOX") == 0) {
+		list->inbox_found = TRUE;
+		list->inbox_told = list->inbox_begun;
+	} else if (ret <= 0) {
+		list->looking = FALSE;
+		if (ret == 0 && coi_list_notify_missed_inbox(list)) {
+			/* We are asked again, and that is a new look. */
+			*rec_r = &list->inbox_rec;
+			ret = 1;
+		}
+	}
+	if (ret > 0 && ((*rec_r)->events & COI_LIST_NOTIFY_NAMES) == 0)
+		coi_list_notify_told(list, (*rec_r)->vname);
+	return ret;
+}
+
+void coi_list_notify_created(struct mailbox_list *list)
+{
+	struct mailbox_list_vfuncs *v = list->vlast;
+	union mailbox_list_module_context *ctx;
+
+	/* No other process knows NOTIFY. */
+	if (!coi_imap_is_here() || COI_USER_CONTEXT(list->ns->user) == NULL)
+		return;
+	/* The list index, if there is one, has its functions put into super later. */
+	ctx = p_new(list->pool, union mailbox_list_module_context, 1);
+	ctx->super = *v;
+	list->vlast = &ctx->super;
+	v->notify_init = coi_list_notify_init;
+	v->notify_next = coi_list_notify_next;
+	v->notify_deinit = coi_list_notify_deinit;
+	v->notify_wait = coi_list_notify_wait;
+	MODULE_CONTEXT_SET_SELF(list, coi_list_module, ctx);
+}

@@ -1,0 +1,19 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_LIST_NOTIFY_H
+#define COI_LIST_NOTIFY_H
+
+/* Telling clients at once that use NOTIFY (RFC 5465) for folders that aren't
+   selected (IDL-1..3). */
+
+struct mail_user;
+struct mailbox_list;
+
+/* For Dovecot's hook of that name. */
+void coi_list_notify_created(struct mailbox_list *list);
+
+/* Called after each I/O callback of the user's, by coi-notify.c. */
+void coi_list_notify_after_io(struct mail_user *user);
+
+#endif

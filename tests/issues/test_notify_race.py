@@ -1,0 +1,130 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""IDL-1: what NOTIFY never told, or much too late, once it told at once.
+
+See plugin/coi-list-notify.c. The first is why telling at once was given up once.
+"""
+
+import os
+import signal
+import socket
+import time
+
+import pytest
+from harness.imap import Literal
+from harness.lmtp import Lmtp
+from harness.mails import chat, mail
+
+NOTIFY = "NOTIFY SET (PERSONAL (MessageNew MessageExpunge))"
+# The maker of a mail and the folder where it goes.
+BOTH = ((mail, "INBOX"), (chat, None))
+
+
+def told(server, folder, count):
+    return f"STATUS {folder or server.chats} (MESSAGES {count} "
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", ("maildir", "sdbox"))
+def test_a_mail_that_came_just_before_a_look_was_not_told(make_server, mail_format):
+    """The look takes it for known: another folder is the reason for it."""
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+        for make, _ in BOTH:
+            lmtp.deliver([user], make("first"))
+        client.must(NOTIFY)
+        # Among them may be one that has ended its session and waits for another.
+        sessions = server.children("imap")
+        for number in range(2, 12):
+            # The second one waits for its turn, and meanwhile comes a mail to INBOX.
+            lmtp.deliver([user], chat("told at once"))
+            client.read_until(told(server, server.chats, 2 * number - 2))
+            lmtp.deliver([user], chat("told a little later"))
+            time.sleep(0.005)
+            try:
+                for session in sessions:
+                    os.kill(session, signal.SIGSTOP)
+                lmtp.deliver([user], mail(str(number)))
+                time.sleep(0.05)
+            finally:
+                for session in sessions:
+                    os.kill(session, signal.SIGCONT)
+            client.read_until(told(server, "INBOX", number))
+
+
+@pytest.mark.private
+def test_a_mail_that_found_a_maildir_locked_was_not_told(make_server):
+    """To tell of one mail locks it, and the delivery of the next one leaves it in new/."""
+    server = make_server(mail_format="maildir")
+    user = server.coi_user("active")
+    with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+        lmtp.deliver([user], mail("first"))
+        lock = server.home(user) / "maildir/dovecot-uidlist.lock"
+        client.must(NOTIFY)
+        count = 1
+        # A machine that stands still just then may be too late, but not for ever.
+        for _ in range(5):
+            lmtp.deliver([user], mail("told at once"))
+            count += 1
+            client.read_until(told(server, "INBOX", count))
+            # for the looks that come from telling it
+            time.sleep(0.15)
+            lock.write_text(f"{os.getpid()}:{socket.gethostname()}")
+            lmtp.deliver([user], mail("not put into the index"))
+            lock.unlink()
+            count += 1
+            try:
+                client.sock.settimeout(5)
+                client.read_until(told(server, "INBOX", count))
+                return
+            except TimeoutError:
+                client.stream = client.sock.makefile("rb")
+    pytest.fail("was not told")
+
+
+@pytest.mark.private
+def test_Dovecot_went_on_to_watch_a_log_that_had_been_rotated(make_server):
+    """All was told with the next event of another kind, or after half a minute."""
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("active")
+    log = server.home(user) / "sdbox/dovecot.list.index.log"
+    with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+        lmtp.deliver([user], chat("first"))
+        client.must(NOTIFY)
+        watched, count = log.stat().st_ino, 1
+        while log.stat().st_ino == watched:
+            lmtp.deliver([user], chat("fills the log"))
+            count += 1
+        lmtp.deliver([user], chat("the first in the new one"))
+        count += 1
+        client.read_until(told(server, server.chats, count))
+        began = time.monotonic()
+        for _ in range(20):
+            lmtp.deliver([user], chat("told at once"))
+            count += 1
+            client.read_until(told(server, server.chats, count))
+            # Stock takes half a second for each, and it was five or thirty.
+            assert time.monotonic() - began < 20 * 0.25
+
+
+@pytest.mark.private
+def test_a_folder_that_is_deleted_right_after_it_was_told_stays_deleted(make_server):
+    """The second look opened it, which makes a folder with auto = create again."""
+    auto = "namespace inbox {\n  mailbox Gone {\n    auto = create\n  }\n}\n"
+    server = make_server(mail_format="sdbox", after=auto)
+    user = server.coi_user("active")
+    folder = server.home(user) / "sdbox/mailboxes/Gone"
+    with server.imap(user) as client, server.imap(user) as other:
+        client.must(NOTIFY)
+        other.must("APPEND Gone ", Literal(mail("told")))
+        client.read_until(told(server, "Gone", 1))
+        assert folder.exists()
+        other.must("DELETE Gone")
+        # What comes half a second later, or not at all, has come when this is told.
+        for number in (1, 2):
+            time.sleep(0.6)
+            server.deliver("lmtp", user, mail("later"))
+            client.read_until(told(server, "INBOX", number))
+        assert not folder.exists()
