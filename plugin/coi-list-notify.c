@@ -20,9 +20,14 @@
  *   is told by us.
  * - STATUS, which tells the client, may have a maildir locked. A delivery doesn't
  *   wait for that, but leaves the mail to the next one who syncs the folder, and
- *   no log changes. So a folder that was told is synced a little later.
+ *   no log changes. So a maildir that was told is synced a little later.
  * - Dovecot doesn't notice that a log has been rotated, and goes on to watch the
  *   old one. So a little later we see to that, too.
+ * - Reading the list's log, Dovecot writes the new names of folders into the map of
+ *   the index that it has, but takes folders out of a copy of that map. A look that
+ *   goes by the old one finds a folder there without a name. It takes the index for
+ *   corrupted then, and has it made anew, of which other sessions may crash. So a
+ *   look has its map for itself.
  */
 
 #include "lib.h"
@@ -34,6 +39,7 @@
 #include "mail-namespace.h"
 #include "mailbox-list-private.h"
 #include "mailbox-list-index.h"
+#include "maildir-storage.h"
 #include "coi-imap.h"
 #include "coi-notify.h"
 #include "coi-user.h"
@@ -74,7 +80,7 @@ struct coi_list_notify {
 	bool looking;
 	bool inbox_found;
 
-	/* The folders that have been told lately, by their vnames. */
+	/* The maildirs that have been told lately, by their vnames. */
 	ARRAY(char *) told;
 	struct timeout *to_late;
 	/* Some of them since to_late was set. */
@@ -238,6 +244,9 @@ coi_list_notify_told(struct coi_list_notify *list, const char *vname)
 	} else {
 		list->told_again = TRUE;
 	}
+	if (strcmp(list->notify->list->ns->storage->name,
+		   MAILDIR_STORAGE_NAME) != 0)
+		return;
 	array_foreach_elem(&list->told, told) {
 		if (strcmp(told, vname) == 0)
 			return;
@@ -278,6 +287,31 @@ static void coi_list_notify_free(struct coi_list_notify *list)
 	i_free(list);
 }
 
+/* From now on the index has another map than Dovecot's look. */
+static void coi_list_notify_unshare_map(struct mailbox_list *mailbox_list)
+{
+	struct mailbox_list_index *ilist =
+		INDEX_LIST_CONTEXT_REQUIRE(mailbox_list);
+	struct mail_index *index = ilist->index;
+	struct mail_index_map *map;
+
+	if (index->map->refcount > 1) {
+		map = mail_index_map_clone(index->map);
+		mail_index_unmap(&index->map);
+		index->map = map;
+	}
+}
+
+void coi_list_notify_before_refresh(struct mailbox_list *mailbox_list)
+{
+	struct coi_list_notify *list;
+
+	for (list = watched_lists; list != NULL; list = list->next) {
+		if (list->notify->list == mailbox_list)
+			coi_list_notify_unshare_map(mailbox_list);
+	}
+}
+
 static int coi_list_notify_init(struct mailbox_list *mailbox_list,
 				enum mailbox_list_notify_event mask,
 				struct mailbox_list_notify **notify_r)
@@ -302,6 +336,7 @@ static int coi_list_notify_init(struct mailbox_list *mailbox_list,
 		coi_list_notify_free(list);
 		return ret;
 	}
+	coi_list_notify_unshare_map(mailbox_list);
 	/* It is open only now. */
 	list->list_log_path = i_strconcat(ilist->index->filepath, ".log", NULL);
 	list->notify = *notify_r;
@@ -373,6 +408,7 @@ static int coi_list_notify_next(struct mailbox_list_notify *notify,
 		coi_list_notify_stat(list->inbox_log_path, &list->inbox_begun);
 	}
 	ret = ctx->super.notify_next(notify, rec_r);
+	coi_list_notify_unshare_map(notify->list);
 	if (ret > 0 && strcmp((*rec_r)->vname, "INBOX") == 0) {
 		list->inbox_found = TRUE;
 		list->inbox_told = list->inbox_begun;

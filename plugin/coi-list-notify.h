@@ -16,4 +16,7 @@ void coi_list_notify_created(struct mailbox_list *list);
 /* Called after each I/O callback of the user's, by coi-notify.c. */
 void coi_list_notify_after_io(struct mail_user *user);
 
+/* Called before Dovecot may read the index of the list. */
+void coi_list_notify_before_refresh(struct mailbox_list *list);
+
 #endif

@@ -7,6 +7,7 @@
 #include "mail-storage-private.h"
 #include "mailbox-list-private.h"
 #include "coi-deliver.h"
+#include "coi-list-notify.h"
 #include "coi-notify.h"
 #include "coi-raise.h"
 #include "coi-rules.h"
@@ -166,6 +167,15 @@ static void coi_mailbox_notify_changes(struct mailbox *box)
 	coi_notify_changed(&cbox->notify, box);
 }
 
+static int coi_mailbox_sync_deinit(struct mailbox_sync_context *ctx,
+				   struct mailbox_sync_status *status_r)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(ctx->box);
+
+	coi_list_notify_before_refresh(ctx->box->list);
+	return cbox->module_ctx.super.sync_deinit(ctx, status_r);
+}
+
 static void coi_mailbox_free(struct mailbox *box)
 {
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
@@ -321,6 +331,7 @@ void coi_mailbox_allocated(struct mailbox *box)
 		v->delete_box = coi_mailbox_delete_box;
 		v->rename_box = coi_mailbox_rename_box;
 		v->notify_changes = coi_mailbox_notify_changes;
+		v->sync_deinit = coi_mailbox_sync_deinit;
 		v->free = coi_mailbox_free;
 	}
 	/* Of an alias of its namespace, too: lib-storage has the server's

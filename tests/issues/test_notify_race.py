@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import time
+from contextlib import ExitStack
 
 import pytest
 from harness.imap import Literal
@@ -128,3 +129,28 @@ def test_a_folder_that_is_deleted_right_after_it_was_told_stays_deleted(make_ser
             server.deliver("lmtp", user, mail("later"))
             client.read_until(told(server, "INBOX", number))
         assert not folder.exists()
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", ("maildir", "sdbox"))
+def test_a_sound_index_of_folders_was_taken_for_corrupted(make_server, mail_format):
+    """And was made anew, of which sessions crashed. Stock Dovecot does so, too, if less often."""
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    with ExitStack() as stack:
+        clients = [stack.enter_context(server.imap(user)) for _ in range(3)]
+        other = stack.enter_context(server.imap(user))
+        lmtp = stack.enter_context(Lmtp(server.lmtp_address))
+        for client in clients:
+            client.must("NOTIFY SET (PERSONAL (MailboxName MessageNew MessageExpunge))")
+        before = other.folders()
+        for number in range(100):
+            other.must(f"CREATE new{number}")
+            lmtp.deliver([user], mail(str(number)))
+            other.must(f"RENAME new{number} old{number}")
+            lmtp.deliver([user], chat(str(number)))
+            if number > 0:
+                other.must(f"DELETE old{number - 1}")
+        for client in clients:
+            client.must("NOOP")
+            assert client.folders() == sorted([*before, "old99"])
