@@ -20,6 +20,11 @@ KINDS = ("plain", "plain", "CONDSTORE", "QRESYNC")
 FOLDERS = ("Work", "Play", "Sub", "Trash")
 KEYWORDS = ("\\Flagged", "\\Answered", "Mine", "$Forwarded", "NonJunk")
 FOE, FRIEND = "foe@example.org", "friend@example.org"
+# As much as a client may ask to be told.
+NOTIFY = (
+    "NOTIFY SET (SELECTED-DELAYED (MessageNew MessageExpunge FlagChange)) "
+    "(PERSONAL (MailboxName SubscriptionChange MessageNew MessageExpunge FlagChange))"
+)
 ITEMS = "(UID FLAGS INTERNALDATE BODY.PEEK[HEADER.FIELDS (MESSAGE-ID)])"
 DATES = ("01-Feb-2003 04:05:06 +0000", "24-Dec-2011 18:00:00 +0100")
 
@@ -93,6 +98,9 @@ class Session:
             self.server.imap_address, self.user.name, self.server.password, self.kind
         )
         self.ids = {}
+        if self.random.random() < 0.4:
+            self.model.count("sessions with NOTIFY")
+            self.view.do(NOTIFY)
         self.select(INBOX)
 
     def drop(self):
