@@ -28,6 +28,9 @@
  *   goes by the old one finds a folder there without a name. It takes the index for
  *   corrupted then, and has it made anew, of which other sessions may crash. So a
  *   look has its map for itself.
+ * - A folder is there before its index is. Who opens it in between, as STATUS does,
+ *   makes it an index without UIDVALIDITY, which mdbox can't repair without doubling
+ *   mails. So where a folder has been added, it is left to Dovecot when to look.
  */
 
 #include "lib.h"
@@ -73,6 +76,10 @@ struct coi_list_notify {
 	char *list_log_path, *inbox_log_path;
 	ino_t list_log_ino, inbox_log_ino;
 
+	/* All folders that were there when the last look began have a lower one,
+	   in the list's index. */
+	uint32_t next_uid;
+
 	/* INBOX's log when the look began that was the last to tell of INBOX,
 	   and when the one began that goes on */
 	struct stat inbox_told, inbox_begun;
@@ -116,6 +123,32 @@ static bool coi_list_notify_is_readable(const struct coi_list_notify *list)
 		 stat(list->inbox_log_path, &st) == 0 || errno == ENOENT);
 }
 
+/* From now on the index has another map than Dovecot's look. */
+static void coi_list_notify_unshare_map(struct mailbox_list *mailbox_list)
+{
+	struct mailbox_list_index *ilist =
+		INDEX_LIST_CONTEXT_REQUIRE(mailbox_list);
+	struct mail_index *index = ilist->index;
+	struct mail_index_map *map;
+
+	if (index->map->refcount > 1) {
+		map = mail_index_map_clone(index->map);
+		mail_index_unmap(&index->map);
+		index->map = map;
+	}
+}
+
+static uint32_t coi_list_notify_get_next_uid(struct coi_list_notify *list)
+{
+	struct mailbox_list_index *ilist =
+		INDEX_LIST_CONTEXT_REQUIRE(list->notify->list);
+
+	/* If it can't be read, there is nothing new. */
+	coi_list_notify_unshare_map(list->notify->list);
+	(void)mail_index_refresh(ilist->index);
+	return ilist->index->map->hdr.next_uid;
+}
+
 static void coi_list_notify_flush(struct coi_list_notify *list)
 {
 	timeout_remove(&list->to_flush);
@@ -129,6 +162,8 @@ static void coi_list_notify_flush(struct coi_list_notify *list)
 		list->wait_callback = NULL;
 		return;
 	}
+	if (coi_list_notify_get_next_uid(list) != list->next_uid)
+		return;
 	list->last_time = ioloop_timeval;
 	flushing = TRUE;
 	/* may free the list */
@@ -287,21 +322,6 @@ static void coi_list_notify_free(struct coi_list_notify *list)
 	i_free(list);
 }
 
-/* From now on the index has another map than Dovecot's look. */
-static void coi_list_notify_unshare_map(struct mailbox_list *mailbox_list)
-{
-	struct mailbox_list_index *ilist =
-		INDEX_LIST_CONTEXT_REQUIRE(mailbox_list);
-	struct mail_index *index = ilist->index;
-	struct mail_index_map *map;
-
-	if (index->map->refcount > 1) {
-		map = mail_index_map_clone(index->map);
-		mail_index_unmap(&index->map);
-		index->map = map;
-	}
-}
-
 void coi_list_notify_before_refresh(struct mailbox_list *mailbox_list)
 {
 	struct coi_list_notify *list;
@@ -340,6 +360,7 @@ static int coi_list_notify_init(struct mailbox_list *mailbox_list,
 	/* It is open only now. */
 	list->list_log_path = i_strconcat(ilist->index->filepath, ".log", NULL);
 	list->notify = *notify_r;
+	list->next_uid = ilist->index->map->hdr.next_uid;
 	list->inbox_rec.vname = list->inbox_rec.storage_name = "INBOX";
 	list->inbox_rec.events = mask & MAILBOX_LIST_NOTIFY_STATUS;
 	DLLIST_PREPEND(&watched_lists, list);
@@ -405,6 +426,7 @@ static int coi_list_notify_next(struct mailbox_list_notify *notify,
 	if (!list->looking) {
 		list->looking = TRUE;
 		list->inbox_found = FALSE;
+		list->next_uid = coi_list_notify_get_next_uid(list);
 		coi_list_notify_stat(list->inbox_log_path, &list->inbox_begun);
 	}
 	ret = ctx->super.notify_next(notify, rec_r);

@@ -154,3 +154,22 @@ def test_a_sound_index_of_folders_was_taken_for_corrupted(make_server, mail_form
         for client in clients:
             client.must("NOOP")
             assert client.folders() == sorted([*before, "old99"])
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", ("sdbox", "mdbox"))
+def test_a_folder_was_opened_while_it_was_being_made(make_server, mail_format):
+    """mdbox doubled mails then. The race is Dovecot's, and takes place only at once."""
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    with server.imap(user) as client, server.imap(user) as other:
+        client.must("NOTIFY SET (PERSONAL (MailboxName MessageNew MessageExpunge))")
+        for number in range(3):
+            began = time.monotonic()
+            other.must(f"CREATE new{number}")
+            client.read_until(f"new{number}")
+            # Dovecot's own half second, which a slow machine can only prolong.
+            assert time.monotonic() - began > 0.4
+            # It is one like others from now on.
+            other.must(f"APPEND new{number} ", Literal(mail("told")))
+            client.read_until(told(server, f"new{number}", 1))
