@@ -33,7 +33,7 @@ NONE_SEEN = f"STORE 1:{homes.STORE_MAILS} -FLAGS (\\Seen)"
 class Case:
     name: str
     title: str
-    # deliver, store, move, idle, memory, latency, bad or relay
+    # deliver, store, move, idle, notify, memory, latency, bad or relay
     kind: str
     # What "value" is, and what it is compared by: a ratio to stock, or as it is.
     unit: str
@@ -140,6 +140,7 @@ CASES = (
     Case("store", "STORE \\Seen, 1000 mails", "store", "ms", "ratio", 1.05),
     Case("move", "STORE \\Seen, 1000 chats", "move", "ms", "ratio", 1.1),
     Case("idle", "250 to EXISTS in IDLE", "idle", "ms", "value", 10),
+    Case("notify", "250 to STATUS by NOTIFY", "notify", "ms", "value", 10),
     Case("memory", "idle session over stock", "memory", "KiB", "difference", 150),
     _delivery(
         "push", "active, 1 subscription", 0.95, "push1", homes.CHAT, pushes=1, group="push"
@@ -232,7 +233,7 @@ class Slices:
                         lambda f=mail_format, c=connections: self._deliveries(deliveries, f, c)
                     )
             for case in cases:
-                if case.kind in ("store", "move", "idle", "memory"):
+                if case.kind in ("store", "move", "idle", "notify", "memory"):
                     found.append(lambda f=mail_format, c=case: self._imap(c, f))
             kinds = {case.kind for case in cases}
             if "bad" in kinds:
@@ -379,17 +380,27 @@ class Slices:
             client.idle()
             # Stock has its timer running already where something else has just happened.
             time.sleep(random.uniform(0.05, 0.15))
-            value = self._told_after(server, client, prefix + "0")
+            value = self._told_after(server, client, prefix + "0", b" EXISTS\r\n")
             client.done()
         self.homes.remove("off", mail_format, kind, prefix)
         return {"value": value}
 
+    def _notify(self, mail_format, kind):
+        server = self.lab.get(mail_format, kind)
+        prefix = self.homes.copies("off", mail_format, kind)
+        with server.imap(prefix + "0") as client:
+            client.must("NOTIFY SET (PERSONAL (MessageNew MessageExpunge))")
+            time.sleep(random.uniform(0.05, 0.15))
+            value = self._told_after(server, client, prefix + "0", b"STATUS INBOX ")
+        self.homes.remove("off", mail_format, kind, prefix)
+        return {"value": value}
+
     @staticmethod
-    def _told_after(server, client, user):
-        """Milliseconds from LMTP's 250 to EXISTS: below 0 if the client is told earlier."""
+    def _told_after(server, client, user, word):
+        """Milliseconds from LMTP's 250 to the word: below 0 if the client is told earlier."""
         with lmtp_at_data(server, user) as lmtp:
             lmtp.sock.sendall(homes.CHAT + b".\r\n")
-            waiting = {lmtp.sock: b"250 ", client.sock: b" EXISTS\r\n"}
+            waiting = {lmtp.sock: b"250 ", client.sock: word}
             times = {}
             while waiting:
                 readable, _, _ = select.select(list(waiting), [], [], 30)

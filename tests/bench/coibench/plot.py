@@ -56,7 +56,7 @@ def plot(path, rows, facts):
     for wanted, title, relative in (
         (("deliver",), "Deliveries: messages a second, ratio to stock (more is better)", True),
         (("store", "move"), "Time, ratio to stock (less is better)", True),
-        (("idle",), "LMTP 250 to EXISTS in IDLE, ms", False),
+        (("idle", "notify"), "LMTP 250 to EXISTS in IDLE, and to STATUS by NOTIFY, ms", False),
         (("memory",), "Memory of an idle imap session over stock, KiB", True),
         (("bad",), "DATA to 250, ratio to users without subscription (less is better)", True),
         (("latency",), "LMTP to push, ms", False),
