@@ -11,6 +11,7 @@
 #include "coi-notify.h"
 #include "coi-raise.h"
 #include "coi-rules.h"
+#include "coi-subscriptions.h"
 #include "coi-user.h"
 #include "coi-webpush.h"
 #include "coi-mailbox.h"
@@ -208,8 +209,26 @@ static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
    it, and what is in there is to be copied, too. */
 static void coi_mailbox_before_dsync(struct mailbox *box)
 {
-	if (box->storage->user->dsyncing)
-		(void)coi_user_is_offered(box->storage->user);
+	struct mail_user *user = box->storage->user;
+	struct dict *dict;
+	const char *error;
+
+	/* whatever else of our settings is wrong */
+	if (user->dsyncing && COI_USER_CONTEXT(user) != NULL)
+		(void)coi_user_get_dict(user, &dict, &error);
+}
+
+/* Returns TRUE if dsync asks for an entry of ours where there is no place for any.
+   Dovecot would fail, and dsync would leave all mail behind. */
+static bool coi_mailbox_dsync_has_none(struct mailbox *box, const char *key)
+{
+	struct mail_user *user = box->storage->user;
+
+	return user->dsyncing && user->_attr_dict == NULL &&
+		(strncmp(key, COI_CONFIG_KEY_PREFIX,
+			 strlen(COI_CONFIG_KEY_PREFIX)) == 0 ||
+		 strncmp(key, COI_WEBPUSH_KEY_PREFIX,
+			 strlen(COI_WEBPUSH_KEY_PREFIX)) == 0);
 }
 
 static int
@@ -222,6 +241,10 @@ coi_mailbox_attribute_get(struct mailbox *box,
 	if (coi_webpush_owns(box, type_flags, key))
 		return coi_webpush_get(box, key, cbox->listed, value_r);
 	coi_mailbox_before_dsync(box);
+	if (coi_mailbox_dsync_has_none(box, key)) {
+		i_zero(value_r);
+		return 0;
+	}
 	return cbox->module_ctx.super.attribute_get(box, type_flags, key,
 						    value_r);
 }

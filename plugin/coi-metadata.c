@@ -26,11 +26,6 @@
 #include "coi-user.h"
 #include "coi-metadata.h"
 
-/* What GETMETADATA "" calls /private/vendor/vendor.dovecot/coi/config/ */
-#define COI_CONFIG_KEY_PREFIX                       \
-	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER \
-	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT "coi/config/"
-
 #define COI_CONFIG_MAILBOX_ROOT "mailbox-root"
 #define COI_CONFIG_ENABLED "enabled"
 #define COI_CONFIG_ENABLED_YES "yes"
@@ -299,6 +294,11 @@ coi_attribute_set(struct mailbox_transaction_context *t, const char *key,
 				       "COI is not available for this user");
 		return -1;
 	}
+	/* What is stored on another server is copied as it is, valid or not
+	   (CFG-6): to refuse it would fail the commit with which the mails of
+	   INBOX come. */
+	if (t->box->storage->user->dsyncing)
+		return 0;
 	changes = &coi_transaction_get(t)->metadata;
 	changes->refused_code = MAIL_ERROR_PARAMS;
 	refused = coi_attribute_get_refusal(t->box, coi_config_entry_name(key),

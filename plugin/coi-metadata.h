@@ -9,10 +9,16 @@
 
 #include "coi.h"
 #include "mail-error.h"
+#include "mailbox-attribute.h"
 
 struct mail_user;
 struct mailbox;
 struct mailbox_transaction_context;
+
+/* What GETMETADATA "" calls /private/vendor/vendor.dovecot/coi/config/ */
+#define COI_CONFIG_KEY_PREFIX                       \
+	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER \
+	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT "coi/config/"
 
 /* What a transaction on INBOX asks of its commit. */
 struct coi_metadata_changes {
