@@ -19,6 +19,7 @@
 #include "str-sanitize.h"
 #include "mail-storage-private.h"
 #include "mail-deliver.h"
+#include "lda-settings.h"
 #include "coi-contacts.h"
 #include "coi-core.h"
 #include "coi-folders.h"
@@ -71,11 +72,49 @@ coi_deliver_detect(struct mail_deliver_context *ctx, struct coi_bytes *from_r)
 	return core->chat_detect(&hdr, cuser->chat_rules);
 }
 
-/* Returns TRUE if the mail would go to INBOX unless something else happens:
-   an explicit choice of another folder stays (FIL-9). */
-static bool coi_deliver_goes_to_inbox(struct mail_deliver_context *ctx)
+/* Where the mail would go unless something else happens. */
+enum coi_deliver_place {
+	COI_DELIVER_INBOX,
+	COI_DELIVER_CHATS,
+	COI_DELIVER_CONTACTS,
+	/* an explicit choice, which stays (FIL-9) */
+	COI_DELIVER_OTHER,
+};
+
+static enum coi_deliver_place
+coi_deliver_get_place(struct mail_deliver_context *ctx)
 {
-	return strcasecmp(ctx->rcpt_default_mailbox, "INBOX") == 0;
+	struct mail_user *user = ctx->rcpt_user;
+	const char *vname = ctx->rcpt_default_mailbox;
+	enum coi_deliver_place place = COI_DELIVER_OTHER;
+	struct mailbox *box;
+
+	if (strcasecmp(vname, "INBOX") == 0)
+		return COI_DELIVER_INBOX;
+	box = mailbox_alloc_for_user(user, vname, 0);
+	if (box->inbox_user)
+		place = COI_DELIVER_INBOX;
+	else if (coi_folder_is(box, coi_folder_chats(user)))
+		place = COI_DELIVER_CHATS;
+	else if (coi_folder_is(box, coi_folder_contacts(user)))
+		place = COI_DELIVER_CONTACTS;
+	mailbox_free(&box);
+	return place;
+}
+
+/* A folder that isn't there is no choice: Dovecot takes INBOX then. */
+static bool coi_deliver_is_there(struct mail_deliver_context *ctx)
+{
+	enum mailbox_existence existence = MAILBOX_EXISTENCE_NONE;
+	struct mailbox *box;
+
+	if (ctx->set->lda_mailbox_autocreate)
+		return TRUE;
+	box = mailbox_alloc_for_user(ctx->rcpt_user, ctx->rcpt_default_mailbox,
+				     0);
+	(void)mailbox_exists(box, TRUE, &existence);
+	mailbox_free(&box);
+	return existence == MAILBOX_EXISTENCE_SELECT;
 }
 
 /* Makes sure that the folder is there. Before Sieve runs, also that it can be
@@ -216,17 +255,16 @@ coi_deliver_send_event(struct mail_deliver_context *ctx,
    write: they say who is blocked. So an address with a detail doesn't reach
    them, whether the user has COI already or not. dovecot-lda -m, which the user
    or the admin has written, does. */
-static bool coi_deliver_check_contacts(struct mail_deliver_context *ctx)
+static bool coi_deliver_check_contacts(struct mail_deliver_context *ctx,
+				       enum coi_deliver_place *place)
 {
-	const char *vname;
-
-	if (coi_user_settings(ctx->rcpt_user) == NULL)
-		return FALSE;
-	vname = coi_folder_contacts(ctx->rcpt_user);
-	if (strcmp(ctx->rcpt_default_mailbox, vname) == 0 &&
-	    strcmp(master_service_get_name(master_service), "lmtp") == 0)
+	if (*place == COI_DELIVER_CONTACTS &&
+	    strcmp(master_service_get_name(master_service), "lmtp") == 0) {
 		ctx->rcpt_default_mailbox = "INBOX";
-	return coi_folder_exists(ctx->rcpt_user, vname);
+		*place = COI_DELIVER_INBOX;
+	}
+	return coi_folder_exists(ctx->rcpt_user,
+				 coi_folder_contacts(ctx->rcpt_user));
 }
 
 static bool
@@ -247,12 +285,12 @@ coi_deliver_is_blocked(struct mail_deliver_context *ctx, struct coi_bytes from)
 	return ret > 0;
 }
 
-/* Returns the folder that the mail goes to instead of INBOX, or NULL. from is
+/* Returns the folder that the mail goes to instead, or NULL. from is
    the sender that may be blocked; its data is NULL if there are no contacts. */
 static const char *
 coi_deliver_get_folder(struct mail_deliver_context *ctx,
-		       enum coi_chat_rule rule, struct coi_bytes from,
-		       const struct coi_config *config)
+		       enum coi_deliver_place place, enum coi_chat_rule rule,
+		       struct coi_bytes from, const struct coi_config *config)
 {
 	struct mail_user *user = ctx->rcpt_user;
 	bool blocked = from.data != NULL && coi_deliver_is_blocked(ctx, from);
@@ -261,14 +299,16 @@ coi_deliver_get_folder(struct mail_deliver_context *ctx,
 	/* wherever it goes */
 	if (blocked)
 		coi_raise_delivery_cancel(user);
-	if (!coi_deliver_goes_to_inbox(ctx))
-		return NULL;
-	if (blocked) {
+	if (place == COI_DELIVER_OTHER && !coi_deliver_is_there(ctx))
+		place = COI_DELIVER_INBOX;
+	if (blocked &&
+	    (place == COI_DELIVER_INBOX || place == COI_DELIVER_CHATS)) {
 		vname = coi_folder_blocked(user);
 		if (coi_deliver_folder_usable(ctx, vname, 0))
 			return vname;
 	}
-	if (rule != COI_CHAT_RULE_NONE && config->filter == COI_FILTER_ACTIVE) {
+	if (place == COI_DELIVER_INBOX && rule != COI_CHAT_RULE_NONE &&
+	    config->filter == COI_FILTER_ACTIVE) {
 		vname = coi_folder_chats(user);
 		if (coi_deliver_folder_usable(ctx, vname,
 					      COI_FOLDER_SUBSCRIBE_NEW))
@@ -281,6 +321,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 			    struct mail_storage **storage_r)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(ctx->rcpt_user);
+	enum coi_deliver_place place = COI_DELIVER_INBOX;
 	enum coi_chat_rule rule = COI_CHAT_RULE_NONE;
 	struct coi_bytes from = { NULL, 0 };
 	bool have_contacts = FALSE;
@@ -297,7 +338,10 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		cuser->delivering_chat = FALSE;
 		coi_raise_delivery_begin(ctx->rcpt_user, ctx->event,
 					 ctx->src_mail);
-		have_contacts = coi_deliver_check_contacts(ctx);
+		if (coi_user_settings(ctx->rcpt_user) != NULL) {
+			place = coi_deliver_get_place(ctx);
+			have_contacts = coi_deliver_check_contacts(ctx, &place);
+		}
 		rule = coi_deliver_detect(ctx, have_contacts ? &from : NULL);
 	}
 	if ((rule == COI_CHAT_RULE_NONE && !have_contacts) ||
@@ -309,7 +353,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 	}
 
 	cuser->delivering_chat = rule != COI_CHAT_RULE_NONE;
-	vname = coi_deliver_get_folder(ctx, rule, from, &config);
+	vname = coi_deliver_get_folder(ctx, place, rule, from, &config);
 	if (vname != NULL)
 		ret = coi_deliver_to(ctx, vname, storage_r);
 	else

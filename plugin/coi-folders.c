@@ -5,7 +5,7 @@
 #include "lib.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
-#include "mailbox-list.h"
+#include "mailbox-list-private.h"
 #include "coi-compat.h"
 #include "coi-user.h"
 #include "coi-folders.h"
@@ -53,6 +53,21 @@ bool coi_folder_is_creating(struct mail_user *user)
 const char *coi_folder_blocked(struct mail_user *user)
 {
 	return t_strconcat(coi_folder_namespace(user)->prefix, "Blocked", NULL);
+}
+
+bool coi_folder_is(struct mailbox *box, const char *vname)
+{
+	struct mail_namespace *inbox_ns =
+		coi_folder_namespace(box->storage->user);
+	struct mail_namespace *ns = box->list->ns;
+
+	if (ns->alias_for != NULL)
+		ns = ns->alias_for;
+	/* As the storage calls it, which is the same in every alias. */
+	return ns == inbox_ns &&
+		strcmp(box->name,
+		       mailbox_list_get_storage_name(inbox_ns->list, vname)) ==
+		0;
 }
 
 /* Returns 1 if the folder was created, 0 if it existed, -1 if error. */

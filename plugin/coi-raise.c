@@ -316,7 +316,7 @@ bool coi_raise_is_chat(struct mail_save_context *ctx)
 static bool raise_is_preferred(struct mailbox *box)
 {
 	return box->inbox_user ||
-		strcmp(box->vname, coi_folder_chats(box->storage->user)) == 0;
+		coi_folder_is(box, coi_folder_chats(box->storage->user));
 }
 
 void coi_raise_delivered(struct mailbox *box, bool chat,

@@ -60,3 +60,43 @@ def test_dsync_to_a_server_that_has_no_place_for_metadata(make_server, log, targ
     dsync(source, user, target)
     with target.imap(user) as client:
         assert client.subjects("INBOX") == ["mail"]
+
+
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+@pytest.mark.parametrize("prefix", ["", "INBOX/"])
+def test_BLK_3_the_detail_of_an_address_got_round_blocking(make_server, log, sieve, prefix):
+    """A folder that isn't there is no choice, and nobody may choose Chats for a blocked mail."""
+    log.expect("nosuch")
+    server = make_server(before=DETAIL, sieve=sieve, prefix=prefix)
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        client.must(f"CREATE {prefix}Work")
+    server.lmtp(f"{user}+nosuch", mail=chat("chat"))
+    block(server, user)
+    for detail in ("nosuch", "INBOX", "COI/Chats", "Work"):
+        (reply,) = server.lmtp(f"{user}+{detail}", mail=mail(detail))
+        assert reply.startswith("250")
+    blocked = (server.folder("Blocked"), set())
+    assert {subject: where for subject, where in server.where(user).items() if subject} == {
+        "chat": (server.chats, {"$Chat"}),
+        "nosuch": blocked,
+        "INBOX": blocked,
+        "COI/Chats": blocked,
+        "Work": (server.folder("Work"), set()),
+    }
+
+
+@pytest.mark.parametrize(
+    "prefix, alias, detail", [("INBOX/", "", "COI/Contacts"), ("", "old/", "old/COI/Contacts")]
+)
+def test_BLK_1_strangers_wrote_contacts_by_the_name_in_an_alias(make_server, prefix, alias, detail):
+    namespace = f"namespace compat {{\n  prefix = {alias}\n  separator = /\n  hidden = yes\n"
+    namespace += f"  list = no\n  alias_for = {by_dialect(v2_3=prefix, v2_4='inbox')}\n}}\n"
+    server = make_server(prefix=prefix, before=DETAIL + namespace)
+    user = server.coi_user("active")
+    sender = hashlib.sha3_256(SENDER.encode()).hexdigest()
+    contact = ("Chat-Content: contact", "COI-Blocked: yes", f"COI-From-Hash: {sender}")
+    (reply,) = server.lmtp(f"{user}+{detail}", mail=mail("contact", *contact))
+    assert reply.startswith("250")
+    server.deliver("lmtp", user, mail("honest"))
+    assert server.where(user) == {"contact": ("INBOX", set()), "honest": ("INBOX", set())}
