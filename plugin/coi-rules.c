@@ -9,6 +9,7 @@
 #include "coi-compat.h"
 #include "coi-folders.h"
 #include "coi-metadata.h"
+#include "coi-subscriptions.h"
 #include "coi-user.h"
 #include "coi-rules.h"
 
@@ -39,7 +40,7 @@ static const char *coi_rules_chats_name(struct mail_user *user)
 
 static bool coi_rules_is_chats(struct mailbox *box)
 {
-	return strcmp(box->name, coi_rules_chats_name(box->storage->user)) == 0;
+	return coi_folder_is(box, coi_folder_chats(box->storage->user));
 }
 
 /* Returns TRUE if the mailbox is one that the Chats folder is below of. To
@@ -51,6 +52,24 @@ static bool coi_rules_is_above_chats(struct mailbox *box)
 
 	return !box->inbox_any && strncmp(chats_name, box->name, len) == 0 &&
 		chats_name[len] == mailbox_list_get_hierarchy_sep(box->list);
+}
+
+/* Returns TRUE if Chats is there now that the mailbox has got its name. */
+static bool coi_rules_makes_chats(struct mailbox *box)
+{
+	struct mail_user *user = box->storage->user;
+	enum mailbox_existence existence = MAILBOX_EXISTENCE_NONE;
+	struct mailbox *chats;
+
+	if (coi_rules_is_chats(box))
+		return TRUE;
+	if (!coi_rules_is_above_chats(box))
+		return FALSE;
+	chats = mailbox_alloc(coi_user_inbox_namespace(user)->list,
+			      coi_folder_chats(user), 0);
+	(void)mailbox_exists(chats, FALSE, &existence);
+	mailbox_free(&chats);
+	return existence == MAILBOX_EXISTENCE_SELECT;
 }
 
 static bool coi_rules_is_enabled(struct mailbox *box)
@@ -150,12 +169,22 @@ int coi_rules_rename_box(union mailbox_module_context *ctx, struct mailbox *src,
 		}
 		disable = TRUE;
 	}
+	/* The entries hang on INBOX's GUID, and the new folder would have it. */
+	if (src->inbox_user &&
+	    (coi_rules_is_enabled(src) ||
+	     coi_subscriptions_exist(src->storage->user))) {
+		mail_storage_set_error(
+			src->storage, MAIL_ERROR_NOTPOSSIBLE,
+			"INBOX can't be renamed while COI is enabled or there "
+			"are push subscriptions");
+		return -1;
+	}
 	ret = ctx->super.rename_box(src, dest);
 	if (ret < 0)
 		return ret;
 	if (disable)
 		coi_rules_set_enabled(src, FALSE);
-	else if (coi_rules_apply(dest) && coi_rules_is_chats(dest))
+	else if (coi_rules_apply(dest) && coi_rules_makes_chats(dest))
 		coi_rules_set_enabled(src, TRUE);
 	return ret;
 }

@@ -163,6 +163,25 @@ int coi_subscriptions_read_wishes(struct mail_user *user, pool_t pool,
 	return subscriptions_read_live(user, NULL, TRUE, pool, subs, error_r);
 }
 
+bool coi_subscriptions_exist(struct mail_user *user)
+{
+	ARRAY_TYPE(coi_subscription) subs;
+	const char *error;
+	pool_t pool;
+	bool found;
+
+	if (coi_push_settings(user) == NULL ||
+	    !coi_subscriptions_may_exist(user))
+		return FALSE;
+	pool = pool_alloconly_create("coi subscriptions", 4096);
+	p_array_init(&subs, pool, 8);
+	found = coi_subscriptions_read_live(user, NULL, pool, &subs, &error) ==
+			0 &&
+		array_count(&subs) > 0;
+	pool_unref(&pool);
+	return found;
+}
+
 int coi_subscription_write(struct mailbox_transaction_context *t,
 			   const char *key, const char *value, time_t changed)
 {

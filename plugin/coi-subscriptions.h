@@ -31,6 +31,9 @@ const struct coi_settings *coi_push_settings(struct mail_user *user);
    subscription. */
 bool coi_subscriptions_may_exist(struct mail_user *user);
 
+/* TRUE if the user has a subscription that is live. */
+bool coi_subscriptions_exist(struct mail_user *user);
+
 /* Adds what is stored, in the order of the ids and allocated from pool, whether
    it is live or not. inbox is INBOX, opened if it has to be, or NULL. Returns 0
    if ok, -1 if error. Needs the push library. */

@@ -100,3 +100,29 @@ def test_BLK_1_strangers_wrote_contacts_by_the_name_in_an_alias(make_server, pre
     assert reply.startswith("250")
     server.deliver("lmtp", user, mail("honest"))
     assert server.where(user) == {"contact": ("INBOX", set()), "honest": ("INBOX", set())}
+
+
+def test_RENAME_INBOX_took_the_entries_away(make_server):
+    """dbox gives INBOX's GUID, on which they hang, to the new folder."""
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("active")
+    server.deliver("lmtp", user, mail("mail"))
+    with server.imap(user) as client:
+        response = client.command("RENAME INBOX Old")
+        assert response.status == "NO"
+        assert "COI" in response.text
+        assert client.getmetadata(f"{ROOT}/enabled") == {f"{ROOT}/enabled": b"yes"}
+        assert client.setmetadata({f"{ROOT}/enabled": None}).ok
+        client.must("RENAME INBOX Old")
+        assert client.subjects("Old") == ["mail"]
+
+
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox"])
+def test_ENA_9_Chats_that_came_with_its_parent_enabled_nothing(make_server, mail_format):
+    server = make_server(mail_format=mail_format)
+    user = server.new_user()
+    with server.imap(user) as client:
+        client.must("CREATE Foo/Chats")
+        client.must("RENAME Foo COI")
+        assert client.getmetadata(f"{ROOT}/enabled") == {f"{ROOT}/enabled": b"yes"}
+        assert server.contacts in client.folders()
