@@ -65,6 +65,8 @@ constexpr size_t kStreamsFirst = 8;
 // way there fails. So it is closed before.
 constexpr unsigned int kResetsStreamsBefore = 0x080e00;
 constexpr size_t kStreamsOfConnection = 500;
+// Some answers to all streams of a connection, each in a few records.
+constexpr unsigned int kRecordsMax = 400;
 constexpr int kEventsMax = 64;
 constexpr int kRoundsMax = 4;
 constexpr size_t kPoolMax = 256;
@@ -240,6 +242,8 @@ class CurlSender final : public Sender {
   static curl_socket_t OnOpenSocket(void* context, curlsocktype purpose,
                                     struct curl_sockaddr* address);
   static CURLcode OnSslContext(CURL* easy, void* ssl_ctx, void* context);
+  static void OnRecord(int is_written, int version, int type, const void* data, size_t size,
+                       SSL* tls, void* context);
   static int OnConnected(void* context, char* remote_ip, char* local_ip, int remote_port,
                          int local_port);
   void CountStream(Origin* origin, SSL* tls);
@@ -256,6 +260,7 @@ class CurlSender final : public Sender {
   void Activate(Transfer* transfer);
   void Dispatch();
 
+  void Act(curl_socket_t fd, int what);
   void Step();
   void TakeMessages();
   void TakeDeadlines(int64_t now);
@@ -286,6 +291,9 @@ class CurlSender final : public Sender {
   std::vector<Origin*> worn_;
   // Where a connection's TLS keeps their number; -1 where nobody has to count.
   int streams_index_ = -1;
+  // TLS records that libcurl has read one after the other of that connection.
+  const SSL* records_of_ = nullptr;
+  unsigned int records_ = 0;
 
   std::vector<std::unique_ptr<Transfer>> transfers_;
   std::vector<Transfer*> free_transfers_;
@@ -396,7 +404,7 @@ EasyPtr CurlSender::NewEasy() {
   curl_easy_setopt(easy, CURLOPT_CAINFO, nullptr);
   curl_easy_setopt(easy, CURLOPT_CAPATH, nullptr);
   curl_easy_setopt(easy, CURLOPT_SSL_CTX_FUNCTION, &OnSslContext);
-  curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, store_.get());
+  curl_easy_setopt(easy, CURLOPT_SSL_CTX_DATA, this);
 
   curl_easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, &OnOpenSocket);
   curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, &OnConnected);
@@ -453,8 +461,30 @@ curl_socket_t CurlSender::OnOpenSocket(void* context, curlsocktype purpose,
 }
 
 CURLcode CurlSender::OnSslContext(CURL* /*easy*/, void* ssl_ctx, void* context) {
-  SSL_CTX_set1_cert_store(static_cast<SSL_CTX*>(ssl_ctx), static_cast<X509_STORE*>(context));
+  auto* sender = static_cast<CurlSender*>(context);
+  auto* ctx = static_cast<SSL_CTX*>(ssl_ctx);
+  SSL_CTX_set1_cert_store(ctx, sender->store_.get());
+  SSL_CTX_set_msg_callback(ctx, &OnRecord);
+  SSL_CTX_set_msg_callback_arg(ctx, sender);
   return CURLE_OK;
+}
+
+// OpenSSL and libcurl read on and on while there are records that hold nothing for
+// them, such as HelloRequests and session tickets, and let nobody else have a turn.
+// So one that has too many of them looks closed.
+void CurlSender::OnRecord(int is_written, int /*version*/, int type, const void* /*data*/,
+                          size_t /*size*/, SSL* tls, void* context) {
+  auto* sender = static_cast<CurlSender*>(context);
+  if (is_written != 0 || type != SSL3_RT_HEADER) {
+    return;
+  }
+  if (sender->records_of_ != tls) {
+    sender->records_of_ = tls;
+    sender->records_ = 0;
+  }
+  if (++sender->records_ > kRecordsMax) {
+    SSL_set_shutdown(tls, SSL_get_shutdown(tls) | SSL_RECEIVED_SHUTDOWN);
+  }
 }
 
 // There is a connection, and nothing is sent yet.
@@ -875,10 +905,15 @@ void CurlSender::TakeDeadlines(int64_t now) {
   take(&body_deadlines_);
 }
 
+void CurlSender::Act(curl_socket_t fd, int what) {
+  int running = 0;
+  records_of_ = nullptr;
+  curl_multi_socket_action(multi_, fd, what, &running);
+}
+
 void CurlSender::Step() {
   std::array<struct epoll_event, kEventsMax> events;
   const int count = epoll_wait(epoll_fd_, events.data(), kEventsMax, 0);
-  int running = 0;
   for (int n = 0; n < count; ++n) {
     const auto& event = events[static_cast<size_t>(n)];
     if (event.data.fd == timer_fd_) {
@@ -891,7 +926,7 @@ void CurlSender::Step() {
     const int what = ((event.events & EPOLLIN) != 0 ? CURL_CSELECT_IN : 0) |
                      ((event.events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
                      ((event.events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
-    curl_multi_socket_action(multi_, event.data.fd, what, &running);
+    Act(event.data.fd, what);
   }
 }
 
@@ -908,8 +943,7 @@ void CurlSender::Run() {
       break;
     }
     curl_due_ = kNever;
-    int running = 0;
-    curl_multi_socket_action(multi_, CURL_SOCKET_TIMEOUT, 0, &running);
+    Act(CURL_SOCKET_TIMEOUT, 0);
     now = NowMsecs();
   }
   DrainWorn();

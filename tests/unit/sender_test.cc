@@ -74,6 +74,11 @@ class Connection {
     return true;
   }
 
+  // After the handshake of TLS 1.3.
+  bool SendSessionTicket() {
+    return SSL_new_session_ticket(ssl_) == 1 && SSL_do_handshake(ssl_) == 1;
+  }
+
   // Header and body of a request; nullopt when the other side has closed.
   optional<string> ReadRequest() {
     size_t end = string::npos;
@@ -657,6 +662,26 @@ INSTANTIATE_TEST_SUITE_P(
                     }}),
     test::CaseName);
 
+// What OpenSSL and libcurl skip by themselves, without giving anybody else a turn.
+TEST(Sender, END_4_a_handshake_that_never_comes) {
+  // Far more than fits into the sockets' buffers.
+  constexpr size_t kMost = size_t{32} * 1024 * 1024;
+  string hello_requests;
+  for (int n = 0; n < 7000; ++n) {
+    hello_requests += "\x16\x03\x03\0\x04\0\0\0\0"s;
+  }
+  std::atomic<size_t> sent = 0;
+  const Server server([&](Connection& connection) {
+    while (sent < kMost && connection.Send(hello_requests)) {
+      sent += hello_requests.size();
+    }
+  });
+  Client client;
+  const auto result = client.SendOne(server.Url("https"));
+  EXPECT_EQ(result.status, SendStatus::kUnreachable);
+  EXPECT_LT(sent, kMost);
+}
+
 TEST(Sender, END_4_refused_connection) {
   string url;
   {
@@ -1010,6 +1035,26 @@ TEST_F(TlsTest, END_1_trusts_the_admins_authority) {
   const auto identity = MakeIdentity("IP:127.0.0.1,DNS:localhost", &ca_, -1000, 100000);
   EXPECT_EQ(SendTo(identity).http_status, 201);
   EXPECT_EQ(SendTo(identity, "localhost").http_status, 201);
+}
+
+TEST_F(TlsTest, END_4_session_tickets_without_end) {
+  constexpr size_t kMost = 100000;
+  std::atomic<size_t> sent = 0;
+  const auto identity = MakeIdentity("IP:127.0.0.1", &ca_, -1000, 100000);
+  const auto context = Context(identity);
+  const Server server(
+      [&](Connection& connection) {
+        connection.ReadRequest();
+        while (sent < kMost && connection.SendSessionTicket()) {
+          ++sent;
+        }
+      },
+      context.get());
+  auto limits = Limits();
+  limits.ca_file = ca_file_;
+  Client client(limits);
+  EXPECT_EQ(client.SendOne(server.Url("https")).status, SendStatus::kUnreachable);
+  EXPECT_LT(sent, kMost);
 }
 
 TEST_F(TlsTest, END_1_uses_connections_again) {
