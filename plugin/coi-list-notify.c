@@ -22,7 +22,8 @@
  *   wait for that, but leaves the mail to the next one who syncs the folder, and
  *   no log changes. So a maildir that was told is synced a little later.
  * - Dovecot doesn't notice that a log has been rotated, and goes on to watch the
- *   old one. So a little later we see to that, too.
+ *   old one; and who ends to watch a file ends it for all of the session that do.
+ *   So a little later we see to that, too.
  * - Reading the list's log, Dovecot writes the new names of folders into the map of
  *   the index that it has, but takes folders out of a copy of that map. A look that
  *   goes by the old one finds a folder there without a name. It takes the index for
@@ -79,6 +80,8 @@ struct coi_list_notify {
 	/* All folders that were there when the last look began have a lower one,
 	   in the list's index. */
 	uint32_t next_uid;
+	/* There is one that hasn't, and it has been left alone for a while. */
+	bool waited;
 
 	/* INBOX's log when the look began that was the last to tell of INBOX,
 	   and when the one began that goes on */
@@ -90,8 +93,10 @@ struct coi_list_notify {
 	/* The maildirs that have been told lately, by their vnames. */
 	ARRAY(char *) told;
 	struct timeout *to_late;
-	/* Some of them since to_late was set. */
-	bool told_again;
+	/* There has been another look since to_late was set. */
+	bool late_again;
+	/* There may have been a change without an event. */
+	bool look_missed;
 };
 
 #define COI_LIST_CONTEXT(obj) MODULE_CONTEXT(obj, coi_list_module)
@@ -149,21 +154,31 @@ static uint32_t coi_list_notify_get_next_uid(struct coi_list_notify *list)
 	return ilist->index->map->hdr.next_uid;
 }
 
+/* Returns TRUE if a folder has been added just now, for half a second. */
+static bool coi_list_notify_is_too_early(struct coi_list_notify *list)
+{
+	uint32_t next_uid = coi_list_notify_get_next_uid(list);
+
+	if (next_uid != list->next_uid && !list->waited) {
+		list->waited = TRUE;
+		return TRUE;
+	}
+	/* If there is no look now, there won't be one because of that folder. */
+	list->next_uid = next_uid;
+	list->waited = FALSE;
+	return FALSE;
+}
+
 static void coi_list_notify_flush(struct coi_list_notify *list)
 {
 	timeout_remove(&list->to_flush);
-	/* Dovecot would write into the middle of an answer. Its own delay goes
-	   on. */
-	if (coi_imap_output_is_busy(list->notify->list->ns->user))
-		return;
-	/* Then Dovecot ends to wait, without telling us, and to flush it would
-	   be its end. */
-	if (!coi_list_notify_is_readable(list)) {
-		list->wait_callback = NULL;
+	/* Dovecot would write into the middle of an answer. */
+	if (coi_imap_output_is_busy(list->notify->list->ns->user) ||
+	    coi_list_notify_is_too_early(list)) {
+		list->to_flush = timeout_add_short(COI_LIST_NOTIFY_LATE_MSECS,
+						   coi_list_notify_flush, list);
 		return;
 	}
-	if (coi_list_notify_get_next_uid(list) != list->next_uid)
-		return;
 	list->last_time = ioloop_timeval;
 	flushing = TRUE;
 	/* may free the list */
@@ -179,8 +194,15 @@ void coi_list_notify_after_io(struct mail_user *user)
 		return;
 	}
 	for (list = watched_lists; list != NULL; list = list->next) {
-		if (list->wait_callback != NULL && list->to_flush == NULL &&
-		    list->notify->list->ns->user == user) {
+		if (list->wait_callback == NULL ||
+		    list->notify->list->ns->user != user)
+			continue;
+		/* Then Dovecot has ended to wait, without telling us, and to
+		   flush it would be its end. */
+		if (!coi_list_notify_is_readable(list)) {
+			list->wait_callback = NULL;
+			timeout_remove(&list->to_flush);
+		} else if (list->to_flush == NULL) {
 			list->to_flush = timeout_add_short(
 				coi_notify_get_delay(&list->last_time),
 				coi_list_notify_flush, list);
@@ -235,11 +257,43 @@ static void coi_list_notify_sync(const struct coi_list_notify *list,
 	mailbox_free(&box);
 }
 
+static void coi_list_notify_late(struct coi_list_notify *list);
+
+static void coi_list_notify_start_late(struct coi_list_notify *list)
+{
+	if (list->to_late == NULL) {
+		list->to_late = timeout_add_short(COI_LIST_NOTIFY_LATE_MSECS,
+						  coi_list_notify_late, list);
+	} else {
+		list->late_again = TRUE;
+	}
+}
+
+/* Watches the logs as they are now. */
+static void coi_list_notify_watch_again(struct coi_list_notify *list)
+{
+	void (*callback)(void *context) = list->wait_callback;
+	void *context = list->wait_context;
+
+	coi_list_notify_wait(list->notify, NULL, NULL);
+	coi_list_notify_wait(list->notify, callback, context);
+	list->look_missed = TRUE;
+	coi_list_notify_start_late(list);
+}
+
+void coi_list_notify_watches_lost(struct mail_user *user)
+{
+	struct coi_list_notify *list;
+
+	for (list = watched_lists; list != NULL; list = list->next) {
+		if (list->wait_callback != NULL &&
+		    list->notify->list->ns->user == user)
+			coi_list_notify_watch_again(list);
+	}
+}
+
 static void coi_list_notify_late(struct coi_list_notify *list)
 {
-	union mailbox_list_module_context *ctx =
-		COI_LIST_CONTEXT(list->notify->list);
-	void (*callback)(void *context) = list->wait_callback;
 	ino_t list_ino, inbox_ino;
 	char *vname;
 
@@ -249,23 +303,27 @@ static void coi_list_notify_late(struct coi_list_notify *list)
 	/* What is found in them goes into a log, so that Dovecot hears of it. */
 	array_foreach_elem(&list->told, vname)
 		coi_list_notify_sync(list, vname, 0, 0);
-	if (list->told_again) {
-		list->told_again = FALSE;
-	} else {
+	if (!list->late_again)
 		coi_list_notify_forget_told(list);
-		timeout_remove(&list->to_late);
-	}
 
 	coi_list_notify_get_inodes(list, &list_ino, &inbox_ino);
-	if (callback == NULL ||
-	    (list_ino == list->list_log_ino &&
-	     inbox_ino == list->inbox_log_ino))
+	if (list->wait_callback != NULL &&
+	    (list_ino != list->list_log_ino ||
+	     inbox_ino != list->inbox_log_ino))
+		coi_list_notify_watch_again(list);
+	if (list->look_missed && coi_list_notify_is_too_early(list))
 		return;
-	ctx->super.notify_wait(list->notify, NULL, NULL);
-	coi_list_notify_wait(list->notify, callback, list->wait_context);
-	/* may free the list */
-	if (list->wait_callback != NULL)
-		callback(list->wait_context);
+
+	if (list->late_again)
+		list->late_again = FALSE;
+	else
+		timeout_remove(&list->to_late);
+	if (list->look_missed) {
+		list->look_missed = FALSE;
+		/* may free the list */
+		if (list->wait_callback != NULL)
+			list->wait_callback(list->wait_context);
+	}
 }
 
 static void
@@ -273,12 +331,7 @@ coi_list_notify_told(struct coi_list_notify *list, const char *vname)
 {
 	char *told;
 
-	if (list->to_late == NULL) {
-		list->to_late = timeout_add_short(COI_LIST_NOTIFY_LATE_MSECS,
-						  coi_list_notify_late, list);
-	} else {
-		list->told_again = TRUE;
-	}
+	coi_list_notify_start_late(list);
 	if (strcmp(list->notify->list->ns->storage->name,
 		   MAILDIR_STORAGE_NAME) != 0)
 		return;
@@ -343,7 +396,9 @@ static int coi_list_notify_init(struct mailbox_list *mailbox_list,
 
 	if (ctx->super.notify_init == NULL)
 		return -1; /* as Dovecot does */
-	if (ilist == NULL || !coi_notify_hook_io(mailbox_list->ns->user))
+	/* The virtual plugin asks for this, and never takes a look. */
+	if (ilist == NULL || mask == MAILBOX_LIST_NOTIFY_STATUS ||
+	    !coi_notify_hook_io(mailbox_list->ns->user))
 		return ctx->super.notify_init(mailbox_list, mask, notify_r);
 
 	list = i_new(struct coi_list_notify, 1);
@@ -371,12 +426,15 @@ static void coi_list_notify_deinit(struct mailbox_list_notify *notify)
 {
 	union mailbox_list_module_context *ctx = COI_LIST_CONTEXT(notify->list);
 	struct coi_list_notify *list = coi_list_notify_find(notify);
+	struct mail_user *user = notify->list->ns->user;
 
 	if (list != NULL) {
 		DLLIST_REMOVE(&watched_lists, list);
 		coi_list_notify_free(list);
 	}
 	ctx->super.notify_deinit(notify);
+	/* Who watched the same files doesn't any more. */
+	coi_list_notify_watches_lost(user);
 }
 
 static void coi_list_notify_wait(struct mailbox_list_notify *notify,
@@ -413,29 +471,48 @@ static bool coi_list_notify_missed_inbox(struct coi_list_notify *list)
 	return TRUE;
 }
 
+static void
+coi_list_notify_check_inbox(struct coi_list_notify *list,
+			    const struct mailbox_list_notify_rec **rec_r)
+{
+	if (strcmp((*rec_r)->vname, "INBOX") != 0 ||
+	    ((*rec_r)->events & COI_LIST_NOTIFY_NAMES) != 0)
+		return;
+	/* Who has synced it since, as we do, has taken the difference away. */
+	if ((*rec_r)->events == 0 &&
+	    ST_CHANGED(list->inbox_begun, list->inbox_told))
+		*rec_r = &list->inbox_rec;
+	list->inbox_found = TRUE;
+	list->inbox_told = list->inbox_begun;
+}
+
 static int coi_list_notify_next(struct mailbox_list_notify *notify,
 				const struct mailbox_list_notify_rec **rec_r)
 {
 	union mailbox_list_module_context *ctx = COI_LIST_CONTEXT(notify->list);
 	struct coi_list_notify *list = coi_list_notify_find(notify);
+	bool begins;
 	int ret;
 
 	if (list == NULL)
 		return ctx->super.notify_next(notify, rec_r);
 
-	if (!list->looking) {
+	begins = !list->looking;
+	if (begins) {
 		list->looking = TRUE;
 		list->inbox_found = FALSE;
 		list->next_uid = coi_list_notify_get_next_uid(list);
+		list->waited = FALSE;
 		coi_list_notify_stat(list->inbox_log_path, &list->inbox_begun);
 	}
 	ret = ctx->super.notify_next(notify, rec_r);
-	coi_list_notify_unshare_map(notify->list);
-	if (ret > 0 && strcmp((*rec_r)->vname, "INBOX") == 0) {
-		list->inbox_found = TRUE;
-		list->inbox_told = list->inbox_begun;
-	} else if (ret <= 0) {
+	if (begins)
+		coi_list_notify_unshare_map(notify->list);
+	if (ret > 0) {
+		coi_list_notify_check_inbox(list, rec_r);
+	} else {
 		list->looking = FALSE;
+		coi_list_notify_start_late(list);
 		if (ret == 0 && coi_list_notify_missed_inbox(list)) {
 			/* We are asked again, and that is a new look. */
 			*rec_r = &list->inbox_rec;

@@ -19,4 +19,8 @@ void coi_list_notify_after_io(struct mail_user *user);
 /* Called before Dovecot may read the index of the list. */
 void coi_list_notify_before_refresh(struct mailbox_list *list);
 
+/* Called after the user's session has ended to watch INBOX. Where two watch a file,
+   Dovecot ends both when one does. */
+void coi_list_notify_watches_lost(struct mail_user *user);
+
 #endif

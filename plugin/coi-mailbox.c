@@ -166,6 +166,8 @@ static void coi_mailbox_notify_changes(struct mailbox *box)
 
 	cbox->module_ctx.super.notify_changes(box);
 	coi_notify_changed(&cbox->notify, box);
+	if (box->inbox_user && box->notify_callback == NULL)
+		coi_list_notify_watches_lost(box->storage->user);
 }
 
 static int coi_mailbox_sync_deinit(struct mailbox_sync_context *ctx,

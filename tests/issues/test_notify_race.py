@@ -11,6 +11,7 @@ import signal
 import socket
 import time
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 from harness.imap import Literal
@@ -20,6 +21,28 @@ from harness.mails import chat, mail
 NOTIFY = "NOTIFY SET (PERSONAL (MessageNew MessageExpunge))"
 # The maker of a mail and the folder where it goes.
 BOTH = ((mail, "INBOX"), (chat, None))
+
+
+# Where all is told at once, a second is an eternity; stock may take half a minute.
+SOON = 5
+
+
+def processor_secs(server):
+    """What all imap processes have used, in hundredths of a second."""
+    total = 0
+    for pid in server.children("imap"):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        total += int(fields[11]) + int(fields[12])
+    return total / os.sysconf("SC_CLK_TCK")
+
+
+def watches_files(pid):
+    return any("inotify" in os.readlink(fd) for fd in Path(f"/proc/{pid}/fd").iterdir())
+
+
+def await_soon(client, text):
+    client.sock.settimeout(SOON)
+    client.read_until(text)
 
 
 def told(server, folder, count):
@@ -173,3 +196,125 @@ def test_a_folder_was_opened_while_it_was_being_made(make_server, mail_format):
             # It is one like others from now on.
             other.must(f"APPEND new{number} ", Literal(mail("told")))
             client.read_until(told(server, f"new{number}", 1))
+
+
+@pytest.mark.private
+def test_what_could_not_be_told_at_once_was_tried_for_ever(make_server):
+    """Without a pause: while a client didn't read its mail, and while a folder was new."""
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("active")
+    with server.imap(user) as client, server.imap(user) as other:
+        client.must("APPEND INBOX ", Literal(mail("big") + b"y" * 20_000_000))
+        client.must("NOTIFY SET (PERSONAL (MailboxName MessageNew MessageExpunge))")
+        client.must("SELECT INBOX")
+        client.send("FETCH 1 BODY[]")
+        time.sleep(0.5)
+        before = processor_secs(server)
+        other.must("CREATE new")
+        time.sleep(2)
+        assert processor_secs(server) - before < 0.5
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("how", ("NOTIFY again", "IDLE in INBOX"))
+def test_who_ended_to_watch_a_file_ended_it_for_NOTIFY(make_server, how):
+    """Dovecot has one watch for all of a session that watch a file."""
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("active")
+    with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+        for make, _ in BOTH:
+            lmtp.deliver([user], make("first"))
+        client.must(NOTIFY)
+        if how == "NOTIFY again":
+            client.must(NOTIFY)
+        else:
+            client.must("SELECT INBOX")
+            client.idle()
+            time.sleep(1.2)
+            client.done()
+            client.must(f"SELECT {server.chats}")
+        time.sleep(1.2)
+        began = time.monotonic()
+        for number in range(2, 8):
+            lmtp.deliver([user], mail("told at once"))
+            client.read_until(told(server, "INBOX", number))
+        # It was two or three seconds for each, and in stock half a minute.
+        assert time.monotonic() - began < 6
+
+
+@pytest.mark.private
+def test_a_log_that_was_rotated_by_new_folders_was_not_watched(make_server):
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("active")
+    log = server.home(user) / "sdbox/dovecot.list.index.log"
+    with server.imap(user) as client, server.imap(user) as other:
+        server.deliver("lmtp", user, chat("first"))
+        client.must("NOTIFY SET (PERSONAL (MailboxName MessageNew MessageExpunge))")
+        watched, count = log.stat().st_ino, 0
+        while log.stat().st_ino == watched:
+            other.must(f"CREATE folder-with-a-rather-long-name-{count:05}")
+            count += 1
+        client.read_until(f"folder-with-a-rather-long-name-{count - 1:05}")
+        time.sleep(1.5)
+        for number in (2, 3):
+            server.deliver("lmtp", user, chat("told"))
+            client.sock.settimeout(2)
+            client.read_until(told(server, server.chats, number))
+
+
+@pytest.mark.private
+def test_a_mail_to_INBOX_was_not_told_because_INBOX_was_subscribed(make_server):
+    """That is a change of INBOX, too, and was taken for having told the mail."""
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("active")
+    with server.imap(user) as client, server.imap(user) as other:
+        for make, _ in BOTH:
+            server.deliver("lmtp", user, make("first"))
+        other.must("UNSUBSCRIBE INBOX")
+        client.must("NOTIFY SET (PERSONAL (MessageNew MessageExpunge SubscriptionChange))")
+        sessions = server.children("imap")
+        for number in range(2, 8):
+            server.deliver("lmtp", user, chat("told at once"))
+            client.read_until(told(server, server.chats, number))
+            other.must(f"{'UN' if number % 2 else ''}SUBSCRIBE INBOX")
+            time.sleep(0.005)
+            try:
+                for session in sessions:
+                    os.kill(session, signal.SIGSTOP)
+                server.deliver("lmtp", user, mail(str(number)))
+                time.sleep(0.05)
+            finally:
+                for session in sessions:
+                    os.kill(session, signal.SIGCONT)
+            await_soon(client, told(server, "INBOX", number))
+
+
+@pytest.mark.private
+def test_a_flag_that_the_second_look_found_was_not_told(make_server):
+    """It syncs a maildir, and the difference by which Dovecot knows of a change is gone."""
+    server = make_server(mail_format="maildir")
+    user = server.coi_user("active")
+    with ExitStack() as stack:
+        client = stack.enter_context(server.imap(user))
+        other = stack.enter_context(server.imap(user))
+        lmtp = stack.enter_context(Lmtp(server.lmtp_address))
+        lmtp.deliver([user], mail("first"))
+        client.must("NOTIFY SET (PERSONAL (MessageNew MessageExpunge FlagChange))")
+        other.must("SELECT INBOX")
+        session = next(pid for pid in server.children("imap") if watches_files(pid))
+        for number in range(2, 5):
+            time.sleep(1.2)
+            lmtp.deliver([user], mail("told at once"))
+            client.read_until(told(server, "INBOX", number))
+            other.must("NOOP")
+            time.sleep(0.15)
+            try:
+                os.kill(session, signal.SIGSTOP)
+                other.must(f"STORE {number - 1} +FLAGS (\\Seen)")
+                time.sleep(0.6)
+            finally:
+                os.kill(session, signal.SIGCONT)
+            client.sock.settimeout(SOON)
+            # its own, or the one of all counts
+            while b"UNSEEN 1)" not in client.read_line():
+                pass
