@@ -482,18 +482,24 @@ bool Queue::OpenDatabase(int64_t now, string* error) {
   if (options_.max_pages != 0) {
     Execute(("PRAGMA max_page_count = " + std::to_string(options_.max_pages)).c_str());
   }
-  // Nobody looks after an origin yet. A time so far away comes from a clock that
-  // was wrong.
-  if (!Begin() || !Use(this, kWakeActive).Run() ||
-      !(Use(this, kWakeFar) << now + kMaxDelayMsecs).Run() || !Commit()) {
+  are_woken_ = false;
+  // A full disk is no reason not to start: deliveries free space.
+  if (!WakeOrigins(now)) {
     Rollback();
-    // A full disk is no reason not to start: deliveries free space.
     if (damaged_) {
       *error = error_;
       return false;
     }
   }
   return true;
+}
+
+// Nobody looks after an origin yet. A time so far away comes from a clock that
+// was wrong.
+bool Queue::WakeOrigins(int64_t now) {
+  are_woken_ = are_woken_ || (Begin() && Use(this, kWakeActive).Run() &&
+                              (Use(this, kWakeFar) << now + kMaxDelayMsecs).Run() && Commit());
+  return are_woken_;
 }
 
 bool Queue::Upgrade(string* error) {
@@ -551,14 +557,18 @@ bool Queue::MoveAway(int64_t now, const Log& log, string* error) {
 }
 
 bool Queue::Restart(int64_t now, const Log& log, string* error) {
-  if (!MoveAway(now, log, error)) {
+  if (is_new_) {
+    Close();
+  } else if (!MoveAway(now, log, error)) {
     return false;
   }
   error->clear();
   if (OpenDatabase(now, error)) {
+    is_new_ = false;
     return true;
   }
-  // It will be tried again.
+  // It will be tried again. What is there by now is no longer what was damaged.
+  is_new_ = !damaged_;
   damaged_ = true;
   return false;
 }

@@ -167,6 +167,9 @@ class Queue {
   bool GetOrigin(int64_t id, std::optional<OriginState>* state);
   bool PutOrigin(const OriginState& state);
   bool DeleteOrigin(int64_t id);
+  // Once after opening, which tries it already: nobody looks after what was looked
+  // after before. Not within a transaction; nothing is due until it has worked.
+  bool WakeOrigins(int64_t now);
   // Origins that nobody looks after, and that have something to do.
   bool DueOrigins(int64_t now, int64_t limit, std::vector<OriginState>* origins);
   bool NextOrigin(std::optional<int64_t>* due);
@@ -212,6 +215,10 @@ class Queue {
   std::vector<sqlite3_stmt*> statements_;
   bool failed_ = false;
   bool damaged_ = false;
+  // Since OpenDatabase().
+  bool are_woken_ = false;
+  // The damaged file has been moved away, and another couldn't be made yet.
+  bool is_new_ = false;
   std::string error_;
   int64_t count_ = 0;
   int64_t count_new_ = 0;

@@ -827,7 +827,7 @@ bool Relay::MarkOrigin(int64_t id) {
     if (!queue_->GetOrigin(id, &state)) {
       return false;
     }
-    if (state && state->due) {
+    if (state && state->due && *state->due <= std::max(now_, state->resume)) {
       return true;
     }
     OriginState fresh = state.value_or(OriginState{id, 0, 0, 0});
@@ -1304,6 +1304,11 @@ void Relay::PollOrigins() {
   const size_t room = origins_.size() < kOriginsMax ? kOriginsMax - origins_.size() : 0;
   const int64_t limit = std::min(static_cast<int64_t>(room), kPollCount);
   if (limit == 0) {
+    poll_at_ = now_ + kSecond;
+    return;
+  }
+  if (!queue_->WakeOrigins(now_)) {
+    QueueFailed("look for what is due");
     poll_at_ = now_ + kSecond;
     return;
   }

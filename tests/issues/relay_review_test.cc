@@ -6,6 +6,7 @@
 
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sqlite3.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -54,6 +55,54 @@ TEST_F(RelayReview, END_4_two_dead_subscriptions_made_a_service_sick) {
     EXPECT_EQ(sender_->requests.size(), 1U) << status;
     AnswerAll(201);
   }
+}
+
+TEST_F(RelayReview, MSG_10_a_start_that_could_not_write_left_pushes_for_ever) {
+  Ask(MakeHandoff("alice", {"https://push.example/"}));
+  Fail(503);
+  relay_.reset();
+  clock_.Advance(3600);
+  // As a full disk would, or another process that reads the queue.
+  sqlite3* database = nullptr;
+  ASSERT_EQ(sqlite3_open((queue_dir_ + "/queue.sqlite").c_str(), &database), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(database, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  ASSERT_TRUE(Open()) << error_;
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  sqlite3_close(database);
+  clock_.Advance(2);
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 1U);
+}
+
+TEST_F(RelayReview, MSG_10_a_new_push_waited_for_the_time_of_an_old_one) {
+  settings_.queue_user_limit = 0;
+  settings_.in_flight_limit = 100000;
+  Reopen();
+  for (int i = 0; i < 5; ++i) {
+    Ask(MakeHandoff("alice", {"https://good.example/a"}));
+    Fail(403);
+  }
+  // So many services are being looked after that there is no room for that one.
+  for (int i = 0; i < 45; ++i) {
+    clock_.Advance(1);
+    std::vector<string> urls;
+    for (int n = 0; n < 100; ++n) {
+      urls.push_back("https://push" + std::to_string(i * 100 + n) + ".example/");
+    }
+    Ask(MakeHandoff("user" + std::to_string(i), urls));
+  }
+  Ask(MakeHandoff("bob", {"https://good.example/b"}));
+  bool is_sent = false;
+  for (int secs = 0; secs < 60; ++secs) {
+    while (!sender_->requests.empty()) {
+      is_sent = sender_->AnswerHttp(201).endpoint.url == "https://good.example/b" || is_sent;
+      Run();
+    }
+    clock_.Advance(1);
+    Run();
+  }
+  EXPECT_TRUE(is_sent);
 }
 
 TEST_F(RelayReview, END_4_one_failed_connection_counted_for_all_who_waited_for_it) {
