@@ -188,6 +188,8 @@ def test_a_folder_was_opened_while_it_was_being_made(make_server, mail_format):
     with server.imap(user) as client, server.imap(user) as other:
         client.must("NOTIFY SET (PERSONAL (MailboxName MessageNew MessageExpunge))")
         for number in range(3):
+            # Until no look waits for its time any more.
+            time.sleep(1)
             began = time.monotonic()
             other.must(f"CREATE new{number}")
             client.read_until(f"new{number}")

@@ -599,7 +599,7 @@ class Session:
 
     def idle_a_while(self, client):
         """What comes within a moment; nothing hangs on how long that is."""
-        lines = []
+        lines, client.early = client.early, []
         before = client.sock.gettimeout()
         client.sock.settimeout(self.random.choice((0.05, 0.2, 0.6)))
         try:
