@@ -109,11 +109,14 @@ def test_FIL_5_fileinto_and_keep_store_it_twice(server):
 
 
 @pytest.mark.uninstrumented
-def test_FIL_5_reject_does_what_it_does_without_COI(make_server):
+def test_FIL_5_reject_does_what_it_does_without_COI(make_server, work_dir):
+    # The rejection is a mail to the sender, which is not to leave this machine.
+    sendmail = work_dir / "sendmail"
+    sendmail.write_text("#!/bin/sh\nexec cat >/dev/null\n")
+    sendmail.chmod(0o755)
     replies = []
     for with_coi in (False, True):
-        # The rejection is a mail to the sender, which is not to leave this machine.
-        server = make_server(coi=with_coi, sieve=True, after="sendmail_path = /bin/true\n")
+        server = make_server(coi=with_coi, sieve=True, after=f"sendmail_path = {sendmail}\n")
         user = server.coi_user("active", "rejecting") if with_coi else server.new_user("rejecting")
         set_script(server, user, 'require "reject"; reject "not today";')
         replies += server.lmtp(user, mail=chat("chat"))
