@@ -31,7 +31,7 @@
  *   look has its map for itself.
  * - A folder is there before its index is. Who opens it in between, as STATUS does,
  *   makes it an index without UIDVALIDITY, which mdbox can't repair without doubling
- *   mails. So where a folder has been added, it is left to Dovecot when to look.
+ *   mails. So where a folder has been added, we wait as long as Dovecot would.
  */
 
 #include "lib.h"
