@@ -29,6 +29,8 @@ HARMLESS = re.compile(
     r"|stats-writer .*Timeout waiting for handshake"
     # A process that starts while master reloads, and makes its sockets anew.
     r"|Error reading configuration: stat\(.*/run/config\) failed: No such file or directory"
+    # 2.4, one that starts while master stops.
+    r"|Failed to read configuration: fd_read\(\) failed: Connection reset by peer"
     r"|child \d+ returned error 89 \(Fatal failure\)"
     # Where more suites run than the kernel has watches for: the spool is polled then.
     r"|coi-push: Warning: Can't watch .*: Too many open files"
