@@ -55,18 +55,23 @@ const char *coi_folder_blocked(struct mail_user *user)
 	return t_strconcat(coi_folder_namespace(user)->prefix, "Blocked", NULL);
 }
 
-bool coi_folder_is(struct mailbox *box, const char *vname)
+bool coi_folder_is_beside_inbox(struct mailbox *box)
 {
-	struct mail_namespace *inbox_ns =
-		coi_folder_namespace(box->storage->user);
 	struct mail_namespace *ns = box->list->ns;
 
 	if (ns->alias_for != NULL)
 		ns = ns->alias_for;
+	return ns == coi_folder_namespace(box->storage->user);
+}
+
+bool coi_folder_is(struct mailbox *box, const char *vname)
+{
+	struct mailbox_list *list =
+		coi_folder_namespace(box->storage->user)->list;
+
 	/* As the storage calls it, which is the same in every alias. */
-	return ns == inbox_ns &&
-		strcmp(box->name,
-		       mailbox_list_get_storage_name(inbox_ns->list, vname)) ==
+	return coi_folder_is_beside_inbox(box) &&
+		strcmp(box->name, mailbox_list_get_storage_name(list, vname)) ==
 		0;
 }
 

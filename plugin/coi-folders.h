@@ -28,6 +28,10 @@ const char *coi_folder_contacts(struct mail_user *user);
 /* where mail from blocked contacts goes (BLK-3) */
 const char *coi_folder_blocked(struct mail_user *user);
 
+/* TRUE if the mailbox is in the namespace of its user's INBOX, or in an alias of it,
+   which has the same folders under other names. */
+bool coi_folder_is_beside_inbox(struct mailbox *box);
+
 /* TRUE if the mailbox is that folder of its user's, by that name or by the one that
    it has in an alias of the inbox namespace. */
 bool coi_folder_is(struct mailbox *box, const char *vname);

@@ -15,18 +15,14 @@
 
 #define SPECIAL_USE_TRASH "\\Trash"
 
-/* Returns TRUE if the mailbox is one that the rules are about at all. An alias
-   of the inbox namespace has the same folders under other names. */
+/* Returns TRUE if the mailbox is one that the rules are about at all. */
 static bool coi_rules_apply(struct mailbox *box)
 {
 	struct mail_user *user = box->storage->user;
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
-	struct mail_namespace *ns = box->list->ns;
 
-	if (ns->alias_for != NULL)
-		ns = ns->alias_for;
 	return cuser != NULL && !cuser->delivering && !user->dsyncing &&
-		ns == coi_user_inbox_namespace(user) &&
+		coi_folder_is_beside_inbox(box) &&
 		coi_user_settings(user) != NULL;
 }
 
