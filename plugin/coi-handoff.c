@@ -18,6 +18,7 @@
 #include "array.h"
 #include "buffer.h"
 #include "hex-binary.h"
+#include "ioloop.h"
 #include "net.h"
 #include "randgen.h"
 #include "str.h"
@@ -39,6 +40,10 @@
 /* as many fields gone=<id> as a request can have subscriptions, or a key */
 #define HANDOFF_ANSWER_MAX_SIZE 16384
 #define HANDOFF_AWAY_MSECS 5000
+/* Longer than Dovecot throttles a service that has failed for the first time,
+   and for a minute, which is the longest that it does. */
+#define HANDOFF_KNOCK_MSECS 5000
+#define HANDOFF_KNOCKS_MAX 12
 #define HANDOFF_LOG_MSECS 60000
 
 #define SPOOL_KEY_NAME "seal.pub"
@@ -47,6 +52,9 @@
 #define SPOOL_TEMP_SUFFIX ".tmp"
 
 static uint64_t away_until;
+static struct timeout *knock_timeout;
+static char *knock_path;
+static unsigned int knocks_left;
 static uint64_t service_logged_until, spool_logged_until;
 
 /* Not ioloop_time, which stands still while we wait, and not the time of day,
@@ -489,8 +497,45 @@ void coi_handoff_set_away(void)
 	away_until = coi_handoff_clock() + HANDOFF_AWAY_MSECS;
 }
 
+/* Dovecot doesn't start a service again that has died while it was starting,
+   until somebody connects to it, and ends the connections that waited for it.
+   Without this, what is in the spool might wait for the next mail. */
+static void handoff_knock(void)
+{
+	int fd = net_connect_unix(knock_path);
+
+	i_close_fd(&fd);
+}
+
+static void handoff_knock_stop(void)
+{
+	timeout_remove(&knock_timeout);
+	i_free(knock_path);
+}
+
+static void handoff_knock_again(void *context ATTR_UNUSED)
+{
+	handoff_knock();
+	if (--knocks_left == 0)
+		handoff_knock_stop();
+}
+
+static void handoff_knock_later(const char *socket_path)
+{
+	knocks_left = HANDOFF_KNOCKS_MAX;
+	if (knock_timeout != NULL)
+		return;
+	knock_path = i_strdup(socket_path);
+	knock_timeout = timeout_add_to(io_loop_get_root(), HANDOFF_KNOCK_MSECS,
+				       handoff_knock_again, NULL);
+}
+
 void coi_handoff_deinit(void)
 {
+	if (knock_timeout != NULL) {
+		handoff_knock();
+		handoff_knock_stop();
+	}
 	away_until = 0;
 	service_logged_until = spool_logged_until = 0;
 }
@@ -512,8 +557,10 @@ handoff_deliver_spool(const struct coi_handoff_service *service, const char *id,
 	const char *error;
 
 	if (coi_handoff_spool(service->event, service->spool_dir, id, line,
-			      &error) == 0)
+			      &error) == 0) {
+		handoff_knock_later(service->socket_path);
 		return COI_HANDOFF_SPOOLED;
+	}
 	if (handoff_may_log(&spool_logged_until)) {
 		e_error(service->event,
 			"coi: Can't hand a mail to coi-push or its spool, "
@@ -523,28 +570,14 @@ handoff_deliver_spool(const struct coi_handoff_service *service, const char *id,
 	return COI_HANDOFF_FAILED;
 }
 
-/* Dovecot doesn't start a service again that has died while it was starting,
-   until somebody connects to it. Without this, what is in the spool might wait
-   for the next mail. */
-static void handoff_wake(const char *socket_path)
-{
-	int fd = net_connect_unix(socket_path);
-
-	i_close_fd(&fd);
-}
-
 enum coi_handoff_outcome
 coi_handoff_deliver(const struct coi_handoff_service *service, const char *id,
 		    const string_t *line, struct coi_handoff_answer *answer_r)
 {
-	enum coi_handoff_outcome outcome;
 	const char *error;
 
-	if (coi_handoff_is_away()) {
-		outcome = handoff_deliver_spool(service, id, line);
-		handoff_wake(service->socket_path);
-		return outcome;
-	}
+	if (coi_handoff_is_away())
+		return handoff_deliver_spool(service, id, line);
 	if (coi_handoff_ask(service->socket_path, line, service->timeout_msecs,
 			    answer_r, &error) < 0) {
 		coi_handoff_set_away();
@@ -556,6 +589,7 @@ coi_handoff_deliver(const struct coi_handoff_service *service, const char *id,
 		}
 		return handoff_deliver_spool(service, id, line);
 	}
+	handoff_knock_stop();
 	if (answer_r->ok)
 		return COI_HANDOFF_QUEUED;
 	if (strcmp(answer_r->word, "unavailable") == 0)

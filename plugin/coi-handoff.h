@@ -116,11 +116,12 @@ enum coi_handoff_outcome {
    for some seconds, so that one that hangs costs a process one timeout. */
 bool coi_handoff_is_away(void);
 void coi_handoff_set_away(void);
-/* Forgets that. */
+/* Forgets that, and ends all that goes on. */
 void coi_handoff_deinit(void);
 
 /* Hands off the request of a delivery. Failures are logged, each kind once a
-   minute. answer_r is good for COI_HANDOFF_QUEUED only. */
+   minute. Once something is in the spool, the service is woken from the root
+   ioloop for a while. answer_r is good for COI_HANDOFF_QUEUED only. */
 enum coi_handoff_outcome
 coi_handoff_deliver(const struct coi_handoff_service *service, const char *id,
 		    const string_t *line, struct coi_handoff_answer *answer_r);

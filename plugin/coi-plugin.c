@@ -18,6 +18,7 @@
 #include "mail-storage-hooks.h"
 #include "coi-core.h"
 #include "coi-deliver.h"
+#include "coi-handoff.h"
 #include "coi-imap.h"
 #include "coi-list-notify.h"
 #include "coi-mailbox.h"
@@ -52,6 +53,7 @@ COI_EXPORT void coi_plugin_deinit(void)
 	coi_imap_deinit();
 	coi_deliver_deinit();
 	coi_webpush_deinit();
+	coi_handoff_deinit();
 	coi_metadata_deinit();
 	mail_storage_hooks_remove(&coi_mail_storage_hooks);
 	coi_core_deinit();

@@ -11,6 +11,8 @@
 #include "lib.h"
 #include "array.h"
 #include "buffer.h"
+#include "ioloop.h"
+#include "net.h"
 #include "str.h"
 #include "unlink-directory.h"
 #include "write-full.h"
@@ -37,6 +39,7 @@
 
 static unsigned int log_count;
 static struct event *event;
+static struct ioloop *ioloop;
 static char *dir;
 static pid_t server_pid;
 
@@ -75,6 +78,7 @@ static int setup(void **state)
 	i_set_error_handler(count_log);
 	i_set_info_handler(count_log);
 	log_count = 0;
+	ioloop = io_loop_create();
 	event = event_create(NULL);
 	dir = i_strdup(mkdtemp(template));
 	coi_core_init(GLUE_CORES "/fake-seal/lib95_coi_plugin.so");
@@ -96,6 +100,7 @@ static int teardown(void **state)
 	coi_handoff_deinit();
 	coi_core_deinit();
 	event_unref(&event);
+	io_loop_destroy(&ioloop);
 	return 0;
 }
 
@@ -832,6 +837,29 @@ static void test_deliver_to_nobody(void **state)
 	assert_int_equal(log_count, 2);
 }
 
+/* One that has failed is asked no more. Dovecot may be waiting for a connection
+   before it starts another. */
+static void test_deliver_knocks_before_the_process_ends(void **state)
+{
+	struct coi_handoff_answer answer;
+	int listen_fd, fd;
+
+	(void)state;
+	make_spool("key");
+	assert_int_equal(deliver(SHORT_MSECS, &answer), COI_HANDOFF_SPOOLED);
+	listen_fd = net_listen_unix(path_of("coi-push"), 1);
+	assert_int_not_equal(listen_fd, -1);
+	net_set_nonblock(listen_fd, TRUE);
+	coi_handoff_deinit();
+	fd = net_accept(listen_fd, NULL, NULL);
+	assert_true(fd >= 0);
+	i_close_fd(&fd);
+	/* not without a reason */
+	coi_handoff_deinit();
+	assert_int_equal(net_accept(listen_fd, NULL, NULL), -1);
+	i_close_fd(&listen_fd);
+}
+
 #define HANDOFF_TEST(func) \
 	cmocka_unit_test_setup_teardown(func, setup, teardown)
 
@@ -870,6 +898,7 @@ static const struct CMUnitTest tests[] = {
 	HANDOFF_TEST(test_deliver_to_an_unavailable_service),
 	HANDOFF_TEST(test_deliver_waits_in_vain_only_once),
 	HANDOFF_TEST(test_deliver_to_nobody),
+	HANDOFF_TEST(test_deliver_knocks_before_the_process_ends),
 };
 
 GLUE_TESTS(CoiHandoff, tests)
