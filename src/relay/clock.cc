@@ -20,7 +20,7 @@ class System : public Clock {
     return Now(CLOCK_REALTIME);
   }
   int64_t SteadyUsecs() override {
-    return Now(CLOCK_MONOTONIC);
+    return Now(CLOCK_BOOTTIME);
   }
 };
 

@@ -12,7 +12,8 @@ namespace coi::relay {
 class Clock {
  public:
   virtual ~Clock() = default;
-  // Microseconds since 1970, and of a clock that nobody sets.
+  // Microseconds since 1970, and of a clock that nobody sets and that goes on while
+  // the machine sleeps.
   virtual int64_t WallUsecs() = 0;
   virtual int64_t SteadyUsecs() = 0;
 };

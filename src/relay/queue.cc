@@ -76,7 +76,12 @@ constexpr const char* kSchema[] = {
     "  failures INTEGER NOT NULL,\n"
     "  resume INTEGER NOT NULL\n"
     ") STRICT;\n"
-    "CREATE INDEX origin_by_due ON origin (due) WHERE due IS NOT NULL;\n"};
+    "CREATE INDEX origin_by_due ON origin (due) WHERE due IS NOT NULL;\n",
+    // 1 -> 2
+    "CREATE TABLE clock (\n"
+    "  id INTEGER PRIMARY KEY,\n"
+    "  skew INTEGER NOT NULL\n"
+    ") STRICT;\n"};
 
 #define PUSH_COLUMNS "id, user, subscription, origin, next, attempts, expires, flags"
 
@@ -120,6 +125,10 @@ constexpr const char* kStatements[] = {
     "SELECT due FROM origin WHERE due >= 0 ORDER BY due LIMIT 1",
     "UPDATE origin SET due = 0 WHERE due = -1",
     "UPDATE origin SET due = 0 WHERE due > ?1",
+    "SELECT skew FROM clock WHERE id = 0",
+    "INSERT INTO clock (id, skew) VALUES (0, ?1)"
+    " ON CONFLICT (id) DO UPDATE SET skew = excluded.skew",
+    "SELECT accepted FROM handoff WHERE id = (SELECT max(id) FROM handoff)",
 };
 
 string Errno(const string& what) {
@@ -130,8 +139,8 @@ bool IsDamage(int code) {
   return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
 }
 
-string TimeStamp(int64_t now) {
-  const auto seconds = static_cast<time_t>(now / 1000);
+string TimeStamp(int64_t wall) {
+  const auto seconds = static_cast<time_t>(wall / 1000);
   tm parts{};
   gmtime_r(&seconds, &parts);
   char text[32];
@@ -171,6 +180,9 @@ enum Queue::Sql : int {
   kNextOrigin,
   kWakeActive,
   kWakeFar,
+  kGetSkew,
+  kPutSkew,
+  kLastAccepted,
 };
 
 // A prepared statement while it is being used.
@@ -281,9 +293,9 @@ std::span<const char* const> Queue::Statements() {
   return kStatements;
 }
 
-std::unique_ptr<Queue> Queue::Open(const Options& options, int64_t now, const Log& log,
+std::unique_ptr<Queue> Queue::Open(const Options& options, int64_t wall, const Log& log,
                                    string* error) {
-  static_assert(std::size(kStatements) == kWakeFar + 1);
+  static_assert(std::size(kStatements) == kLastAccepted + 1);
   // The constructor is private.
   std::unique_ptr<Queue> queue(new Queue());  // NOLINT(modernize-make-unique)
   queue->options_ = options;
@@ -308,8 +320,8 @@ std::unique_ptr<Queue> Queue::Open(const Options& options, int64_t now, const Lo
     nanosleep(&pause, nullptr);
   }
 
-  if (!queue->OpenDatabase(now, error)) {
-    if (!queue->damaged_ || !queue->Restart(now, log, error)) {
+  if (!queue->OpenDatabase(wall, error)) {
+    if (!queue->damaged_ || !queue->Restart(wall, log, error)) {
       return nullptr;
     }
   }
@@ -408,7 +420,7 @@ bool Queue::Number(const char* sql, int64_t* value) {
   return code == SQLITE_ROW || code == SQLITE_DONE || Failed(code);
 }
 
-bool Queue::OpenDatabase(int64_t now, string* error) {
+bool Queue::OpenDatabase(int64_t wall, string* error) {
   failed_ = damaged_ = false;
   // So that the file, and with it -wal and -shm, has this mode from the start.
   const int fd = open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
@@ -482,9 +494,13 @@ bool Queue::OpenDatabase(int64_t now, string* error) {
   if (options_.max_pages != 0) {
     Execute(("PRAGMA max_page_count = " + std::to_string(options_.max_pages)).c_str());
   }
+  if (!ReadClock(wall)) {
+    *error = error_;
+    return false;
+  }
   are_woken_ = false;
   // A full disk is no reason not to start: deliveries free space.
-  if (!WakeOrigins(now)) {
+  if (!WakeOrigins(wall - skew_)) {
     Rollback();
     if (damaged_) {
       *error = error_;
@@ -492,6 +508,25 @@ bool Queue::OpenDatabase(int64_t now, string* error) {
     }
   }
   return true;
+}
+
+// The time of day may have been set back since the last hand-off came.
+bool Queue::ReadClock(int64_t wall) {
+  constexpr int64_t kToleranceMsecs = 60000;
+  Use get_skew(this, kGetSkew);
+  if (get_skew.Step()) {
+    skew_ = get_skew.Integer(0);
+  } else if (skew_ != 0) {
+    skew_is_new_ = true;
+  }
+  Use get_last(this, kLastAccepted);
+  if (get_last.Step()) {
+    const int64_t last = get_last.Integer(0) / 1000;
+    if (wall - skew_ < last - kToleranceMsecs) {
+      SetSkew(wall - last);
+    }
+  }
+  return !failed_;
 }
 
 // Nobody looks after an origin yet. A time so far away comes from a clock that
@@ -533,12 +568,12 @@ bool Queue::Upgrade(string* error) {
   return Execute(numbers.c_str());
 }
 
-bool Queue::MoveAway(int64_t now, const Log& log, string* error) {
+bool Queue::MoveAway(int64_t wall, const Log& log, string* error) {
   const string why = error_;
   Close();
-  string to = path_ + ".damaged-" + TimeStamp(now);
+  string to = path_ + ".damaged-" + TimeStamp(wall);
   for (int i = 2; access(to.c_str(), F_OK) == 0; ++i) {
-    to = path_ + ".damaged-" + TimeStamp(now) + "-" + std::to_string(i);
+    to = path_ + ".damaged-" + TimeStamp(wall) + "-" + std::to_string(i);
   }
   // Where there is none, an earlier call has moved it, and could do no more.
   if (rename(path_.c_str(), to.c_str()) != 0) {
@@ -556,14 +591,14 @@ bool Queue::MoveAway(int64_t now, const Log& log, string* error) {
   return true;
 }
 
-bool Queue::Restart(int64_t now, const Log& log, string* error) {
+bool Queue::Restart(int64_t wall, const Log& log, string* error) {
   if (is_new_) {
     Close();
-  } else if (!MoveAway(now, log, error)) {
+  } else if (!MoveAway(wall, log, error)) {
     return false;
   }
   error->clear();
-  if (OpenDatabase(now, error)) {
+  if (OpenDatabase(wall, error)) {
     is_new_ = false;
     return true;
   }
@@ -575,7 +610,7 @@ bool Queue::Restart(int64_t now, const Log& log, string* error) {
 
 bool Queue::Begin() {
   count_new_ = count_;
-  return Use(this, kBegin).Run();
+  return Use(this, kBegin).Run() && (!skew_is_new_ || (Use(this, kPutSkew) << skew_).Run());
 }
 
 bool Queue::Commit() {
@@ -583,6 +618,7 @@ bool Queue::Commit() {
     return false;
   }
   count_ = count_new_;
+  skew_is_new_ = false;
   return true;
 }
 

@@ -22,7 +22,7 @@ struct sqlite3_stmt;
 
 // What waits to be sent, in a SQLite database: docs/queue.md. Names are numbers
 // here, and contents are sealed; the caller makes both. Times are milliseconds
-// since 1970 where nothing else is said.
+// of the queue's own clock (see skew()) where nothing else is said.
 namespace coi::relay {
 
 // A hand-off's pushes are numbered from its own number times this.
@@ -90,12 +90,23 @@ class Queue {
   static std::span<const char* const> Statements();
 
   // A damaged file is moved away, and logged. Nullptr and a text for the admin
-  // where there can't be a queue.
-  static std::unique_ptr<Queue> Open(const Options& options, int64_t now, const Log& log,
+  // where there can't be a queue. `wall` is milliseconds since 1970.
+  static std::unique_ptr<Queue> Open(const Options& options, int64_t wall, const Log& log,
                                      std::string* error);
   ~Queue();
   Queue(const Queue&) = delete;
   Queue& operator=(const Queue&) = delete;
+
+  // The queue's clock is so many milliseconds behind the time of day. It differs by
+  // what somebody has set that clock by, so that no push expires of that, nor waits
+  // for longer. Written with the next transaction.
+  int64_t skew() const {
+    return skew_;
+  }
+  void SetSkew(int64_t skew) {
+    skew_ = skew;
+    skew_is_new_ = true;
+  }
 
   // Whether the disk has room for so many bytes of new rows and, later, for their
   // being deleted. Not within a transaction. A queue that fills its disk to the last
@@ -116,7 +127,7 @@ class Queue {
     return damaged_;
   }
   // Moves the damaged file away and begins with an empty one.
-  bool Restart(int64_t now, const Log& log, std::string* error);
+  bool Restart(int64_t wall, const Log& log, std::string* error);
 
   // As of the last commit, and with what the transaction under way has done.
   int64_t count() const {
@@ -189,11 +200,12 @@ class Queue {
   Queue() = default;
   static int OnCommit(void* self, sqlite3* db, const char* name, int pages);
   bool HasFree(uint64_t size) const;
-  bool OpenDatabase(int64_t now, std::string* error);
+  bool OpenDatabase(int64_t wall, std::string* error);
+  bool ReadClock(int64_t wall);
   bool Upgrade(std::string* error);
   bool Execute(const char* sql);
   bool Number(const char* sql, int64_t* value);
-  bool MoveAway(int64_t now, const Log& log, std::string* error);
+  bool MoveAway(int64_t wall, const Log& log, std::string* error);
   void Close();
   bool Failed(int code);
   bool GetPush(int64_t id, std::optional<QueuedPush>* push);
@@ -220,6 +232,8 @@ class Queue {
   // The damaged file has been moved away, and another couldn't be made yet.
   bool is_new_ = false;
   std::string error_;
+  int64_t skew_ = 0;
+  bool skew_is_new_ = false;
   int64_t count_ = 0;
   int64_t count_new_ = 0;
   int64_t last_handoff_ = 0;

@@ -110,9 +110,8 @@ std::unique_ptr<Relay> Relay::Open(const coi_relay_settings& settings,
 }
 
 bool Relay::Start(string* error) {
-  now_usecs_ = parts_.clock->WallUsecs();
-  now_ = now_usecs_ / 1000;
-  steady_ = parts_.clock->SteadyUsecs() / 1000;
+  wall_usecs_ = parts_.clock->WallUsecs();
+  steady_usecs_ = parts_.clock->SteadyUsecs();
   uint32_t seed = 0;
   if (getrandom(&seed, sizeof(seed), 0) == static_cast<ssize_t>(sizeof(seed))) {
     random_.seed(seed);
@@ -133,10 +132,12 @@ bool Relay::Start(string* error) {
   if (!keys_) {
     return false;
   }
-  queue_ = Queue::Open({settings_.queue_dir, {}, parts_.queue_max_pages}, now_, log_, error);
+  queue_ = Queue::Open({settings_.queue_dir, {}, parts_.queue_max_pages}, wall_usecs_ / 1000, log_,
+                       error);
   if (queue_ == nullptr) {
     return false;
   }
+  ReadClock();
   spool_ = Spool::Open(settings_.spool_dir, &keys_->storage(), log_, error);
   if (spool_ == nullptr) {
     return false;
@@ -154,7 +155,7 @@ bool Relay::Start(string* error) {
   }
 
   epoll_ = epoll_create1(EPOLL_CLOEXEC);
-  timer_ = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+  timer_ = timerfd_create(CLOCK_BOOTTIME, TFD_NONBLOCK | TFD_CLOEXEC);
   work_ = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
   if (epoll_ == -1 || timer_ == -1 || work_ == -1) {
     *error = string("Can't make an epoll, a timer or an event: ") + std::strerror(errno);
@@ -365,14 +366,8 @@ void Relay::Run() {
   if (closing_) {
     return;
   }
-  const int64_t before = now_;
-  now_usecs_ = parts_.clock->WallUsecs();
-  now_ = now_usecs_ / 1000;
-  steady_ = parts_.clock->SteadyUsecs() / 1000;
+  ReadClock();
   work_left_ = false;
-  if (now_ < before - kMinute) {
-    ClockWasSet();
-  }
 
   bool quiet = !ReadClients();
   if (spool_->due() <= now_) {
@@ -459,19 +454,24 @@ bool Relay::TakeResults() {
   return !results.empty();
 }
 
-// Wall time that goes backwards would let everything wait for hours.
-void Relay::ClockWasSet() {
-  housekeep_at_ = now_;
-  evict_at_ = 0;
-  poll_at_ = 0;
-  retry_queue_at_ = 0;
-  for (auto& [id, origin] : origins_) {
-    SetWake(origin.get(), 0);
-    origin->resume = std::min(origin->resume, now_);
-    origin->backlog = true;
-    MakeRunnable(origin.get());
+// Where the time of day is set, the queue's clock goes on as before. A step of less
+// than a minute does no harm.
+void Relay::ReadClock() {
+  const int64_t wall = parts_.clock->WallUsecs();
+  const int64_t steady = parts_.clock->SteadyUsecs();
+  const int64_t step = ((wall - wall_usecs_) - (steady - steady_usecs_)) / 1000;
+  wall_usecs_ = wall;
+  steady_usecs_ = steady;
+  steady_ = steady / 1000;
+  if (std::abs(step) > kMinute) {
+    queue_->SetSkew(queue_->skew() + step);
+    // writes it
+    housekeep_at_ = 0;
+    Tell(COI_RELAY_LOG_INFO, "The time of day was set by " + std::to_string(step / kSecond) +
+                                 " seconds. It makes no push wait longer, or expire");
   }
-  spool_->Postpone(0);
+  now_usecs_ = wall - queue_->skew() * 1000;
+  now_ = now_usecs_ / 1000;
 }
 
 void Relay::Housekeep() {
@@ -888,7 +888,7 @@ void Relay::Accepted(Incoming* incoming) {
 
 void Relay::RunSpool() {
   vector<Incoming> deliveries;
-  for (Spool::File& file : spool_->Take(kSpoolBatch, now_)) {
+  for (Spool::File& file : spool_->Take(kSpoolBatch, now_, wall_usecs_ / 1000)) {
     Incoming incoming;
     const char* error = nullptr;
     if (!push::ParseHandoff(file.line, &incoming.handoff, &error) ||
@@ -902,7 +902,8 @@ void Relay::RunSpool() {
     incoming.file = std::move(file.name);
     incoming.line = std::move(file.line);
     incoming.uid = file.uid;
-    incoming.accepted_usecs = std::clamp<int64_t>(file.written_usecs, 0, now_usecs_);
+    incoming.accepted_usecs =
+        std::clamp<int64_t>(file.written_usecs - queue_->skew() * 1000, 0, now_usecs_);
     deliveries.push_back(std::move(incoming));
   }
   if (!deliveries.empty()) {
@@ -935,7 +936,7 @@ void Relay::Register(uint64_t client, unsigned int uid, const Handoff& handoff) 
     RegistrationFailed(user, handoff.user);
     refuse(why);
   };
-  const int64_t ttl = subscription->expires - now_ / 1000;
+  const int64_t ttl = subscription->expires - wall_usecs_ / 1000000;
   if (ttl <= 0) {
     fail("refused");
     return;
@@ -1060,7 +1061,7 @@ void Relay::QueueFailed(const char* what) {
     return;
   }
   string error;
-  if (!queue_->Restart(now_, log_, &error)) {
+  if (!queue_->Restart(wall_usecs_ / 1000, log_, &error)) {
     TellSometimes(COI_RELAY_LOG_ERROR, "restart", kMinute, "There is no queue: " + error);
     return;
   }
@@ -1477,7 +1478,7 @@ bool Relay::LoadBacklog(Origin* origin) {
   if (good && all) {
     good = queue_->NextDue(origin->id, now_, &next);
     if (good && next && *next > now_ + kMaxDelayMsecs + kHour) {
-      // No delay is that long: the clock was set back.
+      // No delay is that long: the clock was set back while nobody looked.
       good = queue_->Begin() && queue_->Hasten(origin->id, now_ + kMaxDelayMsecs, now_) &&
              queue_->Commit();
       next = now_ + 1;
@@ -1599,7 +1600,7 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
 }
 
 string Relay::Authorization(const Subscription& subscription, const Endpoint& endpoint) {
-  const int64_t now = now_ / 1000;
+  const int64_t now = wall_usecs_ / 1000000;
   if (!subscription.vapid.empty() && keys_->VapidId(subscription.vapid) != subscription.vapid) {
     TellSometimes(COI_RELAY_LOG_WARNING, "key", kHour,
                   "A subscription at " + endpoint.origin +

@@ -237,7 +237,7 @@ class Relay {
   void Finish(const SendResult& result);
   void NoteHealth(Origin* origin, const Busy& push, const SendResult& result);
   void Housekeep();
-  void ClockWasSet();
+  void ReadClock();
   void Arm();
 
   coi_relay_settings settings_;
@@ -245,9 +245,11 @@ class Relay {
   Parts parts_;
   Log log_;
   LogLimit log_limit_;
-  int64_t now_usecs_ = 0;
-  int64_t now_ = 0;     // milliseconds since 1970
-  int64_t steady_ = 0;  // milliseconds
+  int64_t wall_usecs_ = 0;    // since 1970
+  int64_t steady_usecs_ = 0;  // nobody sets it
+  int64_t now_usecs_ = 0;     // of the queue's clock, see Queue::skew()
+  int64_t now_ = 0;           // milliseconds of it
+  int64_t steady_ = 0;        // milliseconds
   std::minstd_rand random_;
 
   int epoll_ = -1;

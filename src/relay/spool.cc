@@ -96,7 +96,7 @@ void Spool::Changed() {
 }
 
 // Looks at some of the names; what is missing is looked at the next time.
-void Spool::Scan(int64_t now_msecs) {
+void Spool::Scan(int64_t now_msecs, int64_t wall_msecs) {
   if (list_ == nullptr) {
     changed_ = false;
     // A description of its own, because the position is shared otherwise.
@@ -123,7 +123,7 @@ void Spool::Scan(int64_t now_msecs) {
       found.emplace_back(
           static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000 + status.st_mtim.tv_nsec / 1000,
           name);
-    } else if (static_cast<int64_t>(status.st_ctim.tv_sec) < now_msecs / 1000 - kStaleSecs) {
+    } else if (static_cast<int64_t>(status.st_ctim.tv_sec) < wall_msecs / 1000 - kStaleSecs) {
       // Left behind by a process that was killed while it wrote.
       unlinkat(directory_fd_, entry->d_name, S_ISDIR(status.st_mode) ? AT_REMOVEDIR : 0);
     }
@@ -210,13 +210,13 @@ optional<Spool::File> Spool::Read(const string& name, int64_t now_msecs) {
               status.st_uid};
 }
 
-std::vector<Spool::File> Spool::Take(size_t count, int64_t now_msecs) {
+std::vector<Spool::File> Spool::Take(size_t count, int64_t now_msecs, int64_t wall_msecs) {
   std::vector<File> files;
   if (not_before_ > now_msecs) {
     return files;
   }
   if (names_.empty() && due_ <= now_msecs) {
-    Scan(now_msecs);
+    Scan(now_msecs, wall_msecs);
     not_before_ = names_.empty() ? now_msecs + kPauseMsecs : 0;
   }
   for (size_t i = 0; i < count && !names_.empty(); ++i) {

@@ -51,8 +51,8 @@ class Spool {
   void Changed();
 
   // Reads up to `count` files, in the order in which they were written. What
-  // isn't a hand-off is removed.
-  std::vector<File> Take(size_t count, int64_t now_msecs);
+  // isn't a hand-off is removed. `wall_msecs` are since 1970, as those of files are.
+  std::vector<File> Take(size_t count, int64_t now_msecs, int64_t wall_msecs);
   // The file is in the queue.
   void Remove(const std::string& name);
   // What was taken and not removed stays, and all is looked at then again.
@@ -64,7 +64,7 @@ class Spool {
 
  private:
   Spool(std::string directory, const push::StorageKey* key, const Log& log);
-  void Scan(int64_t now_msecs);
+  void Scan(int64_t now_msecs, int64_t wall_msecs);
   std::optional<File> Read(const std::string& name, int64_t now_msecs);
   void Junk(const std::string& name, const char* what, int64_t now_msecs);
 

@@ -17,6 +17,7 @@
 
 #include "relay/retry.h"
 #include "relay_util.h"
+#include "util/base64.h"
 
 namespace coi::test {
 namespace {
@@ -411,6 +412,108 @@ TEST_F(RelayReview, END_4_who_sent_on_and_went_away_kept_it_busy) {
   EXPECT_LT(rounds, 10);
   EXPECT_EQ(Status().clients, 0U);
   AnswerAll(201);
+}
+
+struct ClockCase {
+  const char* name;
+  int64_t step_hours;
+  bool opened_before;  // and not running, when it was set
+  bool opened_after;
+};
+
+class RelayClockReview : public RelayReview, public testing::WithParamInterface<ClockCase> {};
+
+// What was acknowledged was dropped, or wasn't tried again for hours.
+TEST_P(RelayClockReview, MSG_9_a_clock_that_was_set) {
+  const int64_t step = GetParam().step_hours * 3600 * 1000000;
+  // Files have real times.
+  clock_.wall -= std::max<int64_t>(step, 0);
+  Reopen();
+  Ask(MakeHandoff("alice"));
+  sender_->AnswerUnreachable();
+  Run();
+  clock_.wall += step;
+  if (GetParam().opened_before) {
+    Reopen();
+  }
+  Run();
+  if (GetParam().opened_after) {
+    Reopen();
+  }
+  int minutes = 0;
+  for (; sender_->requests.empty() && minutes < 10; ++minutes) {
+    clock_.Advance(60);
+    Run();
+  }
+  ASSERT_LT(minutes, 10);
+  EXPECT_EQ(AnswerAll(201), 1);
+  // And so it goes on.
+  PutIntoSpool(MakeHandoff("alice"));
+  for (int i = 0; i < 40; ++i) {
+    clock_.Advance(2);
+    Run();
+  }
+  EXPECT_EQ(AnswerAll(201), 1);
+  EXPECT_EQ(Ask(MakeHandoff("alice")), "+\tqueued\n");
+  EXPECT_EQ(AnswerAll(201), 1);
+  EXPECT_EQ(Status().dropped, 0U);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+// One that was set forward while nobody looked is taken for time that has passed.
+constexpr ClockCase kClocks[] = {
+    {"from_1970", 56 * 365 * 24, false, false},
+    {"from_1970_and_opened", 56 * 365 * 24, false, true},
+    {"two_days_on", 48, false, false},
+    {"two_days_on_and_opened", 48, false, true},
+    {"two_hours_back", -2, false, false},
+    {"two_hours_back_and_opened", -2, false, true},
+    {"two_hours_back_while_it_did_not_run", -2, true, false},
+    {"a_month_back", -720, false, false},
+    {"a_month_back_and_opened", -720, false, true},
+    {"a_month_back_while_it_did_not_run", -720, true, true},
+};
+INSTANTIATE_TEST_SUITE_P(Table, RelayClockReview, testing::ValuesIn(kClocks),
+                         [](const auto& test) { return test.param.name; });
+
+// -- and of our own clock --
+
+TEST_F(RelayReview, MSG_9_a_push_expires_by_the_time_that_has_passed) {
+  settings_.ttl_chat_secs = settings_.ttl_mail_secs = 3600;
+  Reopen();
+  Ask(MakeHandoff("alice"));
+  sender_->AnswerUnreachable();
+  Run();
+  clock_.wall -= int64_t{86400} * 1000000;
+  for (int i = 0; i < 65; ++i) {
+    clock_.Advance(60);
+    Run();
+    while (!sender_->requests.empty()) {
+      sender_->AnswerUnreachable();
+      Run();
+    }
+  }
+  EXPECT_EQ(Status().queued, 0U);
+  EXPECT_EQ(Status().dropped, 1U);
+}
+
+// It is signed for others' clocks.
+TEST_F(RelayReview, MSG_8_tokens_are_of_the_time_of_day) {
+  const auto expires = [&] {
+    Ask(MakeHandoff("alice"));
+    const string token = sender_->requests.front().authorization;
+    AnswerAll(201);
+    const size_t begin = token.find('.') + 1;
+    const string claims =
+        util::DecodeBase64(token.substr(begin, token.find('.', begin) - begin)).value_or("");
+    return std::stoll(claims.substr(claims.find("\"exp\":") + 6));
+  };
+  for (const int64_t days : {0, 300, -600}) {
+    clock_.wall += days * 86400 * 1000000;
+    const int64_t left = expires() - clock_.wall / 1000000;
+    EXPECT_GT(left, 0);
+    EXPECT_LE(left, 86400);
+  }
 }
 
 }  // namespace

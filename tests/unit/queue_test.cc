@@ -105,9 +105,10 @@ TEST_F(Queue, Has_this_schema) {
       "CREATE TABLE origin (\n  id INTEGER PRIMARY KEY,\n  due INTEGER,\n"
       "  failures INTEGER NOT NULL,\n  resume INTEGER NOT NULL\n) STRICT",
       "CREATE INDEX origin_by_due ON origin (due) WHERE due IS NOT NULL",
+      "CREATE TABLE clock (\n  id INTEGER PRIMARY KEY,\n  skew INTEGER NOT NULL\n) STRICT",
   };
   EXPECT_EQ(Rows("SELECT sql FROM sqlite_master ORDER BY rowid"), expected);
-  EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"1"});
+  EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"2"});
   EXPECT_EQ(Rows("PRAGMA application_id"), vector<string>{"1129269617"});
   EXPECT_EQ(Rows("PRAGMA journal_mode"), vector<string>{"wal"});
   EXPECT_EQ(Rows("PRAGMA synchronous"), vector<string>{"1"});
@@ -139,7 +140,7 @@ TEST_F(Queue, Scans_no_table) {
 }
 
 TEST_F(Queue, Refuses_what_it_does_not_know) {
-  ASSERT_EQ(sqlite3_exec(queue_->database(), "PRAGMA user_version = 2", nullptr, nullptr, nullptr),
+  ASSERT_EQ(sqlite3_exec(queue_->database(), "PRAGMA user_version = 3", nullptr, nullptr, nullptr),
             SQLITE_OK);
   EXPECT_FALSE(Open());
   EXPECT_NE(error_.find("later version"), string::npos) << error_;
@@ -157,23 +158,56 @@ TEST_F(Queue, Refuses_another_programs_database) {
 TEST_F(Queue, Upgrades) {
   const int64_t id = Put(1, {2});
   static constexpr const char* kNext = "ALTER TABLE push ADD COLUMN more INTEGER";
-  const char* const schema[] = {relay::Queue::Schema()[0], kNext};
+  vector<const char*> schema(relay::Queue::Schema().begin(), relay::Queue::Schema().end());
+  schema.push_back(kNext);
   options_.schema = schema;
   ASSERT_TRUE(Open()) << error_;
-  EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"2"});
+  EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"3"});
   EXPECT_EQ(Rows("SELECT id, user, more FROM push"),
             vector<string>{std::to_string(id * relay::kPushesPerHandoff) + "|1|NULL"});
   ASSERT_TRUE(Open()) << error_;
   // A new one gets there in the same steps.
   options_.directory = directory_.Make("new");
   ASSERT_TRUE(Open()) << error_;
+  EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"3"});
+}
+
+TEST_F(Queue, Takes_a_queue_of_the_first_version) {
+  Put(1, {2});
+  ASSERT_EQ(sqlite3_exec(queue_->database(), "DROP TABLE clock; PRAGMA user_version = 1", nullptr,
+                         nullptr, nullptr),
+            SQLITE_OK);
+  ASSERT_TRUE(Open()) << error_;
   EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"2"});
+  EXPECT_EQ(queue_->count(), 1);
+  EXPECT_EQ(queue_->skew(), 0);
+}
+
+TEST_F(Queue, Keeps_its_clock) {
+  Put(1, {2});
+  queue_->SetSkew(5000);
+  // Written with what comes next, and only if that is.
+  ASSERT_TRUE(queue_->Begin());
+  queue_->Rollback();
+  EXPECT_EQ(Rows("SELECT skew FROM clock"), vector<string>{});
+  ASSERT_TRUE(queue_->Begin());
+  ASSERT_TRUE(queue_->Commit());
+  EXPECT_EQ(Rows("SELECT skew FROM clock"), vector<string>{"5000"});
+  ASSERT_TRUE(Open()) << error_;
+  EXPECT_EQ(queue_->skew(), 5000);
+  // It never runs backwards.
+  queue_->SetSkew(int64_t{7200} * 1000);
+  ASSERT_TRUE(queue_->Begin());
+  ASSERT_TRUE(queue_->Commit());
+  ASSERT_TRUE(Open()) << error_;
+  EXPECT_EQ(queue_->skew(), 0);
+  EXPECT_EQ(Rows("SELECT skew FROM clock"), vector<string>{"0"});
 }
 
 TEST_F(Queue, An_upgrade_that_fails_changes_nothing) {
   Put(1, {2});
-  const char* const schema[] = {relay::Queue::Schema()[0],
-                                "ALTER TABLE push ADD COLUMN more INTEGER; DROP TABLE nonsense"};
+  vector<const char*> schema(relay::Queue::Schema().begin(), relay::Queue::Schema().end());
+  schema.push_back("ALTER TABLE push ADD COLUMN more INTEGER; DROP TABLE nonsense");
   options_.schema = schema;
   EXPECT_FALSE(Open());
   EXPECT_NE(error_, "");

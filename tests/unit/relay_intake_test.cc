@@ -401,8 +401,11 @@ TEST_F(RelayIntake, The_clock_may_be_set_back) {
   sender_->AnswerHttp(503, 3600);
   Run();
   clock_.wall -= int64_t{30} * 86400 * 1000000;
+  clock_.Advance(3500);
   Run();
-  clock_.Advance(1);
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  // The longest that Retry-After is stretched to.
+  clock_.Advance(1000);
   Run();
   EXPECT_EQ(sender_->requests.size(), 1U);
   AnswerAll(201);
