@@ -8,7 +8,8 @@
 # To build and to run unit, glue and integration tests; in a chroot, too.
 suite_packages=(
 	dovecot-core dovecot-imapd dovecot-lmtpd dovecot-sieve dovecot-dev
-	g++ cmake ninja-build binutils pkg-config libgtest-dev libcmocka-dev
+	g++ cmake ninja-build binutils pkg-config ca-certificates build-essential debhelper
+	libgtest-dev libcmocka-dev
 	libssl-dev libjansson-dev libsqlite3-dev libcurl4-openssl-dev
 	python3 python3-pytest python3-cryptography python3-h2 python3-aiosmtpd)
 # On the host alone.

@@ -5,7 +5,7 @@
 #
 # The parts of tests/run, in their order. It is sourced.
 
-parts=(build integration chroot unit lint sanitized containers demo)
+parts=(build integration chroot unit lint sanitized containers package demo)
 skipped_parts=()
 # Not a time: the same work on every machine.
 fuzz_runs=50000
@@ -218,6 +218,18 @@ part_chroot() {
 		/coi/source/tests/lib/suite /coi/build "${pytest_options[@]}" \
 		--junitxml={} ${expr:+-k "$expr"} || true
 }
+
+# -- the Debian package --
+
+part_package() {
+	check "package $(this_suite)" check package_of_this || true
+	root=$COI_CACHE/tests/$(other_suite)
+	if wanted chroot || check "build $(other_suite)" root make_root "$(other_suite)" "$root"; then
+		check "package $(other_suite)" check "$top/tests/lib/package-suite" "$root" || true
+	fi
+}
+
+package_of_this() { "$top/tests/lib/package-suite" /; }
 
 # -- containers and demo --
 
