@@ -88,6 +88,44 @@ coi_mailbox_saved(struct mailbox *box, bool moved,
 		coi_raise_appended(box, changes);
 }
 
+/* A dbox takes new mails back where its index can't be synced after the commit,
+   as when another process has marked it deleted, and calls that a success all the
+   same: sdbox_transaction_save_commit_post(). A move would then expunge the only
+   copy. All that is left of it is an error that nobody asks for. */
+static int coi_mailbox_commit(struct mailbox_transaction_context *t,
+			      struct mail_transaction_commit_changes *changes_r)
+{
+	struct mailbox *box = t->box;
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+	struct mail_storage *storage = box->storage;
+	bool may_lie = t->save_count > 0 &&
+		(strcmp(storage->name, "sdbox") == 0 ||
+		 strcmp(storage->name, "mdbox") == 0);
+	enum mail_error error;
+	const char *error_string;
+	int ret;
+
+	if (!may_lie)
+		return cbox->module_ctx.super.transaction_commit(t, changes_r);
+
+	/* our caller may yet ask for an error from before */
+	mail_storage_last_error_push(storage);
+	mail_storage_clear_error(storage);
+	ret = cbox->module_ctx.super.transaction_commit(t, changes_r);
+	error = storage->error;
+	error_string = t_strdup(storage->error_string);
+	mail_storage_last_error_pop(storage);
+	if (error == MAIL_ERROR_NONE)
+		return ret;
+	if (ret == 0) {
+		e_error(box->event,
+			"coi: Dovecot couldn't finish storing new mails: %s",
+			error_string);
+	}
+	mail_storage_set_error(storage, error, error_string);
+	return -1;
+}
+
 static int coi_mailbox_transaction_commit(
 	struct mailbox_transaction_context *t,
 	struct mail_transaction_commit_changes *changes_r)
@@ -99,7 +137,7 @@ static int coi_mailbox_transaction_commit(
 	int ret;
 
 	if (ct == NULL) {
-		ret = cbox->module_ctx.super.transaction_commit(t, changes_r);
+		ret = coi_mailbox_commit(t, changes_r);
 		if (ret == 0)
 			coi_mailbox_saved(box, FALSE, changes_r);
 		return ret;
@@ -111,7 +149,7 @@ static int coi_mailbox_transaction_commit(
 		return -1;
 	}
 	coi_seen_before_commit(&ct->seen, t);
-	ret = cbox->module_ctx.super.transaction_commit(t, changes_r);
+	ret = coi_mailbox_commit(t, changes_r);
 	if (ret == 0) {
 		/* our caller may yet ask for an error from before */
 		mail_storage_last_error_push(box->storage);

@@ -1,0 +1,62 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+/* Preloaded into Dovecot: on sdbox, the index of a folder can't be synced after new
+   mails were committed to it, as long as there is a file named COI_FAULT_FILE. The
+   folder's path has COI_FAULT_PATH in it. */
+
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct mailbox;
+/* Its first part is the only one that is needed. */
+struct sdbox_sync_context {
+	struct mailbox *box;
+};
+
+int rename(const char *old_path, const char *new_path);
+int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success);
+
+static bool is_saving;
+
+int rename(const char *old_path, const char *new_path)
+{
+	static int (*real)(const char *, const char *);
+	const char *path = getenv("COI_FAULT_PATH");
+
+	if (real == NULL)
+		real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT,
+								  "rename");
+	if (path != NULL && strstr(new_path, path) != NULL &&
+	    strstr(new_path, "/u.") != NULL)
+		is_saving = true;
+	return real(old_path, new_path);
+}
+
+int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success)
+{
+	static int (*real)(struct sdbox_sync_context **, bool);
+	const char *file = getenv("COI_FAULT_FILE");
+	struct mailbox *box = (*ctx)->box;
+	int ret;
+
+	if (real == NULL)
+		real = (int (*)(struct sdbox_sync_context **,
+				bool))dlsym(RTLD_NEXT, "sdbox_sync_finish");
+	ret = real(ctx, success);
+	if (is_saving && file != NULL && access(file, F_OK) == 0) {
+		void (*set_error)(struct mailbox *) = (void (*)(
+			struct mailbox *))dlsym(RTLD_DEFAULT,
+						"mailbox_set_index_error");
+		set_error(box);
+		ret = -1;
+	}
+	is_saving = false;
+	return ret;
+}
