@@ -81,6 +81,8 @@ static int coi_folder_create(struct mailbox *box)
 	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
 	int ret;
 
+	/* not all that fails says why */
+	mail_storage_clear_error(box->storage);
 	cuser->creating_folder = TRUE;
 	ret = mailbox_create(box, NULL, FALSE);
 	cuser->creating_folder = FALSE;
