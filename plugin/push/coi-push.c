@@ -30,15 +30,18 @@
 #include <unistd.h>
 
 /* How long the process of before a reload may take to end. */
-/* The master kills who hasn't begun after 30 seconds. */
 #define COI_PUSH_LOCK_TIMEOUT_MSECS (20 * 1000)
 #define COI_PUSH_LOCK_RETRY_MSECS 10
 #define COI_PUSH_LOCK_NAME "lock"
+#define COI_PUSH_START_MIN_SECS 2
+#define COI_PUSH_START_MAX_SECS 60
 
 static const struct coi_settings *coi_set;
 static struct event *coi_event;
 static struct coi_relay *relay;
 static struct io *relay_io;
+static struct timeout *start_timeout;
+static unsigned int start_secs = COI_PUSH_START_MIN_SECS;
 static int lock_fd = -1;
 
 static void coi_push_log(void *context ATTR_UNUSED, enum coi_relay_log level,
@@ -119,7 +122,8 @@ static void coi_push_run(struct coi_relay *r)
 static void client_connected(struct master_service_connection *conn)
 {
 	if (relay == NULL) {
-		/* Push is off. Not accepted, so it is closed. */
+		/* Push is off, or can't start. Not accepted, so it is closed,
+		   and a delivery goes to the spool. */
 		return;
 	}
 	master_service_client_connection_accept(conn);
@@ -166,27 +170,40 @@ static void main_preinit(void)
 
 /* After a reload, the process of before may still be at work. Two would send
    everything twice. */
-static void coi_push_lock(void)
+static int coi_push_lock(const char **error_r)
 {
 	const char *path = t_strconcat(coi_set->coi_push_queue_dir,
 				       "/" COI_PUSH_LOCK_NAME, NULL);
 	unsigned int msecs = 0;
 
+	if (lock_fd != -1)
+		return 0;
 	lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (lock_fd == -1)
-		i_fatal("open(%s) failed: %m", path);
+	if (lock_fd == -1) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", path);
+		return -1;
+	}
+	/* Who connects waits meanwhile. */
 	while (flock(lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK && errno != EINTR)
-			i_fatal("flock(%s) failed: %m", path);
+		if (errno != EWOULDBLOCK && errno != EINTR) {
+			*error_r = t_strdup_printf("flock(%s) failed: %m",
+						   path);
+			i_close_fd(&lock_fd);
+			return -1;
+		}
 		if (msecs >= COI_PUSH_LOCK_TIMEOUT_MSECS) {
-			i_fatal("%s is locked by another process", path);
+			*error_r = t_strdup_printf(
+				"%s is locked by another process", path);
+			i_close_fd(&lock_fd);
+			return -1;
 		}
 		usleep(COI_PUSH_LOCK_RETRY_MSECS * 1000);
 		msecs += COI_PUSH_LOCK_RETRY_MSECS;
 	}
+	return 0;
 }
 
-static void coi_push_open(void)
+static int coi_push_open(const char **error_r)
 {
 	struct coi_relay_settings set;
 	char *error;
@@ -213,28 +230,41 @@ static void coi_push_open(void)
 	set.register_timeout_msecs = coi_set->coi_push_register_timeout;
 
 	relay = coi_relay_open(&set, &coi_push_callbacks, &error);
-	if (relay == NULL)
-		i_fatal("Can't start: %s", error);
+	if (relay == NULL) {
+		*error_r = t_strdup(error);
+		free(error);
+		return -1;
+	}
 	relay_io = io_add(coi_relay_fd(relay), IO_READ, coi_push_run, relay);
 	/* what it is to go on with */
 	coi_relay_run(relay);
+	return 0;
 }
 
-static void main_init(void)
+/* Dovecot doesn't start a service again that has ended, or was killed, while it
+   was starting, until somebody connects to it; and one that ends right after it,
+   again and again. So this is after that, and nothing of it ends the process. */
+static void coi_push_start(void *context ATTR_UNUSED)
 {
-	if (coi_set->coi_push) {
-		coi_push_lock();
-		coi_push_open();
-	}
+	const char *error;
+
+	timeout_remove(&start_timeout);
+	if (coi_push_lock(&error) == 0 && coi_push_open(&error) == 0)
+		return;
+	e_error(coi_event, "Can't start, and will try again in %u seconds: %s",
+		start_secs, error);
+	start_timeout = timeout_add(start_secs * 1000, coi_push_start, NULL);
+	start_secs = I_MIN(start_secs * 2, COI_PUSH_START_MAX_SECS);
 }
 
 static void main_deinit(void)
 {
+	timeout_remove(&start_timeout);
 	if (relay != NULL) {
 		io_remove(&relay_io);
 		coi_relay_close(&relay);
-		i_close_fd(&lock_fd);
 	}
+	i_close_fd(&lock_fd);
 	coi_service_settings_free(&coi_set);
 	event_unref(&coi_event);
 }
@@ -257,8 +287,9 @@ int main(int argc, char *argv[])
 	master_service_init_log(master_service);
 
 	main_preinit();
-	main_init();
 	master_service_init_finish(master_service);
+	if (coi_set->coi_push)
+		coi_push_start(NULL);
 	master_service_run(master_service, client_connected);
 	main_deinit();
 	master_service_deinit(&master_service);
