@@ -16,6 +16,8 @@
 #include "coi-webpush.h"
 #include "coi-mailbox.h"
 
+#include <sys/stat.h>
+
 #define COI_MAILBOX_CONTEXT(obj) MODULE_CONTEXT(obj, coi_storage_module)
 #define COI_MAIL_CONTEXT(obj) MODULE_CONTEXT(obj, coi_mail_module)
 
@@ -88,10 +90,30 @@ coi_mailbox_saved(struct mailbox *box, bool moved,
 		coi_raise_appended(box, changes);
 }
 
-/* A dbox takes new mails back where its index can't be synced after the commit,
-   as when another process has marked it deleted, and calls that a success all the
-   same: sdbox_transaction_save_commit_post(). A move would then expunge the only
-   copy. All that is left of it is an error that nobody asks for. */
+/* Whether the mails that have just been stored are gone. Errors may also come from
+   other plugins, which have nothing to do with it. */
+static bool
+coi_mailbox_has_lost(struct mailbox *box, enum mail_error error,
+		     const struct mail_transaction_commit_changes *changes)
+{
+	const struct seq_range *range;
+	const char *path;
+	struct stat st;
+
+	if (strcmp(box->storage->name, "sdbox") != 0)
+		return box->mailbox_deleted || error == MAIL_ERROR_TEMP;
+	if (array_is_empty(&changes->saved_uids))
+		return FALSE;
+	/* all or none */
+	range = array_front(&changes->saved_uids);
+	path = t_strdup_printf("%s/u.%u", mailbox_get_path(box), range->seq1);
+	return stat(path, &st) < 0 && errno == ENOENT;
+}
+
+/* A dbox takes new mails back where its index can't be synced after the commit, and
+   calls that a success all the same: sdbox_transaction_save_commit_post(). A move
+   would then expunge the only copy. All that is left of it is an error that nobody
+   asks for. */
 static int coi_mailbox_commit(struct mailbox_transaction_context *t,
 			      struct mail_transaction_commit_changes *changes_r)
 {
@@ -115,15 +137,16 @@ static int coi_mailbox_commit(struct mailbox_transaction_context *t,
 	error = storage->error;
 	error_string = t_strdup(storage->error_string);
 	mail_storage_last_error_pop(storage);
-	if (error == MAIL_ERROR_NONE)
-		return ret;
-	if (ret == 0) {
+	if (ret == 0 && error != MAIL_ERROR_NONE &&
+	    coi_mailbox_has_lost(box, error, changes_r)) {
 		e_error(box->event,
 			"coi: Dovecot couldn't finish storing new mails: %s",
 			error_string);
+		ret = -1;
 	}
-	mail_storage_set_error(storage, error, error_string);
-	return -1;
+	if (ret < 0 && error != MAIL_ERROR_NONE)
+		mail_storage_set_error(storage, error, error_string);
+	return ret;
 }
 
 static int coi_mailbox_transaction_commit(
