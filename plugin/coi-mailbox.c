@@ -123,30 +123,28 @@ static int coi_mailbox_commit(struct mailbox_transaction_context *t,
 	bool may_lie = t->save_count > 0 &&
 		(strcmp(storage->name, "sdbox") == 0 ||
 		 strcmp(storage->name, "mdbox") == 0);
-	enum mail_error error;
-	const char *error_string;
-	int ret;
+	enum mail_error old_error = storage->error;
+	const char *old_string;
 
 	if (!may_lie)
 		return cbox->module_ctx.super.transaction_commit(t, changes_r);
 
-	/* our caller may yet ask for an error from before */
-	mail_storage_last_error_push(storage);
+	old_string = t_strdup(storage->error_string);
 	mail_storage_clear_error(storage);
-	ret = cbox->module_ctx.super.transaction_commit(t, changes_r);
-	error = storage->error;
-	error_string = t_strdup(storage->error_string);
-	mail_storage_last_error_pop(storage);
-	if (ret == 0 && error != MAIL_ERROR_NONE &&
-	    coi_mailbox_has_lost(box, error, changes_r)) {
-		e_error(box->event,
+	if (cbox->module_ctx.super.transaction_commit(t, changes_r) < 0)
+		return -1;
+	if (storage->error != MAIL_ERROR_NONE &&
+	    coi_mailbox_has_lost(box, storage->error, changes_r)) {
+		mailbox_set_critical(
+			box,
 			"coi: Dovecot couldn't finish storing new mails: %s",
-			error_string);
-		ret = -1;
+			t_strdup(mailbox_get_last_internal_error(box, NULL)));
+		return -1;
 	}
-	if (ret < 0 && error != MAIL_ERROR_NONE)
-		mail_storage_set_error(storage, error, error_string);
-	return ret;
+	/* our caller may yet ask for an error from before */
+	if (old_error != MAIL_ERROR_NONE)
+		mail_storage_set_error(storage, old_error, old_string);
+	return 0;
 }
 
 static int coi_mailbox_transaction_commit(
