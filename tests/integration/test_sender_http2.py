@@ -83,6 +83,8 @@ def test_header_fields(certificate, send):
 def test_http_1_over_tls(certificate, send):
     class Http1(Behaviour):
         alpn = ("http/1.1",)
+        # Or one might be fast enough for all of them.
+        connections_wanted = 2
 
     with push_service(certificate, Http1) as service:
         results = send(service.url, count=100)

@@ -195,17 +195,20 @@ def test_a_folder_was_opened_while_it_was_being_made(make_server, mail_format):
     user = server.coi_user("active")
     with server.imap(user) as client, server.imap(user) as other:
         client.must("NOTIFY SET (PERSONAL (MailboxName MessageNew MessageExpunge))")
+        took = []
         for number in range(3):
             # Until no look waits for its time any more.
             time.sleep(1)
             began = time.monotonic()
             other.must(f"CREATE new{number}")
             client.read_until(f"new{number}")
-            # Dovecot's own half second, which a slow machine can only prolong.
-            assert time.monotonic() - began > 0.4
+            took.append(time.monotonic() - began)
             # It is one like others from now on.
             other.must(f"APPEND new{number} ", Literal(mail("told")))
             client.read_until(told(server, f"new{number}", 1))
+    # Dovecot's own half second, which a slow machine can only prolong; but a look that
+    # is late there, from before, may find a folder that has just been made.
+    assert max(took) > 0.4
 
 
 @pytest.mark.private

@@ -11,6 +11,7 @@ import contextlib
 import socket
 import ssl
 import threading
+import time
 
 import h2.config
 import h2.connection
@@ -26,6 +27,8 @@ class Behaviour:
     # "http/1.1": a server without HTTP/2
     alpn = ("h2",)
     streams_max = 100
+    # without HTTP/2: so many have to be there before it answers
+    connections_wanted = 1
 
     def __init__(self, connection, number):
         # a h2.connection.H2Connection, and how many connections came before it
@@ -168,6 +171,9 @@ class PushService:
             while len(buffer) < size:
                 buffer += tls.recv(65536)
             buffer = buffer[size:]
+            end = time.monotonic() + 60
+            while self.connections < self.behaviour.connections_wanted and time.monotonic() < end:
+                time.sleep(0.01)
             tls.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
 
 
