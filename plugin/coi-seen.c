@@ -131,7 +131,7 @@ static const char *coi_seen_get_error(struct mailbox *box)
 }
 
 /* Returns 1 if the mail is being moved, 0 if there is nothing to move, -1 if it
-   can't be moved. */
+   can't be moved, as where it has been expunged. */
 static int coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
 			      struct mail *mail)
 {
@@ -144,9 +144,7 @@ static int coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
 	save_ctx = mailbox_save_alloc(dest_trans);
 	mailbox_save_copy_flags(save_ctx, mail);
 	coi_keyword_add(save_ctx);
-	if (mailbox_move(&save_ctx, mail) < 0)
-		return mail->expunged ? 0 : -1;
-	return 1;
+	return mailbox_move(&save_ctx, mail) < 0 ? -1 : 1;
 }
 
 /* The copies are stored, and the journal knows of it, before anything is
@@ -181,19 +179,21 @@ coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 }
 
 /* One try to move the mails. Where some of them can't be moved, they are added
-   to bad_uids, and nothing has been done. */
+   to bad_uids, and nothing has been done. Those that another session has expunged
+   are removed from uids. */
 static int
 coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
-		  const ARRAY_TYPE(seq_range) *uids, pool_t pool,
+		  ARRAY_TYPE(seq_range) *uids, pool_t pool,
 		  ARRAY_TYPE(seq_range) *bad_uids, const char **error_r)
 {
 	struct mailbox_transaction_context *src_trans, *dest_trans;
 	struct mail_search_context *search_ctx;
-	ARRAY_TYPE(seq_range) moving;
+	ARRAY_TYPE(seq_range) moving, gone;
 	struct mail *mail;
 	int ret;
 
 	p_array_init(&moving, pool, 16);
+	p_array_init(&gone, pool, 4);
 	src_trans = mailbox_transaction_begin(inbox, 0, __func__);
 	dest_trans = mailbox_transaction_begin(
 		chats, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
@@ -202,6 +202,8 @@ coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
 		ret = coi_seen_move_mail(dest_trans, mail);
 		if (ret > 0) {
 			seq_range_array_add(&moving, mail->uid);
+		} else if (ret < 0 && mail->expunged) {
+			seq_range_array_add(&gone, mail->uid);
 		} else if (ret < 0) {
 			*error_r = coi_seen_get_error(chats);
 			seq_range_array_add(bad_uids, mail->uid);
@@ -216,9 +218,18 @@ coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
 		*error_r = coi_seen_get_error(inbox);
 		ret = -1;
 	}
-	if (ret < 0 || array_is_empty(&moving)) {
+	(void)seq_range_array_remove_seq_range(uids, &gone);
+	if (ret < 0 || array_is_empty(&moving) || !array_is_empty(&gone)) {
 		mailbox_transaction_rollback(&dest_trans);
 		mailbox_transaction_rollback(&src_trans);
+		/* A transaction of a dbox that couldn't store its last mail is
+		   committed, and loses all: Dovecot unlinks the files. So the
+		   others need another one. */
+		if (ret == 0 && !array_is_empty(&gone) &&
+		    !array_is_empty(&moving)) {
+			return coi_seen_move_try(inbox, chats, uids, pool,
+						 bad_uids, error_r);
+		}
 		return ret;
 	}
 	return coi_seen_move_commit(&src_trans, &dest_trans, &moving, error_r);

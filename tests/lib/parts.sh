@@ -92,7 +92,7 @@ fuzz() { # NAME
 
 # The programs with tests, as KIND/NAME; and those that other tests run.
 test_programs=(unit/unit unit/push unit/relay glue/glue)
-run_programs="coi-relay-run coi-sender-run coi-failing-commit"
+run_programs="coi-relay-run coi-sender-run coi-fault"
 
 gtests() { # BUILD
 	local program

@@ -2,9 +2,11 @@
  * License, v. 2.0. If a copy of the MPL was not distributed with this
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
-/* Preloaded into Dovecot: on sdbox, the index of a folder can't be synced after new
-   mails were committed to it, as long as there is a file named COI_FAULT_FILE. The
-   folder's path has COI_FAULT_PATH in it. */
+/* Preloaded into Dovecot, for what takes place too rarely by itself. On sdbox, in
+   folders whose path has COI_FAULT_PATH in it:
+   - as long as there is a file named COI_FAULT_FILE, the index can't be synced after
+     new mails were committed to it;
+   - as long as there is one named COI_FAULT_WAIT, no mail is copied there. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -20,21 +22,48 @@ struct sdbox_sync_context {
 	struct mailbox *box;
 };
 
+int link(const char *old_path, const char *new_path);
 int rename(const char *old_path, const char *new_path);
 int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success);
 
 static bool is_saving;
 
+static bool is_there(const char *name)
+{
+	const char *path = getenv(name);
+
+	return path != NULL && access(path, F_OK) == 0;
+}
+
+static bool is_meant(const char *path)
+{
+	const char *part = getenv("COI_FAULT_PATH");
+
+	return part != NULL && strstr(path, part) != NULL;
+}
+
+int link(const char *old_path, const char *new_path)
+{
+	static int (*real)(const char *, const char *);
+
+	if (real == NULL)
+		real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT,
+								  "link");
+	if (is_meant(new_path)) {
+		for (int i = 0; i < 6000 && is_there("COI_FAULT_WAIT"); i++)
+			(void)usleep(10000);
+	}
+	return real(old_path, new_path);
+}
+
 int rename(const char *old_path, const char *new_path)
 {
 	static int (*real)(const char *, const char *);
-	const char *path = getenv("COI_FAULT_PATH");
 
 	if (real == NULL)
 		real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT,
 								  "rename");
-	if (path != NULL && strstr(new_path, path) != NULL &&
-	    strstr(new_path, "/u.") != NULL)
+	if (is_meant(new_path) && strstr(new_path, "/u.") != NULL)
 		is_saving = true;
 	return real(old_path, new_path);
 }
@@ -42,7 +71,6 @@ int rename(const char *old_path, const char *new_path)
 int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success)
 {
 	static int (*real)(struct sdbox_sync_context **, bool);
-	const char *file = getenv("COI_FAULT_FILE");
 	struct mailbox *box = (*ctx)->box;
 	int ret;
 
@@ -50,7 +78,7 @@ int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success)
 		real = (int (*)(struct sdbox_sync_context **,
 				bool))dlsym(RTLD_NEXT, "sdbox_sync_finish");
 	ret = real(ctx, success);
-	if (is_saving && file != NULL && access(file, F_OK) == 0) {
+	if (is_saving && is_there("COI_FAULT_FILE")) {
 		void (*set_error)(struct mailbox *) = (void (*)(
 			struct mailbox *))dlsym(RTLD_DEFAULT,
 						"mailbox_set_index_error");
