@@ -7,7 +7,7 @@ import socket
 import threading
 
 import pytest
-from harness.config import by_dialect
+from harness.config import import_environment
 from harness.mails import mail
 from harness.push import Subscriber, eventually, service_pids, subscriptions
 from harness.push_service import HOSTILE, PushService, answer
@@ -342,18 +342,10 @@ def test_END_2_no_redirect_is_followed(server, make_service, log):
 
 
 @pytest.mark.uninstrumented
-def test_END_2_no_proxy_of_the_environment(fresh_server, service, make_service, monkeypatch):
+def test_END_2_no_proxy_of_the_environment(fresh_server, service, make_service):
     proxy = make_service(tls=None)
     names = ("http_proxy", "https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy")
-    for name in names:
-        monkeypatch.setenv(name, proxy.origin)
-    imported = by_dialect(
-        v2_3=f"import_environment = TZ {' '.join(names)}\n",
-        v2_4="import_environment {\n"
-        + "".join(f"  {name} = {proxy.origin}\n" for name in names)
-        + "}\n",
-    )
-    server = fresh_server(before=imported)
+    server = fresh_server(before=import_environment(dict.fromkeys(names, proxy.origin)))
     Subscriber(server, server.new_user(), service).subscribe()
     assert proxy.connections == 0
 

@@ -166,6 +166,18 @@ def sieve_snippet():
     )
 
 
+def import_environment(values):
+    """What gives variables of the environment to Dovecot's processes."""
+    return by_dialect(
+        v2_3="import_environment = $import_environment "
+        + " ".join(f"{name}={value}" for name, value in values.items())
+        + "\n",
+        v2_4="import_environment {\n"
+        + "".join(f"  {name} = {value}\n" for name, value in values.items())
+        + "}\n",
+    )
+
+
 def push_settings(config, push_dir):
     """Push services of the tests are on this machine."""
     values = {

@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from .config import by_dialect
+from .config import import_environment
 
 ENV = dict(word.split("=", 1) for word in os.environ.get("COI_TEST_ENV", "").split())
 WRAPPER = os.environ.get("COI_TEST_WRAPPER")
@@ -42,14 +42,7 @@ def snippet():
         # Both reserve more address space than they use.
         text += "default_vsz_limit = 0\n"
     if ENV:
-        text += by_dialect(
-            v2_3="import_environment = $import_environment "
-            + " ".join(f"{name}={value}" for name, value in ENV.items())
-            + "\n",
-            v2_4="import_environment {\n"
-            + "".join(f"  {name} = {value}\n" for name, value in ENV.items())
-            + "}\n",
-        )
+        text += import_environment(ENV)
     if WRAPPER:
         for name in ("imap", "lmtp"):
             executable = f"{WRAPPER} {LIBEXEC}/{name}"
