@@ -90,61 +90,40 @@ coi_mailbox_saved(struct mailbox *box, bool moved,
 		coi_raise_appended(box, changes);
 }
 
-/* Whether the mails that have just been stored are gone. Errors may also come from
-   other plugins, which have nothing to do with it. */
+/* Where sdbox couldn't store the last mail of a transaction, or can't sync the index
+   after the commit, it unlinks what it has stored and calls that a success:
+   sdbox_transaction_save_commit_post(). A move would then expunge the only copy. */
 static bool
-coi_mailbox_has_lost(struct mailbox *box, enum mail_error error,
+coi_mailbox_has_lost(struct mailbox *box,
 		     const struct mail_transaction_commit_changes *changes)
 {
-	const struct seq_range *range;
+	const struct seq_range *first;
 	const char *path;
 	struct stat st;
 
-	if (strcmp(box->storage->name, "sdbox") != 0)
-		return box->mailbox_deleted || error == MAIL_ERROR_TEMP;
-	if (array_is_empty(&changes->saved_uids))
+	if (strcmp(box->storage->name, "sdbox") != 0 ||
+	    array_is_empty(&changes->saved_uids))
 		return FALSE;
 	/* all or none */
-	range = array_front(&changes->saved_uids);
-	path = t_strdup_printf("%s/u.%u", mailbox_get_path(box), range->seq1);
+	first = array_front(&changes->saved_uids);
+	path = t_strdup_printf("%s/u.%u", mailbox_get_path(box), first->seq1);
 	return stat(path, &st) < 0 && errno == ENOENT;
 }
 
-/* A dbox takes new mails back where its index can't be synced after the commit, and
-   calls that a success all the same: sdbox_transaction_save_commit_post(). A move
-   would then expunge the only copy. All that is left of it is an error that nobody
-   asks for. */
 static int coi_mailbox_commit(struct mailbox_transaction_context *t,
 			      struct mail_transaction_commit_changes *changes_r)
 {
 	struct mailbox *box = t->box;
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
-	struct mail_storage *storage = box->storage;
-	bool may_lie = t->save_count > 0 &&
-		(strcmp(storage->name, "sdbox") == 0 ||
-		 strcmp(storage->name, "mdbox") == 0);
-	enum mail_error old_error = storage->error;
-	const char *old_string;
 
-	if (!may_lie)
-		return cbox->module_ctx.super.transaction_commit(t, changes_r);
-
-	old_string = t_strdup(storage->error_string);
-	mail_storage_clear_error(storage);
 	if (cbox->module_ctx.super.transaction_commit(t, changes_r) < 0)
 		return -1;
-	if (storage->error != MAIL_ERROR_NONE &&
-	    coi_mailbox_has_lost(box, storage->error, changes_r)) {
-		mailbox_set_critical(
-			box,
-			"coi: Dovecot couldn't finish storing new mails: %s",
-			t_strdup(mailbox_get_last_internal_error(box, NULL)));
-		return -1;
-	}
-	/* our caller may yet ask for an error from before */
-	if (old_error != MAIL_ERROR_NONE)
-		mail_storage_set_error(storage, old_error, old_string);
-	return 0;
+	if (!coi_mailbox_has_lost(box, changes_r))
+		return 0;
+	mailbox_set_critical(box,
+			     "coi: Dovecot has lost the new mails "
+			     "while it stored them");
+	return -1;
 }
 
 static int coi_mailbox_transaction_commit(

@@ -16,11 +16,7 @@
 #include <string.h>
 #include <unistd.h>
 
-struct mailbox;
-/* Its first part is the only one that is needed. */
-struct sdbox_sync_context {
-	struct mailbox *box;
-};
+struct sdbox_sync_context;
 
 int link(const char *old_path, const char *new_path);
 int rename(const char *old_path, const char *new_path);
@@ -71,20 +67,14 @@ int rename(const char *old_path, const char *new_path)
 int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success)
 {
 	static int (*real)(struct sdbox_sync_context **, bool);
-	struct mailbox *box = (*ctx)->box;
 	int ret;
 
 	if (real == NULL)
 		real = (int (*)(struct sdbox_sync_context **,
 				bool))dlsym(RTLD_NEXT, "sdbox_sync_finish");
 	ret = real(ctx, success);
-	if (is_saving && is_there("COI_FAULT_FILE")) {
-		void (*set_error)(struct mailbox *) = (void (*)(
-			struct mailbox *))dlsym(RTLD_DEFAULT,
-						"mailbox_set_index_error");
-		set_error(box);
+	if (is_saving && is_there("COI_FAULT_FILE"))
 		ret = -1;
-	}
 	is_saving = false;
 	return ret;
 }

@@ -12,16 +12,13 @@ import threading
 import time
 
 import pytest
-from harness import instruments
-from harness.config import by_dialect
+from harness.config import import_environment
 from harness.imap import ImapError
 from harness.mails import chat
 from harness.push import eventually
 
-pytestmark = [
-    pytest.mark.private,
-    pytest.mark.skipif(bool(instruments.ENV or instruments.WRAPPER), reason="preloads another"),
-]
+# It preloads a library of its own.
+pytestmark = [pytest.mark.private, pytest.mark.uninstrumented]
 
 
 @pytest.fixture
@@ -42,22 +39,14 @@ def wait(work_dir):
 
 @pytest.fixture
 def server(make_server, fault, wait, log):
-    log.expect("couldn't finish storing|lost uid|Rebuilding index|FETCH failed|Can't deliver|coi: ")
+    log.expect("has lost the new mails|lost uid|Rebuilding index|FETCH failed|Can't deliver|coi: ")
     environment = {
         "LD_PRELOAD": f"{os.environ['COI_TEST_BUILD']}/tests/coi-fault.so",
         "COI_FAULT_FILE": fault,
         "COI_FAULT_WAIT": wait,
         "COI_FAULT_PATH": "/Chats/",
     }
-    before = by_dialect(
-        v2_3="import_environment = $import_environment "
-        + " ".join(f"{name}={value}" for name, value in environment.items())
-        + "\n",
-        v2_4="import_environment {\n"
-        + "".join(f"  {name} = {value}\n" for name, value in environment.items())
-        + "}\n",
-    )
-    return make_server(mail_format="sdbox", before=before)
+    return make_server(mail_format="sdbox", before=import_environment(environment))
 
 
 def read_all(server, user):
