@@ -6,13 +6,13 @@
 import http.client
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from harness.mails import chat
+from harness.ports import HeldPort
 from harness.push import SUBSCRIPTIONS, eventually
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "docker"))
@@ -34,10 +34,8 @@ def is_well(port):
 def ntfy():
     if not shutil.which("ntfy"):
         pytest.skip("this Debian has no ntfy; the demo brings one")
-    with socket.socket() as unused:
-        unused.bind(("127.0.0.1", 0))
-        port = unused.getsockname()[1]
-    url = f"http://127.0.0.1:{port}"
+    port = HeldPort()
+    url = f"http://127.0.0.1:{port.number}"
     command = ["ntfy", "serve", "--config", os.devnull, "--base-url", url]
     process = subprocess.Popen(
         [*command, "--listen-http", url.removeprefix("http://")],
@@ -45,11 +43,12 @@ def ntfy():
         stderr=subprocess.DEVNULL,
     )
     try:
-        eventually(lambda: is_well(port), "ntfy serves")
+        eventually(lambda: is_well(port.number), "ntfy serves")
         yield url
     finally:
         process.terminate()
         process.wait()
+        port.release()
 
 
 def test_MSG_1_MSG_6_by_way_of_ntfy(make_server, ntfy):

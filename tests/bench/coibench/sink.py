@@ -13,7 +13,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from harness.server import free_port
+from harness.ports import HeldPort
 
 RECORDS = 1 << 20
 PATIENCE = 120
@@ -26,7 +26,8 @@ class Sink:
     """One running push service, and what it has got so far. With a certificate: HTTP/2."""
 
     def __init__(self, options, mode="ok", port=0, certificate=None):
-        self.port = port or free_port()
+        self.held = None if port else HeldPort()
+        self.port = port or self.held.number
         path = Path(options.work) / f"sink{next(_numbers)}"
         self.process = subprocess.Popen(
             [options.sink, mode, str(self.port), path, *([certificate] if certificate else [])],
@@ -60,6 +61,8 @@ class Sink:
         self.process.kill()
         self.process.wait()
         self.process.stdout.close()
+        if self.held:
+            self.held.release()
 
 
 class Sinks:

@@ -15,7 +15,7 @@ from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult
 
 from .lmtp import Lmtp
-from .server import free_port
+from .ports import HeldPort
 
 DOMAIN = "example.org"
 # How long something may take that has to come.
@@ -33,7 +33,8 @@ class Submission:
     def __init__(self, server):
         self.server = server
         self.sent = []
-        self.port = free_port()
+        self.held = HeldPort()
+        self.port = self.held.number
         self.controller = Controller(
             self,
             hostname="127.0.0.1",
@@ -48,6 +49,7 @@ class Submission:
 
     def __exit__(self, *_):
         self.controller.stop()
+        self.held.release()
 
     async def handle_DATA(self, _server, _session, envelope):
         self.sent.append(envelope.content)

@@ -23,6 +23,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
 
+from .ports import HeldPort
+
 # Generous: what is waited for comes at once, or on a loaded machine.
 PATIENCE = 120
 MAX_HEADER = 64 * 1024
@@ -242,7 +244,8 @@ class PushService:
 
     def __init__(self, tls=None, host="127.0.0.1", port=0, name=None):
         self.host = host
-        self.port = port
+        self.held = None if port else HeldPort(host)
+        self.port = port or self.held.number
         self.name = name or (f"[{host}]" if ":" in host else host)
         self.context = None
         if tls:
@@ -271,7 +274,6 @@ class PushService:
         family = socket.AF_INET6 if ":" in self.host else socket.AF_INET
         self.ending = threading.Event()
         self.listener = socket.create_server((self.host, self.port), family=family, backlog=128)
-        self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(
             target=self.accept, args=(self.listener, self.ending), daemon=True
         )
@@ -295,7 +297,10 @@ class PushService:
                     pass
         self.wait(lambda: not self.open, "connections ended")
 
-    close = down
+    def close(self):
+        self.down()
+        if self.held:
+            self.held.release()
 
     def __enter__(self):
         return self

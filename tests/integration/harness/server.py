@@ -8,7 +8,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from pathlib import Path
@@ -16,6 +15,7 @@ from pathlib import Path
 from . import config, instruments
 from .imap import Imap, ImapError
 from .lmtp import Lmtp
+from .ports import HeldPort
 
 PASSWORD = "secret"
 # Any unprivileged user will do; nobody has this one.
@@ -131,12 +131,6 @@ class Server:
         return found
 
 
-def free_port():
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return sock.getsockname()[1]
-
-
 def await_greeting(address, is_running, story):
     """Waits until an IMAP server answers. story() says why where it never does."""
     deadline = time.monotonic() + 60
@@ -169,8 +163,10 @@ class PrivateServer(Server):
         os.chown(self.homes, MAIL_UID, MAIL_UID)
         self.log.touch()
         self.log.chmod(0o666)
-        self.imap_address = ("127.0.0.1", free_port())
-        self.lmtp_address = ("127.0.0.1", free_port())
+        self.ports = HeldPort(), HeldPort()
+        self.imap_address, self.lmtp_address = (
+            ("127.0.0.1", port.number) for port in self.ports
+        )
         self.shipped_conf = shipped_conf
         self.configure()
         self.process = None
@@ -273,6 +269,8 @@ class PrivateServer(Server):
             or instruments.SANITIZER.search(line)
         ]
         shutil.rmtree(self.dir)
+        for port in self.ports:
+            port.release()
         assert not crashes, "\n".join(crashes)
 
     # -- Server --
