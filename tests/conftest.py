@@ -94,7 +94,10 @@ def pytest_runtest_makereport(item):
     watch = item.funcargs.get("log") if hasattr(item, "funcargs") else None
     if report.failed and watch:
         for server in watch.marks:
-            text = "\n".join(watch.lines(server)[-200:])
+            try:
+                text = "\n".join(watch.lines(server)[-200:])
+            except FileNotFoundError:  # it is what failed to end well, after its last test
+                continue
             report.sections.append((f"log of server {getattr(server, 'name', '')}", text))
 
 
