@@ -88,7 +88,14 @@ static int coi_folder_create(struct mailbox *box)
 	cuser->creating_folder = FALSE;
 	if (ret == 0)
 		return 1;
-	return mailbox_get_last_mail_error(box) == MAIL_ERROR_EXISTS ? 0 : -1;
+	if (mailbox_get_last_mail_error(box) == MAIL_ERROR_EXISTS)
+		return 0;
+	/* Of a folder that exists the list index may say what it has found
+	   wrong with another one. */
+	mail_storage_last_error_push(box->storage);
+	ret = mailbox_open(box);
+	mail_storage_last_error_pop(box->storage);
+	return ret;
 }
 
 static void coi_folder_subscribe(struct mailbox *box)
