@@ -90,6 +90,22 @@ coi_mailbox_saved(struct mailbox *box, bool moved,
 		coi_raise_appended(box, changes);
 }
 
+/* TRUE if the index, as it is now, has the mail. A session that expunges a mail
+   notes that there before it unlinks the file. */
+static bool coi_mailbox_has_uid(struct mailbox *box, uint32_t uid)
+{
+	struct mail_index_view *view;
+	uint32_t seq;
+	bool found;
+
+	if (mail_index_refresh(box->index) < 0)
+		return TRUE;
+	view = mail_index_view_open(box->index);
+	found = mail_index_lookup_seq(view, uid, &seq);
+	mail_index_view_close(&view);
+	return found;
+}
+
 /* Where sdbox couldn't store the last mail of a transaction, or can't sync the index
    after the commit, it unlinks what it has stored and calls that a success:
    sdbox_transaction_save_commit_post(). A move would then expunge the only copy. */
@@ -107,7 +123,8 @@ coi_mailbox_has_lost(struct mailbox *box,
 	/* all or none */
 	first = array_front(&changes->saved_uids);
 	path = t_strdup_printf("%s/u.%u", mailbox_get_path(box), first->seq1);
-	return stat(path, &st) < 0 && errno == ENOENT;
+	return stat(path, &st) < 0 && errno == ENOENT &&
+		coi_mailbox_has_uid(box, first->seq1);
 }
 
 static int coi_mailbox_commit(struct mailbox_transaction_context *t,

@@ -6,7 +6,8 @@
    folders whose path has COI_FAULT_PATH in it:
    - as long as there is a file named COI_FAULT_FILE, the index can't be synced after
      new mails were committed to it;
-   - as long as there is one named COI_FAULT_WAIT, no mail is copied there. */
+   - as long as there is one named COI_FAULT_WAIT, no mail is copied there, and who
+     has stored one waits once it is committed. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -31,6 +32,12 @@ static bool is_there(const char *name)
 	return path != NULL && access(path, F_OK) == 0;
 }
 
+static void wait_while_told(void)
+{
+	for (int i = 0; i < 6000 && is_there("COI_FAULT_WAIT"); i++)
+		(void)usleep(10000);
+}
+
 static bool is_meant(const char *path)
 {
 	const char *part = getenv("COI_FAULT_PATH");
@@ -45,10 +52,8 @@ int link(const char *old_path, const char *new_path)
 	if (real == NULL)
 		real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT,
 								  "link");
-	if (is_meant(new_path)) {
-		for (int i = 0; i < 6000 && is_there("COI_FAULT_WAIT"); i++)
-			(void)usleep(10000);
-	}
+	if (is_meant(new_path))
+		wait_while_told();
 	return real(old_path, new_path);
 }
 
@@ -73,8 +78,11 @@ int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success)
 		real = (int (*)(struct sdbox_sync_context **,
 				bool))dlsym(RTLD_NEXT, "sdbox_sync_finish");
 	ret = real(ctx, success);
-	if (is_saving && is_there("COI_FAULT_FILE"))
-		ret = -1;
+	if (is_saving) {
+		wait_while_told();
+		if (is_there("COI_FAULT_FILE"))
+			ret = -1;
+	}
 	is_saving = false;
 	return ret;
 }

@@ -31,7 +31,7 @@ def fault(work_dir):
 
 @pytest.fixture
 def wait(work_dir):
-    """A file; while it is there, copying to Chats waits."""
+    """A file; while it is there, copying to Chats waits, and who has stored there."""
     file = work_dir / "wait"
     yield file
     file.unlink(missing_ok=True)
@@ -76,6 +76,25 @@ def test_FIL_6_a_delivery(server, fault):
         "second": ["INBOX"],
         "third": ["COI/Chats"],
     }
+
+
+def test_FIL_6_a_mail_that_is_expunged_as_soon_as_it_is_there(server, wait, log):
+    """We took it for lost, and the sender sent it again."""
+    user = server.coi_user("active")
+    server.deliver("lmtp", user, chat("first"))
+    with server.imap(user) as client:
+        client.must("SELECT COI/Chats")
+        wait.touch()
+        delivery = threading.Thread(target=server.deliver, args=("lmtp", user, chat("second")))
+        delivery.start()
+        eventually(lambda: client.must("NOOP") and client.exists("COI/Chats") == 2, "stored")
+        client.must("SELECT COI/Chats")
+        client.must("STORE 1:* +FLAGS (\\Deleted)")
+        client.must("EXPUNGE")
+        wait.unlink()
+        delivery.join()
+    assert read_all(server, user) == {}
+    assert log.count(server, "has lost") == 0
 
 
 @pytest.mark.parametrize("is_repaired", [True, False], ids=["repaired", "as it is"])
