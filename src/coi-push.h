@@ -27,6 +27,8 @@ extern "C" {
 #define COI_SUBSCRIPTION_MAX_SIZE 16384
 /* The longest JSON object that a client may set. */
 #define COI_SUBSCRIPTION_INPUT_MAX_SIZE 8192
+/* CLI-4 */
+#define COI_DEVICE_TOKEN_MAX_SIZE 4096
 /* SUB-6: at most 1 kB */
 #define COI_VALIDATION_MAX_SIZE 1000
 
@@ -103,6 +105,17 @@ struct coi_push {
 	bool (*subscription_set_vapid)(struct coi_bytes stored,
 				       struct coi_bytes vapid, char *buf,
 				       size_t *size_r);
+
+	/* Writes what is to be stored of a device token of Delta Chat (CLI-4),
+	   in the place of a subscription, when the device sets it. buf is
+	   COI_SUBSCRIPTION_MAX_SIZE large. Returns FALSE where it can't be
+	   one. */
+	bool (*device_token_store)(struct coi_bytes token, int64_t now,
+				   char *buf, size_t *size_r);
+
+	/* TRUE if a device token is what is stored. set_r is when the device
+	   has last set it, in seconds since 1970. */
+	bool (*device_token_check)(struct coi_bytes stored, int64_t *set_r);
 };
 
 typedef const struct coi_push *coi_push_func_t(unsigned int version);

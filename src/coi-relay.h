@@ -69,6 +69,10 @@ struct coi_relay_settings {
 	unsigned int connect_timeout_msecs;
 	/* A registration's answer comes at most that late. */
 	unsigned int register_timeout_msecs;
+	/* Where device tokens are sent (CLI-4); "" for nowhere. An endpoint
+	   like others: END-1..3. */
+	const char *device_token_gateway;
+
 	/* Registrations a user may begin in an hour (END-5). */
 	unsigned int register_limit;
 };

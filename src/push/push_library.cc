@@ -103,6 +103,24 @@ static bool SubscriptionSetVapid(struct coi_bytes stored, struct coi_bytes vapid
   return coi::push::ReadStored(changed) && Put(changed, buf, size_r);
 }
 
+static bool DeviceTokenStore(struct coi_bytes token, int64_t now, char* buf,
+                             size_t* size_r) noexcept {
+  const auto subscription = coi::push::MakeDeviceToken(ToText(token), now);
+  return subscription && Put(coi::push::WriteStored(*subscription), buf, size_r);
+}
+
+static bool DeviceTokenCheck(struct coi_bytes stored, int64_t* set_r) noexcept {
+  if (!coi::push::IsDeviceTokenStored(ToText(stored))) {
+    return false;
+  }
+  const auto subscription = coi::push::ReadStored(ToText(stored));
+  if (!subscription) {
+    return false;
+  }
+  *set_r = subscription->created;
+  return true;
+}
+
 const struct coi_push* coi_push(unsigned int version) {
   static constexpr struct coi_push kPush = {
       .version = COI_PUSH_VERSION,
@@ -114,6 +132,8 @@ const struct coi_push* coi_push(unsigned int version) {
       .subscription_validate = SubscriptionValidate,
       .subscription_wants = SubscriptionWants,
       .subscription_set_vapid = SubscriptionSetVapid,
+      .device_token_store = DeviceTokenStore,
+      .device_token_check = DeviceTokenCheck,
   };
   return version == COI_PUSH_VERSION ? &kPush : nullptr;
 }

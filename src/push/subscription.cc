@@ -32,6 +32,7 @@ constexpr size_t kAuthSize = 16;
 constexpr size_t kExcludeMax = 100;
 constexpr size_t kAddressMax = 254;
 constexpr size_t kVapidMax = 64;
+constexpr int64_t kTokenSecs = 90LL * 24 * 60 * 60;
 // What is added to a stored subscription later: a text, escaped, two numbers, and
 // a key's id.
 constexpr size_t kAddedMax = 2 * COI_VALIDATION_MAX_SIZE + 2 * 20 + kVapidMax + 20;
@@ -82,6 +83,11 @@ bool IsVapidId(string_view id) noexcept {
 bool IsValidationText(string_view text) noexcept {
   return !text.empty() && text.size() <= COI_VALIDATION_MAX_SIZE &&
          std::ranges::all_of(text, IsPrintable);
+}
+
+bool IsDeviceToken(string_view token) noexcept {
+  return !token.empty() && token.size() <= COI_DEVICE_TOKEN_MAX_SIZE &&
+         std::ranges::all_of(token, IsUrlChar);
 }
 
 bool StartsWithScheme(string_view url, string_view scheme) noexcept {
@@ -334,6 +340,16 @@ bool ReadAdded(const json_t* root, Subscription* out) {
   return vapid == nullptr || ReadVapid(vapid, out);
 }
 
+// CLI-4
+bool ReadDeviceToken(const json_t* root, Subscription* out) {
+  const json_t* token = json_object_get(root, "token");
+  if (!json_is_string(token) || !IsDeviceToken(TextOf(token))) {
+    return false;
+  }
+  out->token = TextOf(token);
+  return ReadAdded(root, out) && out->validated && out->vapid.empty();
+}
+
 // -- Writing --
 
 // Takes the value over. False where there is none, or no object.
@@ -357,6 +373,11 @@ json_t* ToJson(const std::vector<string>& texts) noexcept {
 
 // What a client has set. Null where a text is not UTF-8, or there is no memory.
 Json ToJson(const Subscription& subscription, string_view auth) {
+  if (!subscription.token.empty()) {
+    Json root(json_object());
+    // A secret, too: whoever has it can wake the device.
+    return Set(root, "token", ToJson(auth)) ? std::move(root) : nullptr;
+  }
   Json keys(json_object());
   Json resource(json_object());
   Json root(json_object());
@@ -424,7 +445,8 @@ const char* ParseInput(string_view json, Subscription* out) {
 }
 
 string WriteStored(const Subscription& subscription) {
-  const Json root = ToJson(subscription, subscription.auth);
+  const Json root =
+      ToJson(subscription, subscription.token.empty() ? subscription.auth : subscription.token);
   bool is_whole = Set(root, "created", json_integer(subscription.created)) &&
                   Set(root, "validated", json_boolean(subscription.validated));
   if (!subscription.validated) {
@@ -446,10 +468,28 @@ std::optional<Subscription> ReadStored(string_view json) {
   json_error_t error;
   const Json root = Parse(json, &error);
   std::optional<Subscription> subscription(std::in_place);
+  if (IsDeviceTokenStored(json)) {
+    return ReadDeviceToken(root.get(), &*subscription) ? subscription : std::nullopt;
+  }
   if (root == nullptr || ReadSet(root.get(), &*subscription) != nullptr ||
       !ReadAdded(root.get(), &*subscription)) {
     return std::nullopt;
   }
+  return subscription;
+}
+
+bool IsDeviceTokenStored(string_view json) noexcept {
+  return json.starts_with("{\"token\":");
+}
+
+std::optional<Subscription> MakeDeviceToken(string_view token, int64_t now) {
+  if (!IsDeviceToken(token)) {
+    return std::nullopt;
+  }
+  Subscription subscription;
+  subscription.token = token;
+  subscription.created = now;
+  subscription.validated = true;
   return subscription;
 }
 
@@ -462,6 +502,9 @@ string Show(const Subscription& subscription) {
 }
 
 bool IsLive(const Subscription& subscription, int64_t now) noexcept {
+  if (!subscription.token.empty()) {
+    return now < subscription.created + kTokenSecs;
+  }
   return subscription.validated || now < subscription.expires;
 }
 

@@ -33,6 +33,10 @@ struct Subscription {
   int64_t expires = 0;
   // Id of the VAPID key (VapidKey::id()); "" for the current one.
   std::string vapid;
+  // Not a Web Push subscription, but a device token of Delta Chat (CLI-4): nothing
+  // else counts but `validated`, which is true, and `created`, which is when the
+  // device has last set it.
+  std::string token;
 
   bool operator==(const Subscription&) const = default;
 };
@@ -48,6 +52,11 @@ const char* ParseInput(std::string_view json, Subscription* out);
 // ParseInput() does; keys of a later version are ignored.
 std::string WriteStored(const Subscription& subscription);
 std::optional<Subscription> ReadStored(std::string_view json);
+
+// CLI-4: the stored form of a device token. Nullopt where it can't be one.
+std::optional<Subscription> MakeDeviceToken(std::string_view token, int64_t now);
+// Whether it is one, if it is anything, without parsing it.
+bool IsDeviceTokenStored(std::string_view json) noexcept;
 
 // What a client reads (SUB-4, SUB-11).
 std::string Show(const Subscription& subscription);

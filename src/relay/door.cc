@@ -18,7 +18,7 @@ void coi_relay_settings_defaults(struct coi_relay_settings* set) {
   set->key_dir = set->queue_dir = set->spool_dir = set->vapid_subject = "";
   set->vapid_subject_default = "";
   set->hosts_allowed = set->hosts_denied = set->hosts_http = set->networks_allowed = "";
-  set->ssl_ca_file = "";
+  set->ssl_ca_file = set->device_token_gateway = "";
   set->ttl_chat_secs = 24 * 3600;
   set->ttl_mail_secs = 24 * 3600;
   set->queue_limit = 1000000;

@@ -105,6 +105,9 @@ constexpr const char* kStatements[] = {
     " WHERE user = ?1 AND subscription = ?2 AND next IS NOT NULL AND flags & 2 = 0",
     "SELECT " PUSH_COLUMNS
     " FROM push WHERE user = ?1 AND subscription = ?2 AND flags & 2 = 0 ORDER BY id LIMIT 1",
+    "SELECT " PUSH_COLUMNS
+    " FROM push WHERE user = ?1 AND subscription = ?2 AND flags & 2 = 0 ORDER BY id DESC LIMIT 1",
+    "UPDATE push SET expires = max(expires, ?2) WHERE id = ?1",
     "SELECT count(*) FROM push WHERE user = ?1",
     "SELECT " PUSH_COLUMNS " FROM push WHERE user = ?1 ORDER BY id LIMIT ?2",
     "SELECT " PUSH_COLUMNS " FROM push WHERE origin = ?1 AND next <= ?2 ORDER BY next, id LIMIT ?3",
@@ -164,6 +167,8 @@ enum Queue::Sql : int {
   kOfSubscription,
   kHold,
   kHeadOfLine,
+  kLastOfLine,
+  kExtend,
   kCountUser,
   kOldestOfUser,
   kDue,
@@ -782,6 +787,20 @@ bool Queue::OldestOfUser(int64_t user, int64_t limit, vector<QueuedPush>* pushes
     pushes->push_back(list.Push());
   }
   return !failed_;
+}
+
+bool Queue::LastOfLine(int64_t user, int64_t subscription, optional<QueuedPush>* last) {
+  last->reset();
+  Use list(this, kLastOfLine);
+  list << user << subscription;
+  if (list.Step()) {
+    *last = list.Push();
+  }
+  return !failed_;
+}
+
+bool Queue::Extend(int64_t id, int64_t expires) {
+  return (Use(this, kExtend) << id << expires).Run();
 }
 
 bool Queue::Due(int64_t origin, int64_t now, int64_t limit, vector<QueuedPush>* pushes) {

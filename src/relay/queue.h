@@ -159,6 +159,10 @@ class Queue {
   // This push is tried again at `next`, and the others don't wait for it.
   bool Defer(int64_t id, int64_t next, int64_t attempts, int64_t flags,
              std::vector<Expected>* expected, int64_t now);
+  // This push is of use for so long at least.
+  bool Extend(int64_t id, int64_t expires);
+  // The newest of a line.
+  bool LastOfLine(int64_t user, int64_t subscription, std::optional<QueuedPush>* last);
   bool MoveToOrigin(int64_t id, int64_t origin, int64_t next);
 
   bool CountUser(int64_t user, int64_t* count);

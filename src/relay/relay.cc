@@ -128,6 +128,12 @@ bool Relay::Start(string* error) {
                    settings_.networks_allowed, error)) {
     return false;
   }
+  device_token_gateway_ = settings_.device_token_gateway;
+  if (!device_token_gateway_.empty() && !policy_.Check(device_token_gateway_)) {
+    *error = "coi_push_deltachat_gateway: " + Printable(device_token_gateway_) +
+             " is no URL that pushes may be sent to";
+    return false;
+  }
   keys_ = Keys::Load(settings_.key_dir, log_, error);
   if (!keys_) {
     return false;
@@ -340,11 +346,18 @@ int64_t Relay::OriginName(const string& origin) {
   return name;
 }
 
+const string& Relay::EndpointOf(const Subscription& subscription) const {
+  return subscription.token.empty() ? subscription.endpoint : device_token_gateway_;
+}
+
 // With the endpoint, so that what is known of a subscription isn't held against
 // a later one of the same id.
 int64_t Relay::SubscriptionName(const string& user, unsigned int uid, const string& id,
                                 const Subscription& subscription) {
-  return Name("subscription", {user, std::to_string(uid), id, subscription.endpoint});
+  // A device token doesn't register, but is set again.
+  const string set =
+      subscription.token.empty() ? string() : ' ' + std::to_string(subscription.created);
+  return Name("subscription", {user, std::to_string(uid), id, EndpointOf(subscription) + set});
 }
 
 // -- a round --
@@ -577,7 +590,7 @@ void Relay::Forget(uint64_t client, unsigned int uid, const Handoff& handoff) {
     }
     update.subscription = SubscriptionName(handoff.user, uid, id, *subscription);
     Note(update);
-    const auto endpoint = policy_.Check(subscription->endpoint);
+    const auto endpoint = policy_.Check(EndpointOf(*subscription));
     const auto origin = origins_.find(OriginName(endpoint ? endpoint->origin : string()));
     if (origin != origins_.end()) {
       Unready(origin->second.get(),
@@ -737,7 +750,21 @@ bool Relay::Enqueue(Incoming* incoming) {
     if (duplicate) {
       continue;
     }
-    auto endpoint = policy_.Check(subscription->endpoint);
+    item.push.expires = incoming->accepted_usecs / 1000 + ttl * kSecond;
+    if (!subscription->token.empty()) {
+      // One that waits wakes the device for this mail, too.
+      optional<QueuedPush> last;
+      if (!queue_->LastOfLine(user, item.push.subscription, &last)) {
+        return false;
+      }
+      if (last && !busy_.contains(last->id)) {
+        if (!queue_->Extend(last->id, item.push.expires)) {
+          return false;
+        }
+        continue;
+      }
+    }
+    auto endpoint = policy_.Check(EndpointOf(*subscription));
     if (is_half_full && IsFailing(endpoint)) {
       left_out = true;
       continue;
@@ -745,7 +772,6 @@ bool Relay::Enqueue(Incoming* incoming) {
     // What isn't allowed has an origin of its own; it may be tomorrow.
     item.endpoint = endpoint ? std::move(*endpoint) : Endpoint();
     item.push.origin = OriginName(item.endpoint.origin);
-    item.push.expires = incoming->accepted_usecs / 1000 + ttl * kSecond;
     if (!state.resume) {
       item.push.next = now_;
     }
@@ -945,7 +971,7 @@ void Relay::Register(uint64_t client, unsigned int uid, const Handoff& handoff) 
     fail("bad-key");
     return;
   }
-  const auto endpoint = policy_.Check(subscription->endpoint);
+  const auto endpoint = policy_.Check(EndpointOf(*subscription));
   if (!endpoint) {
     fail("not-allowed");
     return;
@@ -1560,7 +1586,7 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
     Note(update);
     return std::nullopt;
   }
-  auto endpoint = policy_.Check(subscription->endpoint);
+  auto endpoint = policy_.Check(EndpointOf(*subscription));
   if (endpoint) {
     busy->origin_text = endpoint->origin;
   }
@@ -1641,6 +1667,9 @@ bool Relay::StartItem(Origin* origin, Item item) {
   const char* problem = nullptr;
   if (item.push.expires <= now_) {
     problem = "it could not be delivered in time";
+  } else if (!item.subscription.token.empty()) {
+    request.is_device_token = true;
+    request.body = item.subscription.token;
   } else {
     const bool with_content = (item.push.flags & kFlagWithoutContent) == 0;
     string payload;

@@ -182,6 +182,7 @@ class Relay {
   int64_t Name(std::string_view kind, std::initializer_list<std::string_view> parts);
   int64_t UserName(const std::string& user, unsigned int uid);
   int64_t OriginName(const std::string& origin);
+  const std::string& EndpointOf(const push::Subscription& subscription) const;
   int64_t SubscriptionName(const std::string& user, unsigned int uid, const std::string& id,
                            const push::Subscription& subscription);
 
@@ -263,6 +264,7 @@ class Relay {
 
   // "" for none
   std::string vapid_subject_;
+  std::string device_token_gateway_;
   std::optional<Keys> keys_;
   push::Encrypter encrypter_;
   EndpointPolicy policy_;

@@ -707,11 +707,15 @@ void CurlSender::SetHeader(Transfer* transfer) {
     line.append(value);
     add(line.c_str());
   };
-  add("Content-Type: application/octet-stream");
-  add("Content-Encoding: aes128gcm");
   // No line of that name.
   add("Expect:");
   add("Accept:");
+  if (request.is_device_token) {
+    add("Content-Type: text/plain");
+    return;
+  }
+  add("Content-Type: application/octet-stream");
+  add("Content-Encoding: aes128gcm");
   add(request.urgency == Urgency::kHigh ? "Urgency: high" : "Urgency: normal");
   add_line("TTL: ", std::to_string(request.ttl_secs));
   if (!request.authorization.empty()) {

@@ -21,7 +21,9 @@ enum class Urgency { kNormal, kHigh };
 struct PushRequest {
   uint64_t id = 0;  // the caller's
   Endpoint endpoint;
-  std::string body;           // encrypted
+  std::string body;  // encrypted, but for a device token
+  // The body is a device token (CLI-4): it is sent as it is, and all below is unused.
+  bool is_device_token = false;
   std::string authorization;  // of VAPID
   unsigned int ttl_secs = 0;
   Urgency urgency = Urgency::kNormal;

@@ -52,10 +52,21 @@ constexpr Place kPlaces[] = {
     {NAMES RESOURCE R"(,"created":1,"validated":true,"vapid":)", "}"},
     {NAMES RESOURCE R"(,"created":1,"validated":false,"validation":)", "}"},
     {NAMES RESOURCE R"(,"validated":true,"created":)", "}"},
+    {R"({"token":)", R"(,"created":1,"validated":true})"},
 };
 
 bool IsPrintable(string_view text) {
   return std::all_of(text.begin(), text.end(), [](char c) { return c >= 0x20 && c <= 0x7e; });
+}
+
+// CLI-4
+void CheckDeviceToken(const Subscription& s) {
+  FUZZ_CHECK(s.token.size() <= 4096 && IsPrintable(s.token) && s.token.find(' ') == string::npos);
+  FUZZ_CHECK(s.validated && s == push::MakeDeviceToken(s.token, s.created));
+  const string stored = push::WriteStored(s);
+  FUZZ_CHECK(IsPrintable(stored) && stored.size() < COI_SUBSCRIPTION_MAX_SIZE);
+  FUZZ_CHECK(push::IsDeviceTokenStored(stored) && push::ReadStored(stored) == s);
+  FUZZ_CHECK(push::Show(s) == push::Show(*push::MakeDeviceToken("x", s.created)));
 }
 
 void CheckLimits(const Subscription& s) {
@@ -190,7 +201,11 @@ void Check(uint8_t place, string_view text) {
   CheckText(text);
   CheckInput(json, text);
   if (const auto stored = push::ReadStored(json)) {
-    CheckSubscription(*stored, text);
+    if (stored->token.empty()) {
+      CheckSubscription(*stored, text);
+    } else {
+      CheckDeviceToken(*stored);
+    }
   }
 }
 

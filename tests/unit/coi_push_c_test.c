@@ -82,6 +82,20 @@ static int check_table(const struct coi_push* push, char* error_r, size_t error_
   CHECK(is_in("\"auth\":\"\"", shown));
   CHECK(is_in("\"validated\":true", shown));
   CHECK(!push->subscription_show(bytes("{}"), buf, &shown.size));
+
+  int64_t set = 0;
+  CHECK(!push->device_token_check(stored, &set));
+  CHECK(!push->device_token_store(bytes("a b"), 5, stored_buf, &stored.size));
+  CHECK(push->device_token_store(bytes("openpgp:x"), 5, stored_buf, &stored.size));
+  CHECK(push->device_token_check(stored, &set) && set == 5);
+  CHECK(push->subscription_is_live(stored, 6));
+  CHECK(!push->subscription_is_live(stored, 5 + 90 * 86400));
+  CHECK(push->subscription_wants(stored, &mail));
+  CHECK(push->subscription_show(stored, buf, &shown.size));
+  CHECK(is_in("\"token\":\"\"", shown));
+  CHECK(!push->subscription_set_vapid(stored, bytes("0123456789abcdef"), buf, &shown.size));
+  CHECK(push->subscription_validate(stored, bytes("x"), 6, buf, &shown.size) ==
+        COI_VALIDATE_REFUSED);
   return 0;
 }
 

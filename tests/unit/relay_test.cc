@@ -260,6 +260,105 @@ TEST_F(Relay, END_3_denied_for_a_while_is_sent_later) {
   EXPECT_EQ(Status().queued, 0U);
 }
 
+// -- CLI-4 --
+
+class DeviceTokens : public RelayTest {
+ protected:
+  void SetUp() override {
+    settings_.device_token_gateway = "https://gateway.example.org/notify";
+    ASSERT_TRUE(Open()) << error_;
+  }
+  Handoff TokenHandoff(int64_t set_secs) {
+    Handoff handoff = MakeHandoff("alice", {});
+    handoff.subscriptions.emplace_back(
+        "deltachat-1", push::WriteStored(*push::MakeDeviceToken("openpgp:x", set_secs)));
+    return handoff;
+  }
+  Handoff TokenHandoff() {
+    return TokenHandoff(1);
+  }
+};
+
+TEST_F(DeviceTokens, CLI_4_one_is_sent_as_it_is) {
+  EXPECT_EQ(Ask(TokenHandoff()), kQueued);
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  const relay::PushRequest request = sender_->AnswerHttp(200);
+  EXPECT_TRUE(request.is_device_token);
+  EXPECT_EQ(request.endpoint.url, "https://gateway.example.org/notify");
+  EXPECT_EQ(request.body, "openpgp:x");
+  EXPECT_EQ(request.authorization, "");
+  EXPECT_EQ(request.validation, "");
+  Run();
+  EXPECT_EQ(Status().delivered, 1U);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(DeviceTokens, CLI_4_one_that_waits_is_enough) {
+  Ask(TokenHandoff());
+  // It may have been sent before the second mail was stored.
+  Ask(TokenHandoff());
+  EXPECT_EQ(sender_->requests.size(), 2U);
+  sender_->AnswerHttp(200);
+  sender_->AnswerHttp(503);
+  Run();
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(Ask(TokenHandoff()), kQueued);
+    EXPECT_EQ(Status().queued, 1U);
+  }
+  Reopen();
+  clock_.Advance(3600);
+  Run();
+  EXPECT_EQ(AnswerAll(200), 1);
+  EXPECT_EQ(Status().queued, 0U);
+  EXPECT_EQ(Ask(TokenHandoff()), kQueued);
+  EXPECT_EQ(AnswerAll(200), 1);
+}
+
+TEST_F(DeviceTokens, CLI_4_one_that_waits_does_so_as_long_as_the_last_mail) {
+  Ask(TokenHandoff());
+  sender_->AnswerUnreachable();
+  Run();
+  relay_.reset();
+  clock_.Advance(86000);
+  ASSERT_TRUE(Open()) << error_;
+  Run();
+  while (!sender_->requests.empty()) {
+    sender_->AnswerUnreachable();
+    Run();
+  }
+  Ask(TokenHandoff());
+  relay_.reset();
+  clock_.Advance(80000);
+  Reopen();
+  EXPECT_EQ(AnswerAll(200), 1);
+  EXPECT_EQ(Status().dropped, 0U);
+}
+
+TEST_F(DeviceTokens, CLI_4_one_that_is_gone_may_be_set_again) {
+  Ask(TokenHandoff(1));
+  AnswerAll(410);
+  EXPECT_EQ(Ask(TokenHandoff(1)), "+\tqueued\tgone=deltachat-1\n");
+  EXPECT_EQ(AnswerAll(200), 0);
+  EXPECT_EQ(Ask(TokenHandoff(2)), kQueued);
+  EXPECT_EQ(AnswerAll(200), 1);
+}
+
+TEST_F(DeviceTokens, CLI_4_END_3_the_gateway_is_an_endpoint) {
+  for (const char* url : {"gateway.example.org", "http://gateway.example.org/", "ftp://x/",
+                          "https://127.0.0.1/notify"}) {
+    settings_.device_token_gateway = url;
+    relay_.reset();
+    EXPECT_FALSE(Open()) << url;
+    EXPECT_NE(error_.find("coi_push_deltachat_gateway"), string::npos) << error_;
+  }
+  // What was handed off before it was turned off waits, and may be sent yet.
+  settings_.device_token_gateway = "";
+  ASSERT_TRUE(Open()) << error_;
+  EXPECT_EQ(Ask(TokenHandoff()), kQueued);
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 1U);
+}
+
 TEST_F(Relay, MSG_10_ttl_over) {
   Ask(MakeHandoff("alice"));
   sender_->AnswerUnreachable();

@@ -429,6 +429,31 @@ TEST(Sender, MSG_8_sends_these_header_fields) {
                 request.body);
 }
 
+TEST(Sender, CLI_4_a_device_token_has_nothing_of_Web_Push) {
+  string seen;
+  const Server server([&seen](Connection& connection) {
+    seen = connection.ReadRequest().value_or("");
+    connection.Send(kCreated);
+  });
+  Client client;
+  PushRequest request;
+  request.endpoint = LocalPolicy().Check(server.Url() + "/notify").value();
+  request.body = "openpgp:x";
+  request.is_device_token = true;
+  client.Start(request);
+  client.RunAll();
+  EXPECT_EQ(client.results[1].http_status, 201);
+  EXPECT_EQ(seen,
+            "POST /push/notify HTTP/1.1\r\n"
+            "Host: " +
+                request.endpoint.origin.substr(7) +
+                "\r\n"
+                "User-Agent: dovecot-coi\r\n"
+                "Content-Type: text/plain\r\n"
+                "Content-Length: 9\r\n\r\n" +
+                request.body);
+}
+
 TEST(Sender, MSG_8_leaves_out_what_there_is_not) {
   std::vector<string> seen;
   const Server server([&seen](Connection& connection) {

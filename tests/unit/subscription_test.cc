@@ -533,6 +533,80 @@ TEST(SubscriptionLive, SUB_8_until_it_expires) {
   EXPECT_TRUE(push::IsLive(Validated(), kExpires + 1));
 }
 
+// -- CLI-4 --
+
+constexpr char kToken[] = R"({"token":"openpgp:a/+=","created":1571242457,"validated":true})";
+
+TEST(DeviceToken, CLI_4_golden) {
+  const auto token = push::MakeDeviceToken("openpgp:a/+=", kCreated);
+  ASSERT_TRUE(token);
+  EXPECT_EQ(push::WriteStored(*token), kToken);
+  EXPECT_EQ(push::ReadStored(kToken), token);
+  EXPECT_TRUE(push::IsDeviceTokenStored(kToken));
+  EXPECT_FALSE(push::IsDeviceTokenStored(kStoredValidated));
+  EXPECT_EQ(push::Show(*token),
+            R"({"token":"","created":"2019-10-16T16:14:17+00:00","validated":true})");
+}
+
+TEST(DeviceToken, CLI_4_what_can_be_one) {
+  EXPECT_FALSE(push::MakeDeviceToken("", kCreated));
+  EXPECT_TRUE(push::MakeDeviceToken("x", kCreated));
+  EXPECT_FALSE(push::MakeDeviceToken(string(4097, 'x'), kCreated));
+  for (const char c : " \t\r\n\x7f\x80\xff\0"sv) {
+    EXPECT_FALSE(push::MakeDeviceToken("openpgp:"s + c, kCreated)) << static_cast<int>(c);
+  }
+  // escaped, they take twice the room
+  const auto longest = push::MakeDeviceToken(string(4096, '"'), kCreated);
+  ASSERT_TRUE(longest);
+  EXPECT_EQ(push::ReadStored(push::WriteStored(*longest)), longest);
+}
+
+TEST(DeviceToken, CLI_4_expires_after_90_days) {
+  const auto token = push::MakeDeviceToken("x", kCreated);
+  constexpr int64_t kDays = int64_t{90} * 86400;
+  EXPECT_TRUE(push::IsLive(*token, kCreated));
+  EXPECT_TRUE(push::IsLive(*token, kCreated - 1));
+  EXPECT_TRUE(push::IsLive(*token, kCreated + kDays - 1));
+  EXPECT_FALSE(push::IsLive(*token, kCreated + kDays));
+}
+
+TEST(DeviceToken, CLI_4_wants_every_mail) {
+  const auto token = push::MakeDeviceToken("x", kCreated);
+  for (const bool chat : {false, true}) {
+    EXPECT_TRUE(push::Wants(*token, {.chat = chat, .from_email = {}}));
+  }
+  const auto wishes = push::WishesOf(*token);
+  EXPECT_TRUE(wishes.chat && wishes.mail && !wishes.excludes);
+  // It has a time, which is looked at.
+  EXPECT_FALSE(push::GlanceAtStored(kToken));
+}
+
+TEST(DeviceToken, CLI_4_damaged) {
+  const std::pair<string, string> cases[] = {
+      {"openpgp:a/+=", ""},
+      {"openpgp:a/+=", "a b"},
+      {"openpgp:a/+=", "\\u0000"},
+      {R"("openpgp:a/+=")", "1"},
+      {"1571242457", R"("1571242457")"},
+      {"created", "Created"},
+      {"true", "false"},
+      {"true", R"(false,"validation":{"text":"secret","expires":1571242757})"},
+      {"true", R"(true,"vapid":"0123456789abcdef")"},
+      {"}", ""},
+  };
+  for (const auto& [from, to] : cases) {
+    EXPECT_EQ(push::ReadStored(With(kToken, from, to)), std::nullopt) << from << ' ' << to;
+  }
+}
+
+TEST(DeviceToken, CLI_4_no_client_can_set_one_as_a_subscription) {
+  Subscription subscription;
+  EXPECT_NE(push::ParseInput(kToken, &subscription), nullptr);
+  const string json = With(kSubscription, "{", R"({"token":"openpgp:x",)");
+  ASSERT_EQ(push::ParseInput(json, &subscription), nullptr);
+  EXPECT_EQ(subscription.token, "");
+}
+
 // -- MSG-1, SUB-10 --
 
 bool Wants(const Subscription& subscription, bool chat, OptionalText from = "a@b.org") {
