@@ -21,8 +21,21 @@ static void coi_imap_add_push(struct client *client)
 {
 	const struct coi_settings *set = coi_user_settings(client->user);
 
-	if (set->coi_push && set->coi_push_capability[0] != '\0')
+	if (!set->coi_push)
+		return;
+	if (set->coi_push_capability[0] != '\0')
 		client_add_capability(client, set->coi_push_capability);
+	if (set->coi_push_deltachat)
+		client_add_capability(client, "XDELTAPUSH");
+}
+
+/* Delta Chat's entry hangs on INBOX, and it sets it only where there is METADATA. */
+static bool coi_imap_has_mailbox_entries(struct client *client)
+{
+	const struct coi_settings *set = coi_user_settings(client->user);
+
+	return client->set->imap_metadata ||
+		(set->coi_push && set->coi_push_deltachat);
 }
 
 static void coi_imap_client_created(struct client **_client)
@@ -38,10 +51,11 @@ static void coi_imap_client_created(struct client **_client)
 		   of ours, which are all server entries (RFC 5464, 1). */
 		if (strstr(str_c(client->capability_string), "METADATA") ==
 		    NULL) {
-			client_add_capability(client,
-					      client->set->imap_metadata ?
-						      "METADATA" :
-						      "METADATA-SERVER");
+			client_add_capability(
+				client,
+				coi_imap_has_mailbox_entries(client) ?
+					"METADATA" :
+					"METADATA-SERVER");
 		}
 	}
 	if (next_hook_client_created != NULL)

@@ -7,6 +7,7 @@
 #include "mail-storage-private.h"
 #include "mailbox-list-private.h"
 #include "coi-deliver.h"
+#include "coi-device-token.h"
 #include "coi-list-notify.h"
 #include "coi-notify.h"
 #include "coi-raise.h"
@@ -297,6 +298,8 @@ coi_mailbox_attribute_get(struct mailbox *box,
 
 	if (coi_webpush_owns(box, type_flags, key))
 		return coi_webpush_get(box, key, cbox->listed, value_r);
+	if (coi_device_token_owns(box, type_flags, key))
+		return coi_device_token_get(box, key, value_r);
 	coi_mailbox_before_dsync(box);
 	if (coi_mailbox_dsync_has_none(box, key)) {
 		i_zero(value_r);
@@ -315,6 +318,8 @@ coi_mailbox_attribute_set(struct mailbox_transaction_context *t,
 
 	if (coi_webpush_owns(t->box, type_flags, key))
 		return coi_webpush_set(t, key, value);
+	if (coi_device_token_owns(t->box, type_flags, key))
+		return coi_device_token_set(t, key, value);
 	coi_mailbox_before_dsync(t->box);
 	if (coi_webpush_is_copied(t->box, type_flags, key, value))
 		return coi_webpush_copy(t, key, value);

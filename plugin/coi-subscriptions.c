@@ -18,6 +18,7 @@
 #include "mail-namespace.h"
 #include "coi-compat.h"
 #include "coi-core.h"
+#include "coi-device-token.h"
 #include "coi-folders.h"
 #include "coi-user.h"
 #include "coi-subscriptions.h"
@@ -119,6 +120,22 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	return ret < 0 ? -1 : 0;
 }
 
+/* What a user may have of each kind: the others aren't used (any more). */
+static bool
+subscription_has_place(const struct coi_push *push,
+		       const struct coi_settings *set, const char *json,
+		       unsigned int *subs_count, unsigned int *tokens_count)
+{
+	struct coi_bytes stored = { json, strlen(json) };
+	int64_t set_at;
+
+	if (push->device_token_check(stored, &set_at)) {
+		return set->coi_push_deltachat &&
+			(*tokens_count)++ < COI_DEVICE_TOKENS_MAX;
+	}
+	return (*subs_count)++ < set->webpush_subscription_limit;
+}
+
 static int
 subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 			bool wishes, pool_t pool,
@@ -128,6 +145,7 @@ subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 	const struct coi_settings *set = coi_user_settings(user);
 	const struct coi_push *push = coi_push_get(user->event);
 	ARRAY_TYPE(coi_subscription) all;
+	unsigned int subs_count = 0, tokens_count = 0;
 	struct coi_subscription *sub;
 	int64_t now = time(NULL);
 
@@ -139,11 +157,11 @@ subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 	array_foreach_modifiable(&all, sub) {
 		struct coi_bytes stored = { sub->json, strlen(sub->json) };
 
-		if (array_count(subs) >= set->webpush_subscription_limit)
-			break;
-		if (wishes ? push->subscription_wishes(stored, now,
-						       &sub->wishes) :
-			     push->subscription_is_live(stored, now))
+		if ((wishes ? push->subscription_wishes(stored, now,
+							&sub->wishes) :
+			      push->subscription_is_live(stored, now)) &&
+		    subscription_has_place(push, set, sub->json, &subs_count,
+					   &tokens_count))
 			array_push_back(subs, sub);
 	}
 	return 0;

@@ -35,6 +35,7 @@
 #include "mail-namespace.h"
 #include "coi-compat.h"
 #include "coi-core.h"
+#include "coi-device-token.h"
 #include "coi-lock.h"
 #include "coi-mailbox.h"
 #include "coi-subscriptions.h"
@@ -58,6 +59,9 @@
 #define WEBPUSH_REGISTER_GRACE_MSECS 500
 #define WEBPUSH_VALIDATION_BYTES 32
 
+/* A token that is set again is as good as new, but isn't written each time. */
+#define WEBPUSH_TOKEN_REFRESH_SECS INT64_C(86400)
+
 #define WEBPUSH_ERROR_UNAVAILABLE "Push is not available at the moment"
 
 enum webpush_op {
@@ -65,14 +69,16 @@ enum webpush_op {
 	WEBPUSH_SUBSCRIBE,
 	WEBPUSH_UNSUBSCRIBE,
 	WEBPUSH_VALIDATE,
+	WEBPUSH_SET_TOKEN,
+	WEBPUSH_UNSET_TOKENS,
 };
 
 struct coi_webpush_change {
 	enum webpush_op op;
 	const char *id;
-	/* SUBSCRIBE: what the client has set. VALIDATE: the text. UNSUBSCRIBE:
-	   what has to be stored if it is to be removed, or NULL for whatever
-	   it is. */
+	/* SUBSCRIBE: what the client has set. VALIDATE: the text. SET_TOKEN: the
+	   token. UNSUBSCRIBE: what has to be stored if it is to be removed, or
+	   NULL for whatever it is. */
 	const char *text;
 	/* SUBSCRIBE: what is to be stored */
 	char *json;
@@ -513,6 +519,60 @@ webpush_set_subscription(struct coi_webpush *webpush, const char *id,
 		webpush_add_change(webpush, WEBPUSH_SUBSCRIBE, id, text);
 }
 
+/* Returns FALSE if nothing more is to be noted. */
+static bool
+webpush_begin_change(struct coi_webpush *webpush, struct mail_user *user)
+{
+	if (webpush->refused != NULL)
+		return FALSE;
+	if (coi_push_get(user->event) == NULL) {
+		webpush_refuse(webpush, MAIL_ERROR_UNAVAILABLE,
+			       WEBPUSH_ERROR_UNAVAILABLE);
+	} else if (array_count(&webpush->changes) >= WEBPUSH_MAX_CHANGES) {
+		webpush_refuse(webpush, MAIL_ERROR_LIMIT,
+			       "Too many changes at once");
+	}
+	return webpush->refused == NULL;
+}
+
+const char *coi_webpush_read_value(struct mailbox_transaction_context *t,
+				   const struct mail_attribute_value *value,
+				   size_t max_size)
+{
+	struct coi_webpush *webpush = webpush_get_changes(t);
+	const char *text, *error;
+
+	if (webpush->refused != NULL)
+		return NULL;
+	text = webpush_value_read(webpush->pool, value, max_size, &error);
+	if (text == NULL)
+		webpush_refuse(webpush, MAIL_ERROR_PARAMS, error);
+	return text;
+}
+
+void coi_webpush_set_device_token(struct mailbox_transaction_context *t,
+				  const char *id, const char *token)
+{
+	struct coi_webpush *webpush = webpush_get_changes(t);
+
+	if (webpush_begin_change(webpush, t->box->storage->user))
+		webpush_add_change(webpush, WEBPUSH_SET_TOKEN, id, token);
+}
+
+void coi_webpush_unset_device_tokens(struct mailbox_transaction_context *t)
+{
+	struct coi_webpush *webpush = webpush_get_changes(t);
+
+	if (webpush_begin_change(webpush, t->box->storage->user))
+		webpush_add_change(webpush, WEBPUSH_UNSET_TOKENS, "", NULL);
+}
+
+void coi_webpush_set_refused(struct mailbox_transaction_context *t,
+			     const char *reason)
+{
+	webpush_refuse(webpush_get_changes(t), MAIL_ERROR_NOTPOSSIBLE, reason);
+}
+
 static void webpush_set_validation(struct coi_webpush *webpush, const char *id,
 				   const struct mail_attribute_value *value)
 {
@@ -547,16 +607,17 @@ int coi_webpush_set(struct mailbox_transaction_context *t, const char *key,
 	if (coi_push_settings(user) == NULL) {
 		webpush_refuse(webpush, MAIL_ERROR_NOTPOSSIBLE,
 			       "Push is not available on this server");
-	} else if (strcmp(name, WEBPUSH_VAPID) == 0) {
+		return 0;
+	}
+	if (strcmp(name, WEBPUSH_VAPID) == 0) {
 		webpush_refuse(webpush, MAIL_ERROR_NOTPOSSIBLE,
 			       "webpush/vapid is set by the server");
-	} else if ((push = coi_push_get(user->event)) == NULL) {
-		webpush_refuse(webpush, MAIL_ERROR_UNAVAILABLE,
-			       WEBPUSH_ERROR_UNAVAILABLE);
-	} else if (array_count(&webpush->changes) >= WEBPUSH_MAX_CHANGES) {
-		webpush_refuse(webpush, MAIL_ERROR_LIMIT,
-			       "Too many changes at once");
-	} else if ((id = webpush_get_id(push, name, "")) != NULL) {
+		return 0;
+	}
+	if (!webpush_begin_change(webpush, user))
+		return 0;
+	push = coi_push_get(user->event);
+	if ((id = webpush_get_id(push, name, "")) != NULL) {
 		webpush_set_subscription(webpush, id, value);
 	} else if ((id = webpush_get_id(push, name, WEBPUSH_VALIDATE_SUFFIX)) !=
 		   NULL) {
@@ -627,13 +688,26 @@ webpush_state_find(struct webpush_state *state, const char *id)
 	return NULL;
 }
 
+/* Returns FALSE if it is a subscription, or nothing. */
+static bool
+webpush_entry_is_token(const struct webpush_state *state,
+		       const struct webpush_entry *entry, int64_t *set_r)
+{
+	return entry->json != NULL &&
+		state->push->device_token_check(webpush_bytes(entry->json),
+						set_r);
+}
+
+/* Device tokens have a limit of their own. */
 static unsigned int webpush_state_count(const struct webpush_state *state)
 {
 	const struct webpush_entry *entry;
 	unsigned int count = 0;
+	int64_t set;
 
 	array_foreach(&state->entries, entry) {
-		if (entry->json != NULL)
+		if (entry->json != NULL &&
+		    !webpush_entry_is_token(state, entry, &set))
 			count++;
 	}
 	return count;
@@ -675,6 +749,66 @@ static bool webpush_validate(struct webpush_state *state,
 	return TRUE;
 }
 
+/* Forgets the one that was set longest ago, if there are too many. */
+static void webpush_state_limit_tokens(struct webpush_state *state)
+{
+	struct webpush_entry *entry, *oldest = NULL;
+	int64_t set, oldest_set = 0;
+	unsigned int count = 0;
+
+	array_foreach_modifiable(&state->entries, entry) {
+		if (!webpush_entry_is_token(state, entry, &set))
+			continue;
+		count++;
+		if (oldest == NULL || set < oldest_set) {
+			oldest = entry;
+			oldest_set = set;
+		}
+	}
+	if (count > COI_DEVICE_TOKENS_MAX) {
+		webpush_entry_change(oldest, NULL);
+		oldest->dismissed = TRUE;
+	}
+}
+
+static bool webpush_set_token(struct webpush_state *state,
+			      const struct coi_webpush_change *change)
+{
+	struct webpush_entry *entry = webpush_state_find(state, change->id);
+	char *buf = p_malloc(state->pool, COI_SUBSCRIPTION_MAX_SIZE + 1);
+	int64_t set;
+	size_t size;
+
+	if (!state->push->device_token_store(webpush_bytes(change->text),
+					     state->now, buf, &size))
+		return FALSE;
+	buf[size] = '\0';
+	if (entry == NULL) {
+		entry = array_append_space(&state->entries);
+		entry->id = change->id;
+	} else if (webpush_entry_is_token(state, entry, &set) &&
+		   state->now >= set &&
+		   state->now - set < WEBPUSH_TOKEN_REFRESH_SECS) {
+		return TRUE;
+	}
+	webpush_entry_change(entry, buf);
+	webpush_state_limit_tokens(state);
+	return TRUE;
+}
+
+static void webpush_unset_tokens(struct webpush_state *state)
+{
+	struct webpush_entry *entry;
+	int64_t set;
+
+	array_foreach_modifiable(&state->entries, entry) {
+		if (webpush_entry_is_token(state, entry, &set)) {
+			webpush_entry_change(entry, NULL);
+			entry->dismissed = TRUE;
+		}
+	}
+}
+
 static bool
 webpush_change_apply(const struct coi_webpush_change *change,
 		     struct webpush_state *state, struct coi_webpush *webpush)
@@ -706,6 +840,16 @@ webpush_change_apply(const struct coi_webpush_change *change,
 		webpush_refuse(webpush, MAIL_ERROR_PARAMS,
 			       "The validation text is wrong or too old");
 		return FALSE;
+	case WEBPUSH_SET_TOKEN:
+		if (webpush_set_token(state, change))
+			return TRUE;
+		webpush_refuse(webpush, MAIL_ERROR_PARAMS,
+			       "It is not a device token "
+			       "(printable ASCII without blanks)");
+		return FALSE;
+	case WEBPUSH_UNSET_TOKENS:
+		webpush_unset_tokens(state);
+		return TRUE;
 	}
 	i_unreached();
 }

@@ -48,6 +48,18 @@ int coi_webpush_get(struct mailbox *box, const char *key, bool listing,
 int coi_webpush_set(struct mailbox_transaction_context *t, const char *key,
 		    const struct mail_attribute_value *value);
 
+/* For coi-device-token.c: what a transaction is to do with tokens. Like
+   coi_webpush_set(), these don't fail; the commit does. Returns the value (in the
+   transaction's pool), or NULL where it is refused already. */
+const char *coi_webpush_read_value(struct mailbox_transaction_context *t,
+				   const struct mail_attribute_value *value,
+				   size_t max_size);
+void coi_webpush_set_device_token(struct mailbox_transaction_context *t,
+				  const char *id, const char *token);
+void coi_webpush_unset_device_tokens(struct mailbox_transaction_context *t);
+void coi_webpush_set_refused(struct mailbox_transaction_context *t,
+			     const char *reason);
+
 /* dsync sets an attribute of ours: what is to be stored. */
 bool coi_webpush_is_copied(struct mailbox *box,
 			   enum mail_attribute_type type_flags, const char *key,

@@ -26,6 +26,11 @@ struct coi_settings {
 	bool coi_push;
 	/* The capability that announces them (CLI-5); empty for none. */
 	const char *coi_push_capability;
+	/* Offer push to Delta Chat (CLI-4); by way of whom; and the number of
+	   recipients that it asks for beside. */
+	bool coi_push_deltachat;
+	const char *coi_push_deltachat_gateway;
+	unsigned int coi_push_deltachat_recipients;
 	/* Push also what is stored by other means than a delivery. */
 	bool coi_push_appended;
 	/* A user's subscriptions, and how long one may wait to be validated. */

@@ -222,6 +222,8 @@ static int coi_push_open(const char **error_r)
 	set.hosts_http = coi_set->coi_push_hosts_http;
 	set.networks_allowed = coi_set->coi_push_networks;
 	set.ssl_ca_file = coi_set->coi_push_ssl_ca_file;
+	if (coi_set->coi_push_deltachat)
+		set.device_token_gateway = coi_set->coi_push_deltachat_gateway;
 	set.ttl_chat_secs = coi_set->coi_push_ttl;
 	set.ttl_mail_secs = coi_set->coi_push_ttl;
 	set.queue_limit = coi_set->coi_push_queue_limit;

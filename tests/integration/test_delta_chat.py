@@ -22,7 +22,9 @@ def has_joined(event):
 
 @pytest.mark.parametrize("message_filter", ["without COI", "none", "seen", "active"])
 def test_CLI_1_a_secure_join_and_messages_both_ways(make_server, tmp_path, message_filter):
-    server = make_server(after=settings(coi_chat_rules=RULES))
+    server = make_server(
+        after=settings(coi_chat_rules=RULES), push=(("coi_push_deltachat", "yes"),)
+    )
     with_coi = message_filter != "without COI"
     users = [
         server.coi_user(message_filter) if with_coi else server.new_user() for _ in range(2)
