@@ -42,7 +42,8 @@ bool coi_device_token_owns(struct mailbox *box,
 	default:
 		return FALSE;
 	}
-	if (user->dsyncing)
+	/* not somebody else's INBOX */
+	if (user->dsyncing || !box->inbox_user)
 		return FALSE;
 	set = coi_push_settings(user);
 	return set != NULL && set->coi_push_deltachat;
