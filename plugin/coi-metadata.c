@@ -20,6 +20,7 @@
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
 #include "coi-core.h"
+#include "coi-dict.h"
 #include "coi-folders.h"
 #include "coi-handoff.h"
 #include "coi-mailbox.h"
@@ -27,7 +28,6 @@
 #include "coi-metadata.h"
 
 #define COI_CONFIG_MAILBOX_ROOT "mailbox-root"
-#define COI_CONFIG_ENABLED "enabled"
 #define COI_CONFIG_ENABLED_YES "yes"
 #define COI_CONFIG_MESSAGE_FILTER "message-filter"
 
@@ -36,7 +36,7 @@
 
 /* A dict that took so long to fail hangs, and isn't asked by deliveries for some
    time: no mail needs it. One that fails at once may do so for one user only. */
-#define COI_METADATA_SLOW_MSECS 5000
+#define COI_METADATA_SLOW_MSECS (COI_DICT_TIMEOUT_MSECS - 1000)
 #define COI_METADATA_AWAY_MSECS 30000
 
 static uint64_t metadata_away_until;
@@ -80,8 +80,7 @@ static int coi_config_lookup(struct mail_user *user, struct dict *dict,
 
 	if (coi_user_dict_path(user, inbox, key, &path, error_r) < 0)
 		return -1;
-	return dict_lookup(dict, mail_user_get_dict_op_settings(user),
-			   pool_datastack_create(), path, value_r, error_r);
+	return coi_dict_lookup(user, dict, path, value_r, error_r);
 }
 
 static int
@@ -175,9 +174,8 @@ int coi_config_set_enabled(struct mail_user *user, bool enabled,
 	if (ret == 0) {
 		t = mailbox_transaction_begin(
 			inbox, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
-		ret = mailbox_attribute_set(
-			t, MAIL_ATTRIBUTE_TYPE_PRIVATE,
-			COI_CONFIG_KEY_PREFIX COI_CONFIG_ENABLED, &value);
+		ret = mailbox_attribute_set(t, MAIL_ATTRIBUTE_TYPE_PRIVATE,
+					    COI_CONFIG_ENABLED_KEY, &value);
 		if (ret < 0)
 			mailbox_transaction_rollback(&t);
 		else

@@ -19,6 +19,8 @@ struct mailbox_transaction_context;
 #define COI_CONFIG_KEY_PREFIX                       \
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER \
 	MAILBOX_ATTRIBUTE_PREFIX_DOVECOT "coi/config/"
+#define COI_CONFIG_ENABLED "enabled"
+#define COI_CONFIG_ENABLED_KEY COI_CONFIG_KEY_PREFIX COI_CONFIG_ENABLED
 
 /* What a transaction on INBOX asks of its commit. */
 struct coi_metadata_changes {

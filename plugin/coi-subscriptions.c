@@ -19,6 +19,7 @@
 #include "coi-compat.h"
 #include "coi-core.h"
 #include "coi-device-token.h"
+#include "coi-dict.h"
 #include "coi-folders.h"
 #include "coi-user.h"
 #include "coi-subscriptions.h"
@@ -104,6 +105,8 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 		return ret;
 	if (coi_user_dict_path(user, inbox, COI_SUBSCRIPTIONS_KEY_PREFIX,
 			       &prefix, error_r) < 0)
+		return -1;
+	if (coi_dict_check(user, dict, inbox, error_r) < 0)
 		return -1;
 	prefix_len = strlen(prefix);
 	iter = dict_iterate_init(dict, mail_user_get_dict_op_settings(user),

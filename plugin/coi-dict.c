@@ -1,0 +1,118 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+
+#include "lib.h"
+#include "dict-private.h"
+#include "ioloop.h"
+#include "mail-storage-private.h"
+#include "coi-metadata.h"
+#include "coi-user.h"
+#include "coi-dict.h"
+
+struct dict_question {
+	struct ioloop *ioloop;
+	bool answered, timed_out;
+	int ret;
+	char *value, *error;
+};
+
+static void
+dict_question_answered(const struct dict_lookup_result *result, void *context)
+{
+	struct dict_question *question = context;
+
+	question->answered = TRUE;
+	question->ret = result->ret;
+	if (result->ret < 0)
+		question->error = i_strdup(result->error);
+	else if (result->ret > 0)
+		question->value = i_strdup(result->value);
+	if (question->ioloop != NULL)
+		io_loop_stop(question->ioloop);
+}
+
+static void dict_question_timed_out(struct dict_question *question)
+{
+	question->timed_out = TRUE;
+	io_loop_stop(question->ioloop);
+}
+
+/* Nothing else of the process goes on meanwhile, as in dict_lookup(). */
+static void dict_question_wait(struct mail_user *user, struct dict *dict,
+			       struct dict_question *question)
+{
+	struct ioloop *prev_ioloop = current_ioloop;
+	struct timeout *to;
+
+	question->ioloop = io_loop_create();
+	dict_switch_ioloop(dict);
+	to = timeout_add(COI_DICT_TIMEOUT_MSECS, dict_question_timed_out,
+			 question);
+	while (!question->answered && !question->timed_out)
+		io_loop_run(question->ioloop);
+	timeout_remove(&to);
+	if (question->answered) {
+		io_loop_set_current(prev_ioloop);
+		dict_switch_ioloop(dict);
+		io_loop_set_current(question->ioloop);
+	} else {
+		/* Freeing the user would wait for the answer. Whoever needs it
+		   yet opens another. */
+		i_assert(dict == user->_attr_dict);
+		dict_deinit(&user->_attr_dict);
+	}
+	io_loop_destroy(&question->ioloop);
+}
+
+static bool dict_is_remote(const struct dict *dict)
+{
+	return strcmp(dict->name, "proxy") == 0;
+}
+
+int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
+		    const char **value_r, const char **error_r)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct dict_question question;
+
+	if (!cuser->delivering || !dict_is_remote(dict)) {
+		return dict_lookup(dict, mail_user_get_dict_op_settings(user),
+				   pool_datastack_create(), path, value_r,
+				   error_r);
+	}
+	i_zero(&question);
+	/* dict_lookup_async() would keep the dict until it has been answered */
+	dict->v.lookup_async(dict, mail_user_get_dict_op_settings(user), path,
+			     dict_question_answered, &question);
+	if (!question.answered)
+		dict_question_wait(user, dict, &question);
+	if (question.timed_out) {
+		question.ret = -1;
+		*error_r =
+			t_strdup_printf("The dict hasn't answered within %u s",
+					COI_DICT_TIMEOUT_MSECS / 1000);
+	} else {
+		cuser->dict_answers = TRUE;
+		*error_r = t_strdup(question.error);
+	}
+	*value_r = t_strdup(question.value);
+	i_free(question.value);
+	i_free(question.error);
+	return question.ret;
+}
+
+int coi_dict_check(struct mail_user *user, struct dict *dict,
+		   struct mailbox *inbox, const char **error_r)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	const char *path, *value;
+
+	if (!cuser->delivering || cuser->dict_answers || !dict_is_remote(dict))
+		return 0;
+	if (coi_user_dict_path(user, inbox, COI_CONFIG_ENABLED_KEY, &path,
+			       error_r) < 0)
+		return -1;
+	(void)coi_dict_lookup(user, dict, path, &value, error_r);
+	return cuser->dict_answers ? 0 : -1;
+}

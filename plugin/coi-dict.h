@@ -1,0 +1,30 @@
+/* This Source Code Form is subject to the terms of the Mozilla Public
+ * License, v. 2.0. If a copy of the MPL was not distributed with this
+ * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
+#ifndef COI_DICT_H
+#define COI_DICT_H
+
+/* Reads from the dict with the user's server metadata. Another process serves it in
+   most large installations, and waits for a database; Dovecot would have a
+   delivery wait for half a minute, and we don't (FIL-10, MSG-11). */
+
+struct dict;
+struct mail_user;
+struct mailbox;
+
+/* How long a delivery waits for the dict. */
+#define COI_DICT_TIMEOUT_MSECS 5000
+
+/* As dict_lookup(), for a dict of coi_user_get_dict(). Where that doesn't answer a
+   delivery in time, it is closed, and so can't be used any more. The value is in the
+   data stack. */
+int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
+		    const char **value_r, const char **error_r);
+
+/* Called before anything else is done with the dict that may take long; inbox may be
+   NULL. Returns 0 if the dict answers, even if with an error, or if it needn't be
+   asked; -1 as coi_dict_lookup(). */
+int coi_dict_check(struct mail_user *user, struct dict *dict,
+		   struct mailbox *inbox, const char **error_r);
+
+#endif

@@ -1,0 +1,112 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""A metadata dict that takes questions and never answers held up each mail by 30 or 60 s.
+
+On 2.4, that is, where LMTP ends after each mail; on 2.3 one mail of a process in a while.
+"""
+
+import contextlib
+import socket
+import threading
+
+import pytest
+from harness.config import by_dialect
+from harness.mails import chat, mail
+from harness.push import Subscriber
+
+pytestmark = pytest.mark.private
+
+NO_ANSWER = "The dict hasn't answered within 5 s"
+
+
+class Line:
+    """Between Dovecot and its dict service. While it hangs, it takes what comes."""
+
+    def __init__(self, path):
+        self.path = path
+        self.target = None
+        self.works = threading.Event()
+        self.works.set()
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        path.chmod(0o666)
+        self.listener.listen(128)
+        threading.Thread(target=self.accept, daemon=True).start()
+
+    def accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                near, _ = self.listener.accept()
+                far = socket.socket(socket.AF_UNIX)
+                far.connect(str(self.target))
+                for ends in ((near, far), (far, near)):
+                    threading.Thread(target=self.carry, args=ends, daemon=True).start()
+
+    def carry(self, source, sink):
+        with contextlib.suppress(OSError):
+            while data := source.recv(65536):
+                self.works.wait()
+                sink.sendall(data)
+            sink.shutdown(socket.SHUT_WR)
+
+    def hang(self):
+        self.works.clear()
+
+    def work(self):
+        self.works.set()
+
+    def close(self):
+        self.work()
+        self.listener.shutdown(socket.SHUT_RDWR)
+        self.listener.close()
+
+
+def dict_service(line, file):
+    service = "service dict {\n  unix_listener dict {\n    mode = 0666\n  }\n}\n"
+    return service + by_dialect(
+        v2_3=f"dict {{\n  metadata = file:{file}\n}}\n"
+        f"mail_attribute_dict = proxy:{line.path}:metadata\n",
+        v2_4="dict_server {\n  dict metadata {\n    driver = file\n"
+        f"    dict_file_path = {file}\n  }}\n}}\n"
+        "mail_attribute {\n  dict proxy {\n    name = metadata\n"
+        f"    socket_path = {line.path}\n  }}\n}}\n",
+    )
+
+
+@pytest.fixture
+def line(work_dir):
+    line = Line(work_dir / "line")
+    yield line
+    line.close()
+    line.path.unlink()
+
+
+@pytest.fixture
+def server(fresh_server, line, work_dir):
+    directory = work_dir / "metadata"
+    directory.mkdir()
+    directory.chmod(0o777)
+    server = fresh_server(before=dict_service(line, directory / "dict"))
+    line.target = server.dir / "run/dict"
+    return server
+
+
+def test_FIL_10_MSG_11_a_delivery_waits_for_some_seconds(server, line, service, log):
+    log.expect(f"coi: .*{NO_ANSWER}")
+    user = server.coi_user("active")
+    one = Subscriber(server, user, service).subscribe()
+    server.deliver("lmtp", user, chat("before"))
+    assert one.until("before") == ["before"]
+
+    line.hang()
+    server.deliver("lmtp", user, chat("chat"))
+    server.deliver("lda", user, mail("mail"))
+    line.work()
+    assert log.count(server, NO_ANSWER) == 2
+    where = {subject: folder for subject, (folder, _) in server.where(user).items()}
+    assert where == {"before": server.chats, "chat": "INBOX", "mail": "INBOX"}
+
+    server.deliver("lda", user, chat("after"))
+    assert server.where(user)["after"][0] == server.chats
+    assert one.until("after")[-1] == "after"
