@@ -193,11 +193,7 @@ class Imap:
         """Name to bytes, or to None for NIL, of all entries that were answered."""
         options = f"(DEPTH {depth}) " if depth else ""
         response = self.must(f"GETMETADATA {options}{quote(mailbox)} ({' '.join(names)})")
-        entries = {}
-        for line in response.lines("METADATA"):
-            rest = re.match(rb'\* METADATA "?[^" ]*"? \((.*)\)$', line, re.S).group(1)
-            entries.update(parse_pairs(rest))
-        return entries
+        return metadata(response)
 
     # -- what the server says unasked --
 
@@ -245,6 +241,15 @@ class Mail:
 
     def __repr__(self):
         return f"<{self.uid} {self.subject!r} {sorted(self.flags)}>"
+
+
+def metadata(response):
+    """The entries that a response to GETMETADATA has, as getmetadata() returns them."""
+    entries = {}
+    for line in response.lines("METADATA"):
+        rest = re.match(rb'\* METADATA "?[^" ]*"? \((.*)\)$', line, re.S).group(1)
+        entries.update(parse_pairs(rest))
+    return entries
 
 
 def parse_pairs(data):
