@@ -17,7 +17,8 @@
  *   INBOX's log is like then. A change between that callback and the look is
  *   never told: its own callback finds the log as noted. So where a look ends
  *   without INBOX, and its log isn't what it was when INBOX was last told, INBOX
- *   is told by us.
+ *   is told by us; but only if there is something new to tell. A log also changes
+ *   without, and there are maildirs where each sync writes to it.
  * - STATUS, which tells the client, may have a maildir locked. A delivery doesn't
  *   wait for that, but leaves the mail to the next one who syncs the folder, and
  *   no log changes. So a maildir that was told is synced a little later.
@@ -38,6 +39,7 @@
 #include "array.h"
 #include "ioloop.h"
 #include "llist.h"
+#include "mail-index-modseq.h"
 #include "mail-index-private.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
@@ -59,6 +61,12 @@
 	(MAILBOX_LIST_NOTIFY_CREATE | MAILBOX_LIST_NOTIFY_DELETE |    \
 	 MAILBOX_LIST_NOTIFY_RENAME | MAILBOX_LIST_NOTIFY_SUBSCRIBE | \
 	 MAILBOX_LIST_NOTIFY_UNSUBSCRIBE)
+
+/* What STATUS tells of a folder. */
+struct coi_list_notify_status {
+	uint32_t uid_validity, next_uid, messages, seen;
+	uint64_t modseq;
+};
 
 /* A namespace whose changes a client wants to be told. */
 struct coi_list_notify {
@@ -83,9 +91,11 @@ struct coi_list_notify {
 	/* There is one that hasn't, and it has been left alone for a while. */
 	bool waited;
 
-	/* INBOX's log when the look began that was the last to tell of INBOX,
-	   and when the one began that goes on */
+	/* INBOX's log when the look began that was the last to tell of INBOX, or
+	   to find nothing to tell, and when the one began that goes on */
 	struct stat inbox_told, inbox_begun;
+	/* What there was to tell. */
+	struct coi_list_notify_status inbox_status;
 	struct mailbox_list_notify_rec inbox_rec;
 	bool looking;
 	bool inbox_found;
@@ -241,20 +251,60 @@ static void coi_list_notify_forget_told(struct coi_list_notify *list)
 	array_clear(&list->told);
 }
 
-static void coi_list_notify_sync(const struct coi_list_notify *list,
-				 const char *vname, enum mailbox_flags flags,
-				 enum mailbox_sync_flags sync_flags)
+/* Returns NULL where it can't be opened; then there is nothing to tell. */
+static struct mailbox *
+coi_list_notify_open(const struct coi_list_notify *list, const char *vname,
+		     enum mailbox_flags flags)
 {
 	enum mailbox_existence existence;
 	struct mailbox *box;
 
-	/* A folder that is gone by now isn't to be made again by opening it,
-	   and where it can't be opened, there is nothing to tell. */
+	/* A folder that is gone by now isn't to be made again by opening it. */
 	box = mailbox_alloc(list->notify->list, vname, flags);
-	if (mailbox_exists(box, FALSE, &existence) == 0 &&
-	    existence == MAILBOX_EXISTENCE_SELECT && mailbox_open(box) == 0)
-		(void)mailbox_sync(box, sync_flags);
+	if (mailbox_exists(box, FALSE, &existence) < 0 ||
+	    existence != MAILBOX_EXISTENCE_SELECT || mailbox_open(box) < 0)
+		mailbox_free(&box);
+	return box;
+}
+
+/* Does not write. */
+static void coi_list_notify_read_status(struct mailbox *box,
+					struct coi_list_notify_status *status_r)
+{
+	const struct mail_index_header *hdr;
+	struct mail_index_view *view;
+
+	i_zero(status_r);
+	(void)mail_index_refresh(box->index);
+	view = mail_index_view_open(box->index);
+	hdr = mail_index_get_header(view);
+	status_r->uid_validity = hdr->uid_validity;
+	status_r->next_uid = hdr->next_uid;
+	status_r->messages = hdr->messages_count;
+	status_r->seen = hdr->seen_messages_count;
+	status_r->modseq = mail_index_modseq_get_highest(view);
+	mail_index_view_close(&view);
+}
+
+/* Returns TRUE if there is something of INBOX that has not been told yet. */
+static bool coi_list_notify_inbox_differs(struct coi_list_notify *list)
+{
+	struct coi_list_notify_status status;
+	struct mailbox *box;
+	bool differs;
+
+	box = coi_list_notify_open(list, "INBOX", MAILBOX_FLAG_READONLY);
+	if (box == NULL)
+		return FALSE;
+	coi_list_notify_read_status(box, &status);
+	differs = memcmp(&status, &list->inbox_status, sizeof(status)) != 0;
+	list->inbox_status = status;
+	/* Dovecot has it open, and STATUS would take it as it was. Not else: it
+	   may write, and so be the next change. */
+	if (differs)
+		(void)mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST);
 	mailbox_free(&box);
+	return differs;
 }
 
 static void coi_list_notify_late(struct coi_list_notify *list);
@@ -295,14 +345,20 @@ void coi_list_notify_watches_lost(struct mail_user *user)
 static void coi_list_notify_late(struct coi_list_notify *list)
 {
 	ino_t list_ino, inbox_ino;
+	struct mailbox *box;
 	char *vname;
 
 	if (coi_imap_output_is_busy(list->notify->list->ns->user))
 		return; /* for another half second */
 
 	/* What is found in them goes into a log, so that Dovecot hears of it. */
-	array_foreach_elem(&list->told, vname)
-		coi_list_notify_sync(list, vname, 0, 0);
+	array_foreach_elem(&list->told, vname) {
+		box = coi_list_notify_open(list, vname, 0);
+		if (box != NULL) {
+			(void)mailbox_sync(box, 0);
+			mailbox_free(&box);
+		}
+	}
 	if (!list->late_again)
 		coi_list_notify_forget_told(list);
 
@@ -344,8 +400,10 @@ coi_list_notify_told(struct coi_list_notify *list, const char *vname)
 }
 
 /* The same conditions as Dovecot's. */
-static char *coi_list_notify_inbox_log_path(struct mailbox_list *list,
-					    enum mailbox_list_notify_event mask)
+static char *
+coi_list_notify_inbox_log_path(struct mailbox_list *list,
+			       enum mailbox_list_notify_event mask,
+			       struct coi_list_notify_status *status_r)
 {
 	struct mailbox *box;
 	const char *index_dir;
@@ -358,8 +416,10 @@ static char *coi_list_notify_inbox_log_path(struct mailbox_list *list,
 				  &index_dir) <= 0)
 		return NULL;
 	box = mailbox_alloc(list, "INBOX", MAILBOX_FLAG_READONLY);
-	if (mailbox_open(box) == 0)
+	if (mailbox_open(box) == 0) {
 		path = i_strconcat(box->index->filepath, ".log", NULL);
+		coi_list_notify_read_status(box, status_r);
+	}
 	mailbox_free(&box);
 	return path;
 }
@@ -403,8 +463,8 @@ static int coi_list_notify_init(struct mailbox_list *mailbox_list,
 
 	list = i_new(struct coi_list_notify, 1);
 	i_array_init(&list->told, 4);
-	list->inbox_log_path = coi_list_notify_inbox_log_path(mailbox_list,
-							      mask);
+	list->inbox_log_path = coi_list_notify_inbox_log_path(
+		mailbox_list, mask, &list->inbox_status);
 	coi_list_notify_stat(list->inbox_log_path, &list->inbox_told);
 	ret = ctx->super.notify_init(mailbox_list, mask, notify_r);
 	if (ret < 0) {
@@ -465,10 +525,7 @@ static bool coi_list_notify_missed_inbox(struct coi_list_notify *list)
 	if (!ST_CHANGED(st, list->inbox_told))
 		return FALSE;
 	list->inbox_told = st;
-	/* Dovecot has it open, and STATUS would take it as it was. */
-	coi_list_notify_sync(list, "INBOX", MAILBOX_FLAG_READONLY,
-			     MAILBOX_SYNC_FLAG_FAST);
-	return TRUE;
+	return coi_list_notify_inbox_differs(list);
 }
 
 static void
@@ -478,12 +535,14 @@ coi_list_notify_check_inbox(struct coi_list_notify *list,
 	if (strcmp((*rec_r)->vname, "INBOX") != 0 ||
 	    ((*rec_r)->events & COI_LIST_NOTIFY_NAMES) != 0)
 		return;
-	/* Who has synced it since, as we do, has taken the difference away. */
-	if ((*rec_r)->events == 0 &&
-	    ST_CHANGED(list->inbox_begun, list->inbox_told))
-		*rec_r = &list->inbox_rec;
 	list->inbox_found = TRUE;
+	if (!ST_CHANGED(list->inbox_begun, list->inbox_told))
+		return;
 	list->inbox_told = list->inbox_begun;
+	/* Who has synced it since, as we do, has taken the difference away
+	   that Dovecot looks for. */
+	if (coi_list_notify_inbox_differs(list) && (*rec_r)->events == 0)
+		*rec_r = &list->inbox_rec;
 }
 
 static int coi_list_notify_next(struct mailbox_list_notify *notify,
@@ -519,7 +578,9 @@ static int coi_list_notify_next(struct mailbox_list_notify *notify,
 			ret = 1;
 		}
 	}
-	if (ret > 0 && ((*rec_r)->events & COI_LIST_NOTIFY_NAMES) == 0)
+	/* without any event, nothing is told */
+	if (ret > 0 && (*rec_r)->events != 0 &&
+	    ((*rec_r)->events & COI_LIST_NOTIFY_NAMES) == 0)
 		coi_list_notify_told(list, (*rec_r)->vname);
 	return ret;
 }

@@ -7,7 +7,9 @@
    - as long as there is a file named COI_FAULT_FILE, the index can't be synced after
      new mails were committed to it;
    - as long as there is one named COI_FAULT_WAIT, no mail is copied there, and who
-     has stored one waits once it is committed. */
+     has stored one waits once it is committed;
+   - as long as there is one named COI_FAULT_CHANGING, the log of the index looks as
+     if it had changed, each time. */
 
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -15,12 +17,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 struct sdbox_sync_context;
 
 int link(const char *old_path, const char *new_path);
 int rename(const char *old_path, const char *new_path);
+int stat64(const char *path, struct stat64 *st);
 int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success);
 
 static bool is_saving;
@@ -55,6 +59,35 @@ int link(const char *old_path, const char *new_path)
 	if (is_meant(new_path))
 		wait_while_told();
 	return real(old_path, new_path);
+}
+
+static void look_changed(const char *path, struct stat *st)
+{
+	static long changes;
+
+	if (is_meant(path) && strstr(path, "/dovecot.index.log") != NULL &&
+	    is_there("COI_FAULT_CHANGING"))
+		st->st_mtim.tv_nsec = ++changes % 1000000000;
+}
+
+/* Which of the two it is depends on how its caller was compiled. */
+int stat(const char *path, struct stat *st)
+{
+	static int (*real)(const char *, struct stat *);
+	int ret;
+
+	if (real == NULL)
+		real = (int (*)(const char *, struct stat *))dlsym(RTLD_NEXT,
+								   "stat");
+	ret = real(path, st);
+	if (ret == 0)
+		look_changed(path, st);
+	return ret;
+}
+
+int stat64(const char *path, struct stat64 *st)
+{
+	return stat(path, (struct stat *)st);
 }
 
 int rename(const char *old_path, const char *new_path)
