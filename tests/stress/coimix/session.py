@@ -51,10 +51,10 @@ class Session:
             (operation,) = self.random.choices(self.operations, self.weights)
             self.model.count(operation.__name__)
             try:
-                if not self.view:
-                    with self.user.gate.shared():
-                        self.connect()
                 with self.gates(operation):
+                    # Not before: another session, alone, may drop it.
+                    if not self.view and operation is not Session.deliver:
+                        self.connect()
                     operation(self)
             except Gone:
                 self.model.count("connections lost")
