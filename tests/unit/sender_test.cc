@@ -394,24 +394,30 @@ SendResult SendTo(const Serve& serve, unsigned int request_msecs = kLongMsecs) {
 
 // -- requests --
 
-TEST(Sender, MSG_8_sends_these_header_fields) {
+// What a server reads of it; it is given an endpoint there.
+string SeenOf(PushRequest* request, const string& path) {
   string seen;
   const Server server([&seen](Connection& connection) {
     seen = connection.ReadRequest().value_or("");
     connection.Send(kCreated);
   });
   Client client;
+  request->endpoint = LocalPolicy().Check(server.Url() + path).value();
+  client.Start(*request);
+  client.RunAll();
+  EXPECT_EQ(client.results[1].http_status, 201);
+  return seen;
+}
+
+TEST(Sender, MSG_8_sends_these_header_fields) {
   PushRequest request;
-  request.endpoint = LocalPolicy().Check(server.Url() + "/a?b=c").value();
   request.body = "\0\r\n\xff body"s;
   request.authorization = "vapid t=a.b.c, k=d";
   request.ttl_secs = 2419200;
   request.urgency = Urgency::kHigh;
   request.topic = "topic-1_2";
   request.validation = "v4l1d";
-  client.Start(request);
-  client.RunAll();
-  EXPECT_EQ(client.results[1].http_status, 201);
+  const string seen = SeenOf(&request, "/a?b=c");
   EXPECT_EQ(seen,
             "POST /push/a?b=c HTTP/1.1\r\n"
             "Host: " +
@@ -430,19 +436,10 @@ TEST(Sender, MSG_8_sends_these_header_fields) {
 }
 
 TEST(Sender, CLI_4_a_device_token_has_nothing_of_Web_Push) {
-  string seen;
-  const Server server([&seen](Connection& connection) {
-    seen = connection.ReadRequest().value_or("");
-    connection.Send(kCreated);
-  });
-  Client client;
   PushRequest request;
-  request.endpoint = LocalPolicy().Check(server.Url() + "/notify").value();
   request.body = "openpgp:x";
   request.is_device_token = true;
-  client.Start(request);
-  client.RunAll();
-  EXPECT_EQ(client.results[1].http_status, 201);
+  const string seen = SeenOf(&request, "/notify");
   EXPECT_EQ(seen,
             "POST /push/notify HTTP/1.1\r\n"
             "Host: " +
