@@ -24,11 +24,17 @@ static bool device_token_is_recipients_key(const char *key)
 	return strcmp(key, DEVICE_TOKEN_RECIPIENTS_KEY) == 0;
 }
 
+bool coi_device_token_is_offered(struct mail_user *user)
+{
+	const struct coi_settings *set = coi_push_settings(user);
+
+	return set != NULL && set->coi_push_deltachat;
+}
+
 bool coi_device_token_owns(struct mailbox *box,
 			   enum mail_attribute_type type_flags, const char *key)
 {
 	struct mail_user *user = box->storage->user;
-	const struct coi_settings *set;
 
 	switch (type_flags & MAIL_ATTRIBUTE_TYPE_MASK) {
 	case MAIL_ATTRIBUTE_TYPE_PRIVATE:
@@ -43,10 +49,8 @@ bool coi_device_token_owns(struct mailbox *box,
 		return FALSE;
 	}
 	/* not somebody else's INBOX */
-	if (user->dsyncing || !box->inbox_user)
-		return FALSE;
-	set = coi_push_settings(user);
-	return set != NULL && set->coi_push_deltachat;
+	return !user->dsyncing && box->inbox_user &&
+		coi_device_token_is_offered(user);
 }
 
 int coi_device_token_get(struct mailbox *box, const char *key,

@@ -14,6 +14,9 @@
 /* Tokens of one user. The one that was set longest ago makes room. */
 #define COI_DEVICE_TOKENS_MAX 10
 
+/* TRUE if the user may set tokens. */
+bool coi_device_token_is_offered(struct mail_user *user);
+
 /* TRUE if the attribute of INBOX is one of ours. */
 bool coi_device_token_owns(struct mailbox *box,
 			   enum mail_attribute_type type_flags,

@@ -6,6 +6,7 @@
 #include "ostream.h"
 #include "str.h"
 #include "coi-compat.h"
+#include "coi-device-token.h"
 #include "coi-user.h"
 #include "coi-imap.h"
 
@@ -21,21 +22,17 @@ static void coi_imap_add_push(struct client *client)
 {
 	const struct coi_settings *set = coi_user_settings(client->user);
 
-	if (!set->coi_push)
-		return;
-	if (set->coi_push_capability[0] != '\0')
+	if (set->coi_push && set->coi_push_capability[0] != '\0')
 		client_add_capability(client, set->coi_push_capability);
-	if (set->coi_push_deltachat)
+	if (coi_device_token_is_offered(client->user))
 		client_add_capability(client, "XDELTAPUSH");
 }
 
 /* Delta Chat's entry hangs on INBOX, and it sets it only where there is METADATA. */
 static bool coi_imap_has_mailbox_entries(struct client *client)
 {
-	const struct coi_settings *set = coi_user_settings(client->user);
-
 	return client->set->imap_metadata ||
-		(set->coi_push && set->coi_push_deltachat);
+		coi_device_token_is_offered(client->user);
 }
 
 static void coi_imap_client_created(struct client **_client)

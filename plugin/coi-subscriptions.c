@@ -130,9 +130,8 @@ subscription_has_place(const struct coi_push *push,
 		       unsigned int *subs_count, unsigned int *tokens_count)
 {
 	struct coi_bytes stored = { json, strlen(json) };
-	int64_t set_at;
 
-	if (push->device_token_check(stored, &set_at)) {
+	if (push->device_token_check(stored, NULL)) {
 		return set->coi_push_deltachat &&
 			(*tokens_count)++ < COI_DEVICE_TOKENS_MAX;
 	}

@@ -703,11 +703,10 @@ static unsigned int webpush_state_count(const struct webpush_state *state)
 {
 	const struct webpush_entry *entry;
 	unsigned int count = 0;
-	int64_t set;
 
 	array_foreach(&state->entries, entry) {
 		if (entry->json != NULL &&
-		    !webpush_entry_is_token(state, entry, &set))
+		    !webpush_entry_is_token(state, entry, NULL))
 			count++;
 	}
 	return count;
@@ -799,10 +798,9 @@ static bool webpush_set_token(struct webpush_state *state,
 static void webpush_unset_tokens(struct webpush_state *state)
 {
 	struct webpush_entry *entry;
-	int64_t set;
 
 	array_foreach_modifiable(&state->entries, entry) {
-		if (webpush_entry_is_token(state, entry, &set)) {
+		if (webpush_entry_is_token(state, entry, NULL)) {
 			webpush_entry_change(entry, NULL);
 			entry->dismissed = TRUE;
 		}

@@ -114,7 +114,8 @@ struct coi_push {
 				   char *buf, size_t *size_r);
 
 	/* TRUE if a device token is what is stored. set_r is when the device
-	   has last set it, in seconds since 1970. */
+	   has last set it, in seconds since 1970; if it is NULL, the value
+	   isn't looked at closely. */
 	bool (*device_token_check)(struct coi_bytes stored, int64_t *set_r);
 };
 

@@ -113,6 +113,9 @@ static bool DeviceTokenCheck(struct coi_bytes stored, int64_t* set_r) noexcept {
   if (!coi::push::IsDeviceTokenStored(ToText(stored))) {
     return false;
   }
+  if (set_r == nullptr) {
+    return true;
+  }
   const auto subscription = coi::push::ReadStored(ToText(stored));
   if (!subscription) {
     return false;

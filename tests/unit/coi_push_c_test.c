@@ -88,6 +88,7 @@ static int check_table(const struct coi_push* push, char* error_r, size_t error_
   CHECK(!push->device_token_store(bytes("a b"), 5, stored_buf, &stored.size));
   CHECK(push->device_token_store(bytes("openpgp:x"), 5, stored_buf, &stored.size));
   CHECK(push->device_token_check(stored, &set) && set == 5);
+  CHECK(push->device_token_check(stored, NULL));
   CHECK(push->subscription_is_live(stored, 6));
   CHECK(!push->subscription_is_live(stored, 5 + 90 * 86400));
   CHECK(push->subscription_wants(stored, &mail));
