@@ -74,7 +74,10 @@ struct coi_list_notify {
 
 	struct mailbox_list_notify *notify;
 	struct timeout *to_flush;
+	/* of the last look that told something or was ours, and the least
+	   time from it to the next one */
 	struct timeval last_time;
+	unsigned int interval_msecs;
 
 	/* What Dovecot calls to take a look; NULL while it doesn't want to. */
 	void (*wait_callback)(void *context);
@@ -179,6 +182,19 @@ static bool coi_list_notify_is_too_early(struct coi_list_notify *list)
 	return FALSE;
 }
 
+/* For as long as none tells anything. They may come too early, while a delivery to a
+   maildir is still writing: so the next one may follow soon, but each time later. */
+static void coi_list_notify_looks(struct coi_list_notify *list)
+{
+	if (coi_notify_get_delay(&list->last_time, COI_NOTIFY_INTERVAL_MSECS) ==
+	    0)
+		list->interval_msecs = 1;
+	else
+		list->interval_msecs = I_MIN(list->interval_msecs * 2,
+					     COI_NOTIFY_INTERVAL_MSECS);
+	list->last_time = ioloop_timeval;
+}
+
 static void coi_list_notify_flush(struct coi_list_notify *list)
 {
 	timeout_remove(&list->to_flush);
@@ -189,7 +205,7 @@ static void coi_list_notify_flush(struct coi_list_notify *list)
 						   coi_list_notify_flush, list);
 		return;
 	}
-	list->last_time = ioloop_timeval;
+	coi_list_notify_looks(list);
 	flushing = TRUE;
 	/* may free the list */
 	mailbox_list_notify_flush(list->notify);
@@ -214,7 +230,8 @@ void coi_list_notify_after_io(struct mail_user *user)
 			timeout_remove(&list->to_flush);
 		} else if (list->to_flush == NULL) {
 			list->to_flush = timeout_add_short(
-				coi_notify_get_delay(&list->last_time),
+				coi_notify_get_delay(&list->last_time,
+						     list->interval_msecs),
 				coi_list_notify_flush, list);
 		}
 	}
@@ -579,9 +596,12 @@ static int coi_list_notify_next(struct mailbox_list_notify *notify,
 		}
 	}
 	/* without any event, nothing is told */
-	if (ret > 0 && (*rec_r)->events != 0 &&
-	    ((*rec_r)->events & COI_LIST_NOTIFY_NAMES) == 0)
-		coi_list_notify_told(list, (*rec_r)->vname);
+	if (ret > 0 && (*rec_r)->events != 0) {
+		list->last_time = ioloop_timeval;
+		list->interval_msecs = COI_NOTIFY_INTERVAL_MSECS;
+		if (((*rec_r)->events & COI_LIST_NOTIFY_NAMES) == 0)
+			coi_list_notify_told(list, (*rec_r)->vname);
+	}
 	return ret;
 }
 

@@ -27,8 +27,6 @@
 #include "coi-list-notify.h"
 #include "coi-notify.h"
 
-/* Least time between two updates of one mailbox: some 30 a second. */
-#define COI_NOTIFY_INTERVAL_MSECS 33
 /* As long as Dovecot's own delay. */
 #define COI_NOTIFY_LATE_MSECS 500
 
@@ -59,15 +57,16 @@ static void coi_notify_now(struct coi_notify *notify)
 	box->notify_callback(box, box->notify_context);
 }
 
-unsigned int coi_notify_get_delay(const struct timeval *last_time)
+unsigned int coi_notify_get_delay(const struct timeval *last_time,
+				  unsigned int interval_msecs)
 {
 	long long msecs;
 
 	msecs = timeval_diff_msecs(&ioloop_timeval, last_time);
 	/* the clock may have been set back */
-	if (msecs < 0 || msecs >= COI_NOTIFY_INTERVAL_MSECS)
+	if (msecs < 0 || msecs >= interval_msecs)
 		return 0;
-	return COI_NOTIFY_INTERVAL_MSECS - msecs;
+	return interval_msecs - msecs;
 }
 
 static void coi_notify_before_io(struct mail_user *user ATTR_UNUSED)
@@ -87,7 +86,8 @@ static void coi_notify_after_io(struct mail_user *user)
 		} else if (box->to_notify_delay != notify->to_delay) {
 			timeout_remove(&box->to_notify_delay);
 			box->to_notify_delay = timeout_add_short(
-				coi_notify_get_delay(&notify->last_time),
+				coi_notify_get_delay(&notify->last_time,
+						     COI_NOTIFY_INTERVAL_MSECS),
 				coi_notify_now, notify);
 			notify->to_delay = box->to_notify_delay;
 		}

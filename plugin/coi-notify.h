@@ -10,6 +10,9 @@ struct mail_user;
 struct mailbox;
 struct timeout;
 
+/* Least time between two updates of one mailbox: some 30 a second. */
+#define COI_NOTIFY_INTERVAL_MSECS 33
+
 /* Our part of a mailbox that is watched for changes. */
 struct coi_notify {
 	struct coi_notify *prev, *next;
@@ -32,7 +35,8 @@ void coi_notify_deinit(struct coi_notify *notify);
 /* From now on we are called after each I/O callback of the user's. Returns FALSE
    if the admin wants no client to be told at once. */
 bool coi_notify_hook_io(struct mail_user *user);
-/* How long a client has to wait that was told then, in milliseconds. */
-unsigned int coi_notify_get_delay(const struct timeval *last_time);
+/* How long a client has to wait for which one has looked then, in milliseconds. */
+unsigned int coi_notify_get_delay(const struct timeval *last_time,
+				  unsigned int interval_msecs);
 
 #endif

@@ -88,6 +88,24 @@ def test_IDL_2_a_burst_is_told_of_together(make_server, mail_format):
 
 
 @pytest.mark.private
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_IDL_2_a_burst_is_told_of_together_by_NOTIFY(make_server, mail_format):
+    """As before; a look that finds nothing doesn't count, and one that does, does."""
+    server = make_server(mail_format=mail_format)
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
+    with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+        client.must("NOTIFY SET (PERSONAL (MessageNew MessageExpunge))")
+        began = time.monotonic()
+        for number in range(1, 100):
+            lmtp.deliver([user], mail(str(number)))
+        told = 1
+        while b" (MESSAGES 100 " not in client.read_until("STATUS INBOX ")[-1]:
+            told += 1
+        assert told <= 4 + 30 * (time.monotonic() - began)
+
+
+@pytest.mark.private
 def test_IDL_1_two_sessions_and_two_folders(make_server):
     server = make_server()
     user = server.coi_user("active")
