@@ -6,9 +6,12 @@
 #include "dict-private.h"
 #include "ioloop.h"
 #include "mail-storage-private.h"
+#include "coi-compat.h"
 #include "coi-metadata.h"
 #include "coi-user.h"
 #include "coi-dict.h"
+
+#include <sys/stat.h>
 
 struct dict_question {
 	struct ioloop *ioloop;
@@ -70,6 +73,26 @@ static bool dict_is_remote(const struct dict *dict)
 	return strcmp(dict->name, "proxy") == 0;
 }
 
+/* Reading anything from a file dict takes all of it into memory; and where that isn't
+   enough, the process ends, and with it the delivery to everybody else. */
+static int
+dict_file_check(struct mail_user *user, struct dict *dict, const char **error_r)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	const char *path;
+	struct stat st;
+
+	path = coi_compat_dict_file_path(user, dict);
+	if (path != NULL && stat(path, &st) == 0 &&
+	    st.st_size > COI_DICT_FILE_MAX_SIZE) {
+		*error_r = t_strdup_printf("%s is too large: %lld bytes", path,
+					   (long long)st.st_size);
+		return -1;
+	}
+	cuser->dict_checked = TRUE;
+	return 0;
+}
+
 int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 		    const char **value_r, const char **error_r)
 {
@@ -77,6 +100,8 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 	struct dict_question question;
 
 	if (!cuser->delivering || !dict_is_remote(dict)) {
+		if (coi_dict_check(user, dict, NULL, error_r) < 0)
+			return -1;
 		return dict_lookup(dict, mail_user_get_dict_op_settings(user),
 				   pool_datastack_create(), path, value_r,
 				   error_r);
@@ -93,7 +118,7 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 			t_strdup_printf("The dict hasn't answered within %u s",
 					COI_DICT_TIMEOUT_MSECS / 1000);
 	} else {
-		cuser->dict_answers = TRUE;
+		cuser->dict_checked = TRUE;
 		*error_r = t_strdup(question.error);
 	}
 	*value_r = t_strdup(question.value);
@@ -108,11 +133,13 @@ int coi_dict_check(struct mail_user *user, struct dict *dict,
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	const char *path, *value;
 
-	if (!cuser->delivering || cuser->dict_answers || !dict_is_remote(dict))
+	if (!cuser->delivering || cuser->dict_checked)
 		return 0;
+	if (!dict_is_remote(dict))
+		return dict_file_check(user, dict, error_r);
 	if (coi_user_dict_path(user, inbox, COI_CONFIG_ENABLED_KEY, &path,
 			       error_r) < 0)
 		return -1;
 	(void)coi_dict_lookup(user, dict, path, &value, error_r);
-	return cuser->dict_answers ? 0 : -1;
+	return cuser->dict_checked ? 0 : -1;
 }

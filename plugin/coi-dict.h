@@ -6,7 +6,8 @@
 
 /* Reads from the dict with the user's server metadata. Another process serves it in
    most large installations, and waits for a database; Dovecot would have a
-   delivery wait for half a minute, and we don't (FIL-10, MSG-11). */
+   delivery wait for half a minute, and we don't. Else it is a file, and Dovecot would
+   read it however large the user has made it (FIL-10, MSG-11). */
 
 struct dict;
 struct mail_user;
@@ -14,6 +15,8 @@ struct mailbox;
 
 /* How long a delivery waits for the dict. */
 #define COI_DICT_TIMEOUT_MSECS 5000
+/* How much of a file a delivery reads: a few times of it is what that takes. */
+#define COI_DICT_FILE_MAX_SIZE ((off_t)16 * 1024 * 1024)
 
 /* As dict_lookup(), for a dict of coi_user_get_dict(). Where that doesn't answer a
    delivery in time, it is closed, and so can't be used any more. The value is in the
@@ -23,7 +26,7 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 
 /* Called before anything else is done with the dict that may take long; inbox may be
    NULL. Returns 0 if the dict answers, even if with an error, or if it needn't be
-   asked; -1 as coi_dict_lookup(). */
+   asked; -1 as coi_dict_lookup(), or if it is too large for a delivery. */
 int coi_dict_check(struct mail_user *user, struct dict *dict,
 		   struct mailbox *inbox, const char **error_r);
 

@@ -49,12 +49,14 @@ bool coi_subscriptions_may_exist(struct mail_user *user)
 		return FALSE;
 	if (strcmp(dict->name, "file") != 0)
 		return TRUE;
+	/* whoever reads it says what is wrong */
+	if (coi_dict_check(user, dict, NULL, &error) < 0)
+		return TRUE;
 	iter = dict_iterate_init(
 		dict, mail_user_get_dict_op_settings(user), DICT_PATH_PRIVATE,
 		DICT_ITERATE_FLAG_RECURSE | DICT_ITERATE_FLAG_NO_VALUE);
 	while (!found && dict_iterate(iter, &key, &value))
 		found = strstr(key, "/" COI_SUBSCRIPTIONS_KEY_PREFIX) != NULL;
-	/* reading it says what is wrong */
 	return dict_iterate_deinit(&iter, &error) < 0 || found;
 }
 

@@ -33,8 +33,8 @@ struct coi_user {
 	/* A delivery to this user is going on. INBOX then stays what it is:
 	   whether it is there (if it is) and its GUID are asked once. */
 	bool delivering;
-	/* Its metadata dict has answered (coi-dict.c). */
-	bool dict_answers;
+	/* Its metadata dict has answered, or isn't too large (coi-dict.c). */
+	bool dict_checked;
 	bool have_inbox;
 	guid_128_t inbox_guid;
 	/* The mail being delivered gets $Chat wherever it is stored. */

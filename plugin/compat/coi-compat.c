@@ -5,12 +5,29 @@
 #include "lib.h"
 #include "array.h"
 #include "dict-private.h"
+#include "home-expand.h"
 #include "mail-storage-private.h"
 #include "mail-storage-settings.h"
 #include "mail-user.h"
 #include "coi-config.h"
 #include "coi-settings-info.h"
 #include "coi-compat.h"
+
+static bool dict_is_file(const struct dict *dict)
+{
+	return strcmp(dict->name, "file") == 0;
+}
+
+static const char *user_path_expand(struct mail_user *user, const char *path)
+{
+	const char *home;
+
+	if (path[0] != '~')
+		return path;
+	return mail_user_get_home(user, &home) > 0 ?
+		home_expand_tilde(path, home) :
+		NULL;
+}
 
 #ifdef COI_HAVE_SETTINGS_GET
 
@@ -53,6 +70,51 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 	return ret != 0 ?
 		ret :
 		attribute_dict_init(user, "coi_attribute", dict_r, error_r);
+}
+
+/* The settings of Dovecot's file dict, which are in none of its headers. They have to
+   be the same ones in the same order, or else it gives us none. */
+struct dict_file_settings {
+	pool_t pool;
+	const char *dict_file_lock_method;
+	const char *dict_file_path;
+};
+
+#define DEF(type, name) \
+	SETTING_DEFINE_STRUCT_##type(#name, name, struct dict_file_settings)
+
+static const struct setting_define dict_file_setting_defines[] = {
+	DEF(STR, dict_file_lock_method), DEF(STR, dict_file_path),
+
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct dict_file_settings dict_file_default_settings = {
+	.dict_file_lock_method = "",
+	.dict_file_path = "",
+};
+
+static const struct setting_parser_info dict_file_setting_parser_info = {
+	.name = "dict_file",
+	.defines = dict_file_setting_defines,
+	.defaults = &dict_file_default_settings,
+	.struct_size = sizeof(struct dict_file_settings),
+	.pool_offset1 = 1 + offsetof(struct dict_file_settings, pool),
+};
+
+const char *
+coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict)
+{
+	const struct dict_file_settings *set;
+	const char *path, *error;
+
+	if (!dict_is_file(dict) ||
+	    settings_get(dict->event, &dict_file_setting_parser_info, 0, &set,
+			 &error) < 0)
+		return NULL;
+	path = user_path_expand(user, t_strdup(set->dict_file_path));
+	settings_free(set);
+	return path;
 }
 
 void coi_compat_dict_hide_values(struct dict_transaction_context *t,
@@ -100,15 +162,33 @@ void coi_compat_settings_free(const struct coi_settings **set)
 	pool_unref(&pool);
 }
 
+static const char *attribute_dict_uri(struct mail_user *user)
+{
+	const char *uri =
+		mail_user_set_get_storage_set(user)->mail_attribute_dict;
+
+	return *uri != '\0' ?
+		uri :
+		mail_user_plugin_getenv(user, "coi_attribute_dict");
+}
+
+const char *
+coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict)
+{
+	const char *uri = attribute_dict_uri(user);
+
+	if (!dict_is_file(dict) || strncmp(uri, "file:", 5) != 0)
+		return NULL;
+	/* behind a colon there may be how to lock it */
+	return user_path_expand(user, t_strcut(uri + 5, ':'));
+}
+
 int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 				   const char **error_r)
 {
 	struct dict_settings dict_set;
-	const char *uri, *home;
+	const char *uri = attribute_dict_uri(user), *home;
 
-	uri = mail_user_set_get_storage_set(user)->mail_attribute_dict;
-	if (*uri == '\0')
-		uri = mail_user_plugin_getenv(user, "coi_attribute_dict");
 	if (uri == NULL || *uri == '\0')
 		return 0;
 	if (strncmp(uri, "file:~/", 7) == 0 &&

@@ -27,6 +27,11 @@ void coi_compat_settings_free(const struct coi_settings **set);
 int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 				   const char **error_r);
 
+/* The file of a dict that has been opened so, or NULL if it isn't in a file or that
+   isn't known. In the data stack. */
+const char *
+coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict);
+
 /* Called before the first secret is set in a transaction, at that path: a slow
    commit by the dict service logs the first thing that was asked of it. */
 void coi_compat_dict_hide_values(struct dict_transaction_context *t,
