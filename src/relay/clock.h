@@ -9,6 +9,11 @@
 // The time, so that tests can set it.
 namespace coi::relay {
 
+// Milliseconds.
+constexpr int64_t kSecond = 1000;
+constexpr int64_t kMinute = 60 * kSecond;
+constexpr int64_t kHour = 60 * kMinute;
+
 class Clock {
  public:
   virtual ~Clock() = default;

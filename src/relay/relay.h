@@ -74,6 +74,14 @@ class Relay {
   }
 
  private:
+  // Of all items that are ready; the queue has the others.
+  static constexpr size_t kReadyMax = 4096;
+  static constexpr size_t kReadyBytesMax = size_t{16} << 20U;
+  // Requests are numbered as their pushes, and from here on as registrations.
+  static constexpr uint64_t kFirstRegistration = uint64_t{1} << 62U;
+  static constexpr size_t kRegistrationsMax = 64;
+  static constexpr size_t kTopicSize = 24;
+
   // A hand-off in memory, shared by its pushes.
   struct Mail {
     push::Handoff handoff;
@@ -186,12 +194,15 @@ class Relay {
   int64_t SubscriptionName(const std::string& user, unsigned int uid, const std::string& id,
                            const push::Subscription& subscription);
 
-  // Intake
+  // A round
   bool ReadClients();
+  bool TakeResults();
+  void ReadClock();
+  void Housekeep();
+  void Arm();
+
+  // relay_intake.cc
   void Handle(Intake::Request request, std::vector<Incoming>* deliveries);
-  void Register(uint64_t client, unsigned int uid, const push::Handoff& handoff);
-  void RegistrationFailed(int64_t user, const std::string& name);
-  void FinishRegistration(const SendResult& result);
   void Forget(uint64_t client, unsigned int uid, const push::Handoff& handoff);
   void AnswerGone(uint64_t client, unsigned int uid, const push::Handoff& handoff);
   void Deliver(std::vector<Incoming>* deliveries);
@@ -204,6 +215,9 @@ class Relay {
     return recent_.contains(name);
   }
   void AddRecent(int64_t name);
+  void Register(uint64_t client, unsigned int uid, const push::Handoff& handoff);
+  void RegistrationFailed(int64_t user, const std::string& name);
+  void FinishRegistration(const SendResult& result);
 
   // Queue
   bool Flush();
@@ -214,7 +228,7 @@ class Relay {
   void QueueFailed(const char* what);
   void Expect(const Expected& expected);
 
-  // Sending
+  // relay_sending.cc
   Origin* Activate(int64_t id);
   Origin* MakeOrigin(const OriginState& state);
   void EvictOrigins();
@@ -226,7 +240,6 @@ class Relay {
   std::deque<Item>::iterator NextItem(Origin* origin);
   void UserFinished(int64_t user);
   bool StartSome();
-  bool TakeResults();
   bool MayUnproven() const;
   bool HasRunnable() const;
   Origin* NextRunnable();
@@ -237,9 +250,6 @@ class Relay {
   std::string Authorization(const push::Subscription& subscription, const Endpoint& endpoint);
   void Finish(const SendResult& result);
   void NoteHealth(Origin* origin, const Busy& push, const SendResult& result);
-  void Housekeep();
-  void ReadClock();
-  void Arm();
 
   coi_relay_settings settings_;
   coi_relay_callbacks callbacks_;

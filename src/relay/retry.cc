@@ -8,9 +8,6 @@
 namespace coi::relay {
 namespace {
 
-constexpr int64_t kSecond = 1000;
-constexpr int64_t kMinute = 60 * kSecond;
-constexpr int64_t kHour = 60 * kMinute;
 constexpr int64_t kPatience = 5 * kMinute;
 
 // first, 2 * first, 4 * first ... most; each of them up to a quarter shorter or
@@ -25,6 +22,13 @@ int64_t BackOff(int64_t first, int64_t most, unsigned int times, uint32_t random
 }
 
 }  // namespace
+
+std::string Problem(const SendResult& result) {
+  if (result.status == SendStatus::kAnswered) {
+    return "HTTP " + std::to_string(result.http_status);
+  }
+  return result.error.empty() ? "unreachable" : result.error;
+}
 
 Verdict Judge(const SendResult& result, bool without_content) noexcept {
   if (result.status == SendStatus::kNotAllowed) {

@@ -6,7 +6,9 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 
+#include "relay/clock.h"
 #include "relay/sender.h"
 
 // What follows from a push service's answer: PROTOCOL MSG-9.
@@ -22,10 +24,12 @@ enum class Verdict {
 };
 
 Verdict Judge(const SendResult& result, bool without_content) noexcept;
+// What was wrong with it, for logs.
+std::string Problem(const SendResult& result);
 
 // No delay is longer; what is further away can only come from a clock that was
 // set.
-constexpr int64_t kMaxDelayMsecs = int64_t{1000} * 3600 * 6;
+constexpr int64_t kMaxDelayMsecs = 6 * kHour;
 
 // Milliseconds until the next attempt; `attempts` were made (1 or more).
 // `random` spreads them, so that those which failed together don't come back

@@ -5,11 +5,12 @@
 
 #include <algorithm>
 
+#include "relay/clock.h"
+
 namespace coi::relay {
 namespace {
 
 constexpr size_t kUsersMax = 65536;
-constexpr int64_t kHourMsecs = int64_t{1000} * 3600;
 
 }  // namespace
 
@@ -24,8 +25,8 @@ bool Throttle::Take(int64_t name, int64_t now_msecs) {
     user.at = now_msecs;
   }
   const auto elapsed = static_cast<double>(std::max<int64_t>(now_msecs - user.at, 0));
-  user.tokens = std::min<double>(
-      per_hour_, user.tokens + elapsed * per_hour_ / static_cast<double>(kHourMsecs));
+  user.tokens =
+      std::min<double>(per_hour_, user.tokens + elapsed * per_hour_ / static_cast<double>(kHour));
   user.at = now_msecs;
   if (now_msecs < user.locked_until || user.tokens < 1) {
     return false;
@@ -62,7 +63,7 @@ void Throttle::Succeeded(int64_t name) {
 
 void Throttle::MakeRoom(int64_t now_msecs) {
   std::erase_if(users_, [now_msecs](const auto& entry) {
-    return now_msecs >= entry.second.locked_until && now_msecs - entry.second.at >= kHourMsecs;
+    return now_msecs >= entry.second.locked_until && now_msecs - entry.second.at >= kHour;
   });
   // Many users in one hour: those without failures begin anew.
   if (users_.size() >= kUsersMax) {
