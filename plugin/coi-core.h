@@ -15,6 +15,14 @@
 
 struct event;
 
+/* Its bytes without the NUL, or those of nothing where it is NULL. */
+static inline struct coi_bytes coi_bytes_from_str(const char *str)
+{
+	struct coi_bytes bytes = { str, str == NULL ? 0 : strlen(str) };
+
+	return bytes;
+}
+
 /* module_path is the path of our own module. */
 void coi_core_init(const char *module_path);
 void coi_core_deinit(void);

@@ -7,7 +7,7 @@
 #include "message-address.h"
 #include "message-header-parser.h"
 #include "mail-storage.h"
-#include "coi.h"
+#include "coi-core.h"
 #include "coi-headers.h"
 
 /* Larger header blocks are left to Dovecot's parser, which needs no buffer for
@@ -16,19 +16,12 @@
 /* The first address may have groups in front of it. */
 #define COI_HEADERS_MAX_ADDRESSES 16
 
-static struct coi_bytes coi_headers_get_str(const char *str)
-{
-	struct coi_bytes bytes = { str, str == NULL ? 0 : strlen(str) };
-
-	return bytes;
-}
-
 /* As Dovecot gives them: it has no NUL in them. */
 static struct coi_bytes coi_headers_copy_value(struct coi_bytes value)
 {
 	if (value.data == NULL)
 		return value;
-	return coi_headers_get_str(message_header_strdup(
+	return coi_bytes_from_str(message_header_strdup(
 		pool_datastack_create(), (const unsigned char *)value.data,
 		value.size));
 }
@@ -50,7 +43,7 @@ coi_headers_scan(const struct coi_core *core, struct mail *mail,
 	if (mail_get_hdr_stream(mail, NULL, &input) < 0)
 		return FALSE;
 	for (unsigned int i = 0; i < count; i++)
-		headers[i].name = coi_headers_get_str(names[i]);
+		headers[i].name = coi_bytes_from_str(names[i]);
 	offset = input->v_offset;
 	i_stream_seek(input, 0);
 	while (!found && bytes.size < COI_HEADERS_MAX_SIZE &&
@@ -77,7 +70,7 @@ static void coi_headers_parse(struct mail *mail, const char *const names[],
 	for (; *names != NULL; names++, values_r++) {
 		if (mail_get_first_header(mail, *names, &value) <= 0)
 			value = NULL;
-		*values_r = coi_headers_get_str(value);
+		*values_r = coi_bytes_from_str(value);
 	}
 }
 

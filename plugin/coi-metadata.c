@@ -63,13 +63,6 @@ static const char *coi_config_entry_name(const char *key)
 	return key + len;
 }
 
-static struct coi_bytes coi_bytes_from_str(const char *str)
-{
-	struct coi_bytes bytes = { str, str == NULL ? 0 : strlen(str) };
-
-	return bytes;
-}
-
 /* Looks up a stored value. Returns 1 if found, 0 if not, -1 if error. Unlike
    mailbox_attribute_get(), it logs nothing. */
 static int coi_config_lookup(struct mail_user *user, struct dict *dict,

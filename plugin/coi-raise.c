@@ -53,13 +53,6 @@ struct coi_raise {
 	uint32_t uid, uidvalidity;
 };
 
-static struct coi_bytes raise_bytes(const char *str)
-{
-	struct coi_bytes bytes = { str, str == NULL ? 0 : strlen(str) };
-
-	return bytes;
-}
-
 /* What INBOX is in. */
 static struct mail_storage *raise_get_storage(struct mail_user *user)
 {
@@ -121,7 +114,7 @@ raise_filter(struct mail_user *user, const struct coi_handoff_mail *info,
 	const struct coi_subscription *sub;
 	struct coi_push_mail mail = {
 		.chat = info->chat,
-		.from_email = raise_bytes(info->from_email),
+		.from_email = coi_bytes_from_str(info->from_email),
 	};
 	unsigned int count;
 
@@ -129,7 +122,8 @@ raise_filter(struct mail_user *user, const struct coi_handoff_mail *info,
 	for (unsigned int i = 0; i < count; i++) {
 		if (raise_is_wish(&sub[i], info->chat) &&
 		    (!sub[i].wishes.excludes ||
-		     push->subscription_wants(raise_bytes(sub[i].json), &mail)))
+		     push->subscription_wants(coi_bytes_from_str(sub[i].json),
+					      &mail)))
 			array_push_back(wanting, &sub[i]);
 	}
 }

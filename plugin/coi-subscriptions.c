@@ -64,9 +64,9 @@ static bool
 subscription_is_good(struct mail_user *user, const char *id, const char *json)
 {
 	const struct coi_push *push = coi_push_get(user->event);
-	struct coi_bytes bytes = { id, strlen(id) };
 
-	return push != NULL && push->subscription_id_check(bytes) &&
+	return push != NULL &&
+		push->subscription_id_check(coi_bytes_from_str(id)) &&
 		strlen(json) <= COI_SUBSCRIPTION_MAX_SIZE;
 }
 
@@ -131,9 +131,7 @@ subscription_has_place(const struct coi_push *push,
 		       const struct coi_settings *set, const char *json,
 		       unsigned int *subs_count, unsigned int *tokens_count)
 {
-	struct coi_bytes stored = { json, strlen(json) };
-
-	if (push->device_token_check(stored, NULL)) {
+	if (push->device_token_check(coi_bytes_from_str(json), NULL)) {
 		return set->coi_push_deltachat &&
 			(*tokens_count)++ < COI_DEVICE_TOKENS_MAX;
 	}
@@ -159,7 +157,7 @@ subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 	if (coi_subscriptions_read(user, inbox, pool, &all, error_r) < 0)
 		return -1;
 	array_foreach_modifiable(&all, sub) {
-		struct coi_bytes stored = { sub->json, strlen(sub->json) };
+		struct coi_bytes stored = coi_bytes_from_str(sub->json);
 
 		if ((wishes ? push->subscription_wishes(stored, now,
 							&sub->wishes) :

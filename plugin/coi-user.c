@@ -93,10 +93,6 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	const struct coi_core *core;
-	struct coi_bytes rules = { set->coi_chat_rules,
-				   strlen(set->coi_chat_rules) };
-	struct coi_bytes root = { set->coi_mailbox_root,
-				  strlen(set->coi_mailbox_root) };
 	const char *error;
 	char sep = '\0';
 
@@ -113,12 +109,14 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 		*error_r = "The core library isn't loaded";
 		return -1;
 	}
-	error = core->config_mailbox_root_check(root, sep);
+	error = core->config_mailbox_root_check(
+		coi_bytes_from_str(set->coi_mailbox_root), sep);
 	if (error != NULL) {
 		*error_r = t_strdup_printf("coi_mailbox_root %s", error);
 		return -1;
 	}
-	error = core->config_chat_rules_parse(rules, &cuser->chat_rules);
+	error = core->config_chat_rules_parse(
+		coi_bytes_from_str(set->coi_chat_rules), &cuser->chat_rules);
 	if (error != NULL) {
 		*error_r = t_strdup_printf("coi_chat_rules %s", error);
 		return -1;

@@ -102,13 +102,6 @@ struct webpush_state {
 	ARRAY(struct webpush_entry) entries;
 };
 
-static struct coi_bytes webpush_bytes(const char *str)
-{
-	struct coi_bytes bytes = { str, strlen(str) };
-
-	return bytes;
-}
-
 void coi_webpush_free(struct coi_webpush *webpush)
 {
 	struct coi_webpush_change *change;
@@ -174,7 +167,7 @@ static const char *webpush_get_id(const struct coi_push *push, const char *name,
 	    strcmp(name + len - suffix_len, suffix) != 0)
 		return NULL;
 	id = t_strdup_until(name + prefix_len, name + len - suffix_len);
-	return push->subscription_id_check(webpush_bytes(id)) ? id : NULL;
+	return push->subscription_id_check(coi_bytes_from_str(id)) ? id : NULL;
 }
 
 static const char *webpush_socket_path(struct mail_user *user)
@@ -225,7 +218,7 @@ static const char *webpush_show(const struct coi_push *push, const char *json)
 	char *buf = t_malloc_no0(COI_SUBSCRIPTION_MAX_SIZE + 1);
 	size_t size;
 
-	if (!push->subscription_show(webpush_bytes(json), buf, &size))
+	if (!push->subscription_show(coi_bytes_from_str(json), buf, &size))
 		return NULL;
 	buf[size] = '\0';
 	return buf;
@@ -694,7 +687,7 @@ webpush_entry_is_token(const struct webpush_state *state,
 		       const struct webpush_entry *entry, int64_t *set_r)
 {
 	return entry->json != NULL &&
-		state->push->device_token_check(webpush_bytes(entry->json),
+		state->push->device_token_check(coi_bytes_from_str(entry->json),
 						set_r);
 }
 
@@ -725,7 +718,7 @@ static void webpush_state_expire(struct webpush_state *state)
 
 	array_foreach_modifiable(&state->entries, entry) {
 		if (!state->push->subscription_is_live(
-			    webpush_bytes(entry->json), state->now))
+			    coi_bytes_from_str(entry->json), state->now))
 			webpush_entry_change(entry, NULL);
 	}
 }
@@ -739,9 +732,9 @@ static bool webpush_validate(struct webpush_state *state,
 	if (entry == NULL || entry->json == NULL)
 		return FALSE;
 	buf = p_malloc(state->pool, COI_SUBSCRIPTION_MAX_SIZE + 1);
-	if (state->push->subscription_validate(webpush_bytes(entry->json),
-					       webpush_bytes(text), state->now,
-					       buf, &size) != COI_VALIDATE_OK)
+	if (state->push->subscription_validate(
+		    coi_bytes_from_str(entry->json), coi_bytes_from_str(text),
+		    state->now, buf, &size) != COI_VALIDATE_OK)
 		return FALSE;
 	buf[size] = '\0';
 	webpush_entry_change(entry, buf);
@@ -778,7 +771,7 @@ static bool webpush_set_token(struct webpush_state *state,
 	int64_t set;
 	size_t size;
 
-	if (!state->push->device_token_store(webpush_bytes(change->text),
+	if (!state->push->device_token_store(coi_bytes_from_str(change->text),
 					     state->now, buf, &size))
 		return FALSE;
 	buf[size] = '\0';
@@ -926,10 +919,10 @@ webpush_parse_all(struct coi_webpush *webpush, const struct coi_push *push,
 			continue;
 		change->json = i_malloc(COI_SUBSCRIPTION_MAX_SIZE + 1);
 		error = push->subscription_parse(
-			webpush_bytes(change->text), now,
+			coi_bytes_from_str(change->text), now,
 			now + set->webpush_subscription_expire,
-			webpush_bytes(webpush_new_validation()), change->json,
-			&size);
+			coi_bytes_from_str(webpush_new_validation()),
+			change->json, &size);
 		if (error != NULL) {
 			webpush_refuse(
 				webpush, MAIL_ERROR_PARAMS,
@@ -983,8 +976,9 @@ webpush_change_set_vapid(struct coi_webpush_change *change,
 	char *buf = i_malloc(COI_SUBSCRIPTION_MAX_SIZE + 1);
 	size_t size;
 
-	if (!push->subscription_set_vapid(webpush_bytes(change->json),
-					  webpush_bytes(vapid), buf, &size)) {
+	if (!push->subscription_set_vapid(coi_bytes_from_str(change->json),
+					  coi_bytes_from_str(vapid), buf,
+					  &size)) {
 		i_free(buf);
 		return FALSE;
 	}
