@@ -3,6 +3,7 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """The relay of coi-push without Dovecot (relay_run.cc): what a push costs its one thread."""
 
+import itertools
 import json
 import os
 import re
@@ -73,6 +74,9 @@ class Requests:
             }
             self.subscriptions.append(json.dumps(stored))
 
+    def lines(self, count):
+        return map(self.line, range(count))
+
     def line(self, number):
         user = number // PUSHES_OF_USER
         fields = [
@@ -117,26 +121,26 @@ class Relay:
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(re.search(rf"^{field}:\s+(\d+) kB", status, re.M).group(1))
 
-    def feed(self, requests, count):
-        """Has it take in that many hand-offs, each by a connection of its own."""
+    def feed(self, lines):
+        """Has it take in these hand-offs, each by a connection of its own."""
+        lines = iter(lines)
         poll = select.poll()
         waiting = {}
-        started = done = 0
-        while done < count:
-            while started < count and len(waiting) < WINDOW:
+        while True:
+            for line in itertools.islice(lines, WINDOW - len(waiting)):
                 sock = socket.socket(socket.AF_UNIX)
                 sock.connect(str(self.socket))
-                sock.sendall(requests.line(started))
-                started += 1
+                sock.sendall(line)
                 waiting[sock.fileno()] = sock
                 poll.register(sock, select.POLLIN)
+            if not waiting:
+                return
             for descriptor, _ in poll.poll():
                 sock = waiting.pop(descriptor)
                 answer = sock.recv(1000)
                 assert answer == b"+\tqueued\n", answer
                 poll.unregister(sock)
                 sock.close()
-                done += 1
 
     def stop(self):
         self.process.send_signal(signal.SIGTERM)
@@ -193,11 +197,13 @@ def measure_speed(options, number):
     requests = Requests(sink.port)
     before = bare_openssl(options)
     # Connections, keys and tables are there.
-    relay.feed(requests, WINDOW)
+    relay.feed(requests.lines(WINDOW))
     sink.wait(WINDOW)
     time.sleep(0.05)
+    # Made before: it is to be the relay that is waited for.
+    lines = list(requests.lines(PUSHES))
     start, cpu = time.monotonic_ns(), relay.cpu_us()
-    relay.feed(requests, PUSHES)
+    relay.feed(lines)
     last = sink.wait(WINDOW + PUSHES)
     # The answer, and what it does then.
     time.sleep(0.05)
@@ -215,7 +221,7 @@ def measure_queue(options, count):
     sink = new_sink(options, "hang")
     relay = Relay(options, directory, **settings)
     empty, cpu = relay.memory_kib(), relay.cpu_us()
-    relay.feed(Requests(sink.port), count)
+    relay.feed(Requests(sink.port).lines(count))
     time.sleep(0.05)
     found = {
         "queued": count,
