@@ -19,6 +19,8 @@
 #include "coi-push-mail.h"
 
 #define PUSH_MAIL_MAX_PARAMS 64
+/* Of a header: some encoded words have three octets for each. */
+#define PUSH_MAIL_MAX_ENCODED ((size_t)4 * COI_HANDOFF_MAX_VALUE)
 
 static const char *push_mail_unfold(const char *value)
 {
@@ -34,6 +36,7 @@ static const char *push_mail_unfold(const char *value)
 	return str_c(str);
 }
 
+/* What is handed over has a limit, and each encoded word may take long. */
 static const char *push_mail_decode(const char *value)
 {
 	string_t *str;
@@ -41,7 +44,8 @@ static const char *push_mail_decode(const char *value)
 	if (value == NULL)
 		return NULL;
 	str = t_str_new(128);
-	message_header_decode_utf8((const unsigned char *)value, strlen(value),
+	message_header_decode_utf8((const unsigned char *)value,
+				   I_MIN(strlen(value), PUSH_MAIL_MAX_ENCODED),
 				   str, NULL);
 	return str_c(str);
 }

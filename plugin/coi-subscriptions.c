@@ -125,19 +125,47 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	return ret < 0 ? -1 : 0;
 }
 
-/* What a user may have of each kind: the others aren't used (any more). */
-static bool
-subscription_has_place(const struct coi_push *push,
-		       const struct coi_settings *set, const char *json,
-		       unsigned int *subs_count, unsigned int *tokens_count)
+/* A device token, and when it was set. */
+struct dated_token {
+	int64_t set;
+	const struct coi_subscription *sub;
+};
+
+static int dated_token_cmp(const struct dated_token *token1,
+			   const struct dated_token *token2)
 {
-	if (push->device_token_check(coi_bytes_from_str(json), NULL)) {
-		return set->coi_push_deltachat &&
-			(*tokens_count)++ < COI_DEVICE_TOKENS_MAX;
-	}
-	return (*subs_count)++ < set->webpush_subscription_limit;
+	if (token1->set != token2->set)
+		return token1->set > token2->set ? -1 : 1;
+	return strcmp(token1->sub->id, token2->sub->id);
 }
 
+/* Two servers that are kept in sync may have more than a user may: the newest ones
+   are used. */
+static void subscriptions_add_tokens(const struct coi_push *push,
+				     const ARRAY_TYPE(coi_subscription) *tokens,
+				     ARRAY_TYPE(coi_subscription) *subs)
+{
+	ARRAY(struct dated_token) dated;
+	const struct coi_subscription *sub;
+	struct dated_token *token;
+
+	if (array_count(tokens) <= COI_DEVICE_TOKENS_MAX) {
+		array_append_array(subs, tokens);
+		return;
+	}
+	t_array_init(&dated, array_count(tokens));
+	array_foreach(tokens, sub) {
+		token = array_append_space(&dated);
+		token->sub = sub;
+		(void)push->device_token_check(coi_bytes_from_str(sub->json),
+					       &token->set);
+	}
+	array_sort(&dated, dated_token_cmp);
+	for (unsigned int i = 0; i < COI_DEVICE_TOKENS_MAX; i++)
+		array_push_back(subs, (array_idx(&dated, i))->sub);
+}
+
+/* Of each kind a user may have some: the others aren't used (any more). */
 static int
 subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 			bool wishes, pool_t pool,
@@ -146,9 +174,9 @@ subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 {
 	const struct coi_settings *set = coi_user_settings(user);
 	const struct coi_push *push = coi_push_get(user->event);
-	ARRAY_TYPE(coi_subscription) all;
-	unsigned int subs_count = 0, tokens_count = 0;
+	ARRAY_TYPE(coi_subscription) all, tokens;
 	struct coi_subscription *sub;
+	unsigned int count = 0;
 	int64_t now = time(NULL);
 
 	if (push == NULL)
@@ -156,16 +184,22 @@ subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 	p_array_init(&all, pool, 8);
 	if (coi_subscriptions_read(user, inbox, pool, &all, error_r) < 0)
 		return -1;
+	t_array_init(&tokens, 8);
 	array_foreach_modifiable(&all, sub) {
 		struct coi_bytes stored = coi_bytes_from_str(sub->json);
 
-		if ((wishes ? push->subscription_wishes(stored, now,
-							&sub->wishes) :
-			      push->subscription_is_live(stored, now)) &&
-		    subscription_has_place(push, set, sub->json, &subs_count,
-					   &tokens_count))
-			array_push_back(subs, sub);
+		if (!(wishes ? push->subscription_wishes(stored, now,
+							 &sub->wishes) :
+			       push->subscription_is_live(stored, now)))
+			continue;
+		if (!push->device_token_check(stored, NULL)) {
+			if (count++ < set->webpush_subscription_limit)
+				array_push_back(subs, sub);
+		} else if (set->coi_push_deltachat) {
+			array_push_back(&tokens, sub);
+		}
 	}
+	subscriptions_add_tokens(push, &tokens, subs);
 	return 0;
 }
 

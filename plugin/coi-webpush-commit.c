@@ -166,7 +166,7 @@ static bool webpush_validate(struct webpush_state *state,
 }
 
 /* Forgets the one that was set longest ago, if there are too many. */
-static void webpush_state_limit_tokens(struct webpush_state *state)
+static bool webpush_state_drop_token(struct webpush_state *state)
 {
 	struct webpush_entry *entry, *oldest = NULL;
 	int64_t set, oldest_set = 0;
@@ -181,10 +181,24 @@ static void webpush_state_limit_tokens(struct webpush_state *state)
 			oldest_set = set;
 		}
 	}
-	if (count > COI_DEVICE_TOKENS_MAX) {
-		webpush_entry_change(oldest, NULL);
-		oldest->dismissed = TRUE;
-	}
+	if (count <= COI_DEVICE_TOKENS_MAX)
+		return FALSE;
+	webpush_entry_change(oldest, NULL);
+	oldest->dismissed = TRUE;
+	return TRUE;
+}
+
+/* It needn't be written again. The gateway may have said meanwhile that it is gone:
+   then it is a new one. */
+static bool
+webpush_entry_is_fresh(const struct webpush_state *state,
+		       const struct webpush_entry *entry, int64_t set)
+{
+	struct coi_subscription sub = { .id = entry->id, .json = entry->json };
+
+	return state->now >= set &&
+		state->now - set < WEBPUSH_TOKEN_REFRESH_SECS &&
+		!coi_webpush_is_gone(state->user, &sub);
 }
 
 static bool webpush_set_token(struct webpush_state *state,
@@ -192,23 +206,28 @@ static bool webpush_set_token(struct webpush_state *state,
 {
 	struct webpush_entry *entry = webpush_state_find(state, change->id);
 	char *buf = p_malloc(state->pool, COI_SUBSCRIPTION_MAX_SIZE + 1);
-	int64_t set;
+	int64_t set, now = state->now;
 	size_t size;
 
+	if (entry != NULL && webpush_entry_is_token(state, entry, &set)) {
+		if (webpush_entry_is_fresh(state, entry, set))
+			return TRUE;
+		/* What waits for the old one isn't sent as well; and the service
+		   tells them apart by their times. */
+		entry->dismissed = TRUE;
+		now = I_MAX(now, set + 1);
+	}
 	if (!state->push->device_token_store(coi_bytes_from_str(change->text),
-					     state->now, buf, &size))
+					     now, buf, &size))
 		return FALSE;
 	buf[size] = '\0';
 	if (entry == NULL) {
 		entry = array_append_space(&state->entries);
 		entry->id = change->id;
-	} else if (webpush_entry_is_token(state, entry, &set) &&
-		   state->now >= set &&
-		   state->now - set < WEBPUSH_TOKEN_REFRESH_SECS) {
-		return TRUE;
 	}
 	webpush_entry_change(entry, buf);
-	webpush_state_limit_tokens(state);
+	while (webpush_state_drop_token(state))
+		;
 	return TRUE;
 }
 

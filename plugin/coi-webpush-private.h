@@ -45,5 +45,7 @@ const char *coi_webpush_socket_path(struct mail_user *user);
 void coi_webpush_ask_gone(struct mail_user *user,
 			  const ARRAY_TYPE(coi_subscription) *subs,
 			  ARRAY_TYPE(coi_subscription) *gone);
+bool coi_webpush_is_gone(struct mail_user *user,
+			 const struct coi_subscription *sub);
 
 #endif

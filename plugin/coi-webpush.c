@@ -118,7 +118,7 @@ const char *coi_webpush_socket_path(struct mail_user *user)
 
 static int
 webpush_get_vapid(struct mailbox *box, const struct coi_settings *set,
-		  struct mail_attribute_value *value_r)
+		  bool listing, struct mail_attribute_value *value_r)
 {
 	struct mail_user *user = box->storage->user;
 	struct coi_handoff_answer answer;
@@ -141,7 +141,10 @@ webpush_get_vapid(struct mailbox *box, const struct coi_settings *set,
 		value_r->value = coi_handoff_answer_next(&answer, "key", &pos);
 	}
 	if (value_r->value == NULL) {
-		/* with this code, a listing leaves it out and goes on */
+		/* It is left out. An error here would take the place of one
+		   that the listing has had before, and end imap. */
+		if (listing)
+			return 0;
 		mail_storage_set_error(box->storage, MAIL_ERROR_NOTPOSSIBLE,
 				       COI_WEBPUSH_ERROR_UNAVAILABLE);
 		return -1;
@@ -212,8 +215,8 @@ void coi_webpush_ask_gone(struct mail_user *user,
 		coi_webpush_get_gone(&answer, subs, gone);
 }
 
-static bool
-webpush_is_gone(struct mail_user *user, const struct coi_subscription *sub)
+bool coi_webpush_is_gone(struct mail_user *user,
+			 const struct coi_subscription *sub)
 {
 	ARRAY_TYPE(coi_subscription) subs, gone;
 
@@ -238,7 +241,7 @@ int coi_webpush_get(struct mailbox *box, const char *key, bool listing,
 	if (set == NULL)
 		return 0;
 	if (strcmp(name, WEBPUSH_VAPID) == 0)
-		return webpush_get_vapid(box, set, value_r);
+		return webpush_get_vapid(box, set, listing, value_r);
 	push = coi_push_get(user->event);
 	id = push == NULL ? NULL : webpush_get_id(push, name, "");
 	if (id == NULL)
@@ -249,7 +252,7 @@ int coi_webpush_get(struct mailbox *box, const char *key, bool listing,
 	array_foreach(&subs, sub) {
 		/* reading is no occasion to remove one */
 		if (strcmp(sub->id, id) == 0 &&
-		    (listing || !webpush_is_gone(user, sub)))
+		    (listing || !coi_webpush_is_gone(user, sub)))
 			value_r->value = webpush_show(push, sub->json);
 	}
 	return value_r->value == NULL ? 0 : 1;

@@ -13,6 +13,7 @@ import pytest
 from harness import instruments
 from harness.config import Config
 from harness.container import ContainerServer
+from harness.gateway import Gateway
 from harness.push import Subscriber
 from harness.push_service import Authority, PushService
 from harness.server import HARMLESS, PROBLEM, Pool, leftover_processes, new_user_number
@@ -220,6 +221,12 @@ def make_service(authority):
 @pytest.fixture
 def service(make_service):
     return make_service()
+
+
+@pytest.fixture
+def gateway(service):
+    """Delta Chat's, which may misbehave."""
+    return Gateway(service)
 
 
 @pytest.fixture

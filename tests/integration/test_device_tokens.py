@@ -4,46 +4,22 @@
 """CLI-4: push for Delta Chat, by the gateway of its makers."""
 
 import dataclasses
-import itertools
 import json
 import time
 
 import pytest
 from harness.config import metadata_dict
+from harness.gateway import PATH, Gateway, new_token, set_token, tokens
 from harness.imap import Literal
 from harness.mails import chat, mail
-from harness.push import SUBSCRIPTIONS, Subscriber, eventually, service_pids, subscriptions
+from harness.push import SUBSCRIPTIONS, Subscriber, eventually, service_pids
 from harness.push_service import PushService, answer
 
 pytestmark = pytest.mark.private
 
 TOKEN = "/private/devicetoken"
 RECIPIENTS = "/shared/vendor/deltachat/maxsmtprecipients"
-PATH = "/notify"
 ALL_METADATA = "imap_metadata = yes\n"
-_numbers = itertools.count(1)
-
-
-class Gateway:
-    def __init__(self, service):
-        self.service = service
-        service.default = answer(200)
-
-    @property
-    def settings(self):
-        return (
-            ("coi_push_deltachat", "yes"),
-            ("coi_push_deltachat_gateway", self.service.origin + PATH),
-        )
-
-    def requests(self, token):
-        return [one for one in self.service.of(PATH) if one.body == token.encode()]
-
-    def wait(self, token, count=1):
-        self.service.wait(
-            lambda: len(self.requests(token)) >= count, f"{count} requests with {token[:40]}"
-        )
-        return self.requests(token)
 
 
 @pytest.fixture(scope="module")
@@ -55,32 +31,6 @@ def shared_gateway(authority):
 @pytest.fixture
 def server(make_server, shared_gateway):
     return make_server(push=shared_gateway.settings)
-
-
-@pytest.fixture
-def gateway(service):
-    """One that may misbehave."""
-    return Gateway(service)
-
-
-def new_token(size=400):
-    """As Delta Chat's core makes them, but for the octets: base64 behind a scheme."""
-    token = f"openpgp:{next(_numbers):08}/+=="
-    return token + "x" * (size - len(token))
-
-
-def set_token(server, user, token):
-    """As Delta Chat's core does: it doesn't wait to be asked for the literal."""
-    with server.imap(user) as client:
-        octets = token if isinstance(token, bytes) else token.encode()
-        text = b'x SETMETADATA "INBOX" (/private/devicetoken {%d+}\r\n%s)\r\n'
-        client.sock.sendall(text % (len(octets), octets))
-        line = client.read_line()
-        return line.split(b" ", 2)[1].decode()
-
-
-def tokens(server, user):
-    return [name for name in subscriptions(server, user) if name.startswith("deltachat-")]
 
 
 # -- what a client sees --
