@@ -134,7 +134,10 @@ static int coi_settings_parse_all(struct event *event,
 				  envs[i]);
 		} else if (settings_parse_keyvalue(parser, envs[i],
 						   envs[i + 1]) < 0) {
-			*error_r = t_strdup(settings_parser_get_error(parser));
+			/* It names the value only. */
+			*error_r = t_strdup_printf(
+				"%s: %s", envs[i],
+				settings_parser_get_error(parser));
 			return -1;
 		}
 	}

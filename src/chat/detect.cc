@@ -194,7 +194,7 @@ const char* ParseRules(string_view text, unsigned int* rules) noexcept {
     const auto* rule =
         std::ranges::find_if(kRules, [name](auto one) { return name == RuleName(one); });
     if (rule == std::end(kRules)) {
-      return "has a rule that isn't known";
+      return "has a rule other than chat-version, message-id, references and encrypted";
     }
     found |= 1U << *rule;
     text.remove_prefix(name.size());

@@ -246,17 +246,20 @@ bool EndpointPolicy::Set(string_view hosts_allowed, string_view hosts_denied,
                          string_view hosts_http, string_view networks_allowed, string* error) {
   EndpointPolicy policy;
   string bad_word;
-  if (!ParseList(hosts_allowed, ParsePattern, &policy.hosts_allowed_, &bad_word) ||
-      !ParseList(hosts_denied, ParsePattern, &policy.hosts_denied_, &bad_word)) {
-    *error = "not a host or *.domain: " + bad_word;
+  if (!ParseList(hosts_allowed, ParsePattern, &policy.hosts_allowed_, &bad_word)) {
+    *error = "coi_push_hosts: not a host or *.domain: " + bad_word;
+    return false;
+  }
+  if (!ParseList(hosts_denied, ParsePattern, &policy.hosts_denied_, &bad_word)) {
+    *error = "coi_push_hosts_denied: not a host or *.domain: " + bad_word;
     return false;
   }
   if (!ParseList(hosts_http, ParseHostPort, &policy.hosts_http_, &bad_word)) {
-    *error = "not a host or host:port: " + bad_word;
+    *error = "coi_push_hosts_http: not a host or host:port: " + bad_word;
     return false;
   }
   if (!policy.networks_.Parse(networks_allowed, &bad_word)) {
-    *error = "not a network: " + bad_word;
+    *error = "coi_push_networks: not a network: " + bad_word;
     return false;
   }
   *this = std::move(policy);

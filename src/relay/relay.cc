@@ -74,6 +74,10 @@ bool Relay::Start(string* error) {
   if (!SetSubject(error)) {
     return false;
   }
+  if (settings_.ttl_chat_secs == 0 || settings_.ttl_mail_secs == 0) {
+    *error = "coi_push_ttl is 0, so that no push would be sent";
+    return false;
+  }
   if (string_view(settings_.key_dir) == settings_.queue_dir) {
     *error = "The keys and the queue must not be in the same directory";
     return false;

@@ -188,7 +188,7 @@ StorePtr MakeStore(const string& ca_file, string* error) {
     return nullptr;
   }
   if (!ca_file.empty() && X509_STORE_load_file(store.get(), ca_file.c_str()) != 1) {
-    *error = "can't read certificates from " + ca_file;
+    *error = "coi_push_ssl_ca_file: can't read certificates from " + ca_file;
     return nullptr;
   }
   // As libcurl does: any certificate in the store is trusted, not roots alone.

@@ -971,7 +971,7 @@ TEST(Sender, says_why_it_cannot_be_made) {
   string error;
   EXPECT_FALSE(Sender::Create(
       limits, LocalPolicy(), [](const SendResult&) {}, &error));
-  EXPECT_EQ(error, "can't read certificates from /nonexistent/ca.pem");
+  EXPECT_EQ(error, "coi_push_ssl_ca_file: can't read certificates from /nonexistent/ca.pem");
 }
 
 // -- TLS --
