@@ -137,8 +137,9 @@ static int coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
 {
 	struct mail_save_context *save_ctx;
 
-	/* another session may have taken it back */
-	if ((mail_get_flags(mail) & MAIL_SEEN) == 0)
+	/* Another session may have taken it back. What is deleted would come
+	   back from the client's EXPUNGE, which is of INBOX. */
+	if ((mail_get_flags(mail) & (MAIL_SEEN | MAIL_DELETED)) != MAIL_SEEN)
 		return 0;
 
 	save_ctx = mailbox_save_alloc(dest_trans);
