@@ -12,6 +12,7 @@
 #include "sha3.h"
 #include "str.h"
 #include "write-full.h"
+#include "mail-index-private.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
 #include "mailbox-list-private.h"
@@ -160,12 +161,35 @@ static bool coi_contacts_view_is_newest(struct mailbox *box)
 	return ret;
 }
 
+static void coi_contacts_get_status(struct coi_contacts *contacts)
+{
+	struct mailbox_status status;
+
+	mailbox_get_open_status(
+		contacts->box,
+		STATUS_UIDVALIDITY | STATUS_UIDNEXT | STATUS_MESSAGES, &status);
+	contacts->state.uidvalidity = status.uidvalidity;
+	contacts->state.uidnext = status.uidnext;
+	contacts->state.messages = status.messages;
+}
+
+/* A new index knows of no mail until the folder is synced. Where it can't be
+   written that fails; and if it is damaged, too, Dovecot 2.4 crashes. */
+static bool coi_contacts_needs_sync(const struct coi_contacts *contacts)
+{
+	const struct mail_index *index = contacts->box->index;
+
+	return !index->readonly &&
+		(contacts->state.uidvalidity == 0 ||
+		 contacts->state.uidnext <= 1 ||
+		 mail_index_is_in_memory(contacts->box->index));
+}
+
 /* Returns 1 if opened, 0 if there is no such folder, -1 if error. */
 static int
 coi_contacts_open(struct coi_contacts *contacts, const char **error_r)
 {
 	enum mailbox_existence existence;
-	struct mailbox_status status;
 
 	/* The server looks at them, whatever the user may do. */
 	contacts->box = mailbox_alloc(contacts->ns->list, contacts->vname,
@@ -182,12 +206,11 @@ coi_contacts_open(struct coi_contacts *contacts, const char **error_r)
 	}
 	if (existence != MAILBOX_EXISTENCE_SELECT)
 		return 0;
-	mailbox_get_open_status(
-		contacts->box,
-		STATUS_UIDVALIDITY | STATUS_UIDNEXT | STATUS_MESSAGES, &status);
-	contacts->state.uidvalidity = status.uidvalidity;
-	contacts->state.uidnext = status.uidnext;
-	contacts->state.messages = status.messages;
+	coi_contacts_get_status(contacts);
+	if (coi_contacts_needs_sync(contacts)) {
+		(void)mailbox_sync(contacts->box, 0);
+		coi_contacts_get_status(contacts);
+	}
 	if (!coi_contacts_view_is_newest(contacts->box))
 		coi_contacts_forget_log(contacts);
 	return 1;

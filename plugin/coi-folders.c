@@ -171,6 +171,10 @@ int coi_folder_ensure(struct mail_user *user, const char *vname,
 		   (ret > 0 && (flags & COI_FOLDER_SUBSCRIBE_NEW) != 0)) {
 		coi_folder_subscribe(box);
 	}
+	/* Else its index has no UIDVALIDITY. A delivery that looks at Contacts
+	   would give it one, and NOTIFY would tell the client. */
+	if (ret > 0)
+		(void)mailbox_sync(box, 0);
 	mailbox_free(&box);
 	return ret < 0 ? -1 : 0;
 }

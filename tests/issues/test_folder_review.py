@@ -4,7 +4,9 @@
 """Mistakes of our own with folders, found by a review before the first release."""
 
 import pytest
-from harness.mails import chat
+from harness.config import by_dialect
+from harness.mails import chat, mail
+from test_second_review import block
 
 pytestmark = pytest.mark.private
 
@@ -24,3 +26,28 @@ def test_FIL_3_a_mail_that_the_client_deletes_came_back_in_Chats(make_server, ma
         client.must("EXPUNGE")
         assert client.subjects("INBOX") == client.subjects(server.chats) == []
         assert client.subjects("Trash") == ["chat"]
+
+
+def test_BLK_3_BLK_5_nobody_was_blocked_where_the_index_of_Contacts_is_new(make_server):
+    """After a restore, or where indexes are in a tmpfs and the machine was booted."""
+    server = make_server()
+    user = server.coi_user("active")
+    block(server, user)
+    for path in (server.home(user) / "maildir/.COI.Contacts").glob("dovecot*"):
+        if path.name != "dovecot-uidlist":
+            path.unlink()
+    for number in range(2):
+        server.deliver("lmtp", user, mail(f"mail {number}"))
+        assert server.where(user)[f"mail {number}"][0] == server.folder("Blocked")
+
+
+def test_BLK_3_nobody_was_ever_blocked_where_indexes_are_in_memory(make_server):
+    before = by_dialect(
+        v2_3="mail_location = maildir:~/maildir:INDEX=MEMORY\n",
+        v2_4="mail_index_path = MEMORY\n",
+    )
+    server = make_server(before=before)
+    user = server.coi_user("active")
+    block(server, user)
+    server.deliver("lmtp", user, mail("mail"))
+    assert server.where(user)["mail"][0] == server.folder("Blocked")
