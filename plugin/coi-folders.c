@@ -186,9 +186,11 @@ int coi_folder_open(struct mail_user *user, const char *vname,
 	struct mailbox *box;
 	int ret;
 
+	/* as a delivery opens it, of which an ACL asks other rights */
 	box = mailbox_alloc(coi_folder_namespace(user)->list, vname,
 			    (flags & COI_FOLDER_SAVE_ONLY) != 0 ?
-				    MAILBOX_FLAG_SAVEONLY :
+				    MAILBOX_FLAG_SAVEONLY |
+					    MAILBOX_FLAG_POST_SESSION :
 				    0);
 	ret = mailbox_open(box);
 	if (ret < 0 &&

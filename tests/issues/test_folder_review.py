@@ -6,6 +6,7 @@
 import pytest
 from harness.config import by_dialect
 from harness.mails import chat, mail
+from test_chats_unusable import ACL
 from test_second_review import block
 
 pytestmark = pytest.mark.private
@@ -51,3 +52,13 @@ def test_BLK_3_nobody_was_ever_blocked_where_indexes_are_in_memory(make_server):
     block(server, user)
     server.deliver("lmtp", user, mail("mail"))
     assert server.where(user)["mail"][0] == server.folder("Blocked")
+
+
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+def test_FIL_2_who_may_post_to_Chats_was_kept_out_where_Sieve_is_used(make_server, sieve):
+    """Of a delivery, Dovecot asks the right p, and not i."""
+    server = make_server(sieve=sieve, before=ACL)
+    user = server.coi_user("active")
+    server.write(user, "maildir/.COI.Chats/dovecot-acl", "owner lrwstpekxa\n")
+    server.deliver("lmtp", user, chat("chat"))
+    assert server.where(user)["chat"][0] == server.chats
