@@ -50,19 +50,18 @@ static bool coi_rules_is_above_chats(struct mailbox *box)
 		chats_name[len] == mailbox_list_get_hierarchy_sep(box->list);
 }
 
-/* Returns TRUE if Chats is there now that the mailbox has got its name. */
-static bool coi_rules_makes_chats(struct mailbox *box)
+/* Returns TRUE if the mailbox is, or is above, a Chats folder that is there. */
+static bool coi_rules_has_chats(struct mailbox *box)
 {
 	struct mail_user *user = box->storage->user;
 	enum mailbox_existence existence = MAILBOX_EXISTENCE_NONE;
 	struct mailbox *chats;
 
-	if (coi_rules_is_chats(box))
-		return TRUE;
-	if (!coi_rules_is_above_chats(box))
+	if (!coi_rules_apply(box) ||
+	    (!coi_rules_is_chats(box) && !coi_rules_is_above_chats(box)))
 		return FALSE;
 	chats = mailbox_alloc(coi_user_inbox_namespace(user)->list,
-			      coi_folder_chats(user), 0);
+			      coi_folder_chats(user), MAILBOX_FLAG_IGNORE_ACLS);
 	(void)mailbox_exists(chats, FALSE, &existence);
 	mailbox_free(&chats);
 	return existence == MAILBOX_EXISTENCE_SELECT;
@@ -147,7 +146,7 @@ int coi_rules_delete_box(union mailbox_module_context *ctx, struct mailbox *box)
 int coi_rules_rename_box(union mailbox_module_context *ctx, struct mailbox *src,
 			 struct mailbox *dest)
 {
-	bool from_chats, from_above, disable = FALSE;
+	bool from_chats, from_above, had_chats, disable = FALSE;
 	int ret;
 
 	if (!coi_rules_apply(src))
@@ -175,12 +174,14 @@ int coi_rules_rename_box(union mailbox_module_context *ctx, struct mailbox *src,
 			"are push subscriptions");
 		return -1;
 	}
+	/* The root may have been but the name of where Chats is. */
+	had_chats = coi_rules_has_chats(dest);
 	ret = ctx->super.rename_box(src, dest);
 	if (ret < 0)
 		return ret;
 	if (disable)
 		coi_rules_set_enabled(src, FALSE);
-	else if (coi_rules_apply(dest) && coi_rules_makes_chats(dest))
+	else if (!had_chats && coi_rules_has_chats(dest))
 		coi_rules_set_enabled(src, TRUE);
 	return ret;
 }

@@ -6,10 +6,13 @@
 import pytest
 from harness.config import by_dialect
 from harness.mails import chat, mail
+from harness.server import ROOT
 from test_chats_unusable import ACL
 from test_second_review import block
 
 pytestmark = pytest.mark.private
+
+ENABLED = f"{ROOT}/enabled"
 
 
 @pytest.mark.parametrize("flags", ["\\Deleted \\Seen", "\\Seen \\Deleted"])
@@ -62,3 +65,15 @@ def test_FIL_2_who_may_post_to_Chats_was_kept_out_where_Sieve_is_used(make_serve
     server.write(user, "maildir/.COI.Chats/dovecot-acl", "owner lrwstpekxa\n")
     server.deliver("lmtp", user, chat("chat"))
     assert server.where(user)["chat"][0] == server.chats
+
+
+def test_ENA_4_ENA_9_a_rename_to_the_root_enabled_whose_Chats_was_there_already(make_server):
+    """The user had disabled COI. In a maildir the root itself isn't there, so it can be taken."""
+    server = make_server()
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        assert client.setmetadata({ENABLED: None}).ok
+        client.must("CREATE Old")
+        client.must("RENAME Old COI")
+        assert server.chats in client.folders()
+        assert client.getmetadata(ENABLED) == {ENABLED: None}
