@@ -46,7 +46,8 @@ static bool coi_rules_is_above_chats(struct mailbox *box)
 	const char *chats_name = coi_rules_chats_name(box->storage->user);
 	size_t len = strlen(box->name);
 
-	return !box->inbox_any && strncmp(chats_name, box->name, len) == 0 &&
+	return coi_folder_is_beside_inbox(box) && !box->inbox_any &&
+		strncmp(chats_name, box->name, len) == 0 &&
 		chats_name[len] == mailbox_list_get_hierarchy_sep(box->list);
 }
 
@@ -149,7 +150,8 @@ int coi_rules_rename_box(union mailbox_module_context *ctx, struct mailbox *src,
 	bool from_chats, from_above, had_chats, disable = FALSE;
 	int ret;
 
-	if (!coi_rules_apply(src))
+	/* A folder may come from another namespace, and go to one. */
+	if (!coi_rules_apply(src) && !coi_rules_apply(dest))
 		return ctx->super.rename_box(src, dest);
 
 	from_chats = coi_rules_is_chats(src);

@@ -13,6 +13,12 @@ from test_second_review import block
 pytestmark = pytest.mark.private
 
 ENABLED = f"{ROOT}/enabled"
+ANOTHER_NAMESPACE = by_dialect(
+    v2_3="namespace {\n  prefix = Archive/\n  separator = /\n"
+    "  location = maildir:~/archive\n}\n",
+    v2_4="namespace archive {\n  prefix = Archive/\n  separator = /\n"
+    "  mail_path = ~/archive\n}\n",
+)
 
 
 @pytest.mark.parametrize("flags", ["\\Deleted \\Seen", "\\Seen \\Deleted"])
@@ -77,3 +83,29 @@ def test_ENA_4_ENA_9_a_rename_to_the_root_enabled_whose_Chats_was_there_already(
         client.must("RENAME Old COI")
         assert server.chats in client.folders()
         assert client.getmetadata(ENABLED) == {ENABLED: None}
+
+
+@pytest.mark.parametrize(
+    "made, source, target", [("Old", "Old", "COI/Chats"), ("Old/Chats", "Old", "COI")]
+)
+def test_ENA_9_ENA_10_a_folder_of_another_namespace_enabled_nothing(
+    make_server, made, source, target
+):
+    server = make_server(before=ANOTHER_NAMESPACE)
+    user = server.new_user()
+    with server.imap(user) as client:
+        client.must(f"CREATE Archive/{made}")
+        client.must(f"RENAME Archive/{source} {target}")
+        assert client.getmetadata(ENABLED) == {ENABLED: b"yes"}
+        assert {server.chats, server.contacts} <= set(client.folders())
+
+
+def test_ENA_8_a_folder_of_another_namespace_by_the_names_of_ours(make_server):
+    """The rules are about the folders beside INBOX."""
+    server = make_server(before=ANOTHER_NAMESPACE)
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        client.must("CREATE Archive/COI/Chats")
+        client.must("RENAME Archive/COI Elsewhere")
+        assert client.getmetadata(ENABLED) == {ENABLED: b"yes"}
+        assert not client.command("RENAME COI/Chats Archive/Chats").ok
