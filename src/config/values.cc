@@ -70,6 +70,11 @@ const char* MailboxRootProblem(string_view root, char separator) noexcept {
   if (IsInbox(root)) {
     return "is INBOX";
   }
+  // Dovecot takes it for INBOX, but then compares names by their letters.
+  const string_view first = root.substr(0, root.find(separator));
+  if (IsInbox(first) && first != "INBOX") {
+    return "begins with INBOX, which has to be in capital letters";
+  }
   return nullptr;
 }
 

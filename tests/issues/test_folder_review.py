@@ -4,7 +4,7 @@
 """Mistakes of our own with folders, found by a review before the first release."""
 
 import pytest
-from harness.config import by_dialect
+from harness.config import by_dialect, settings
 from harness.mails import chat, mail
 from harness.server import ROOT
 from test_chats_unusable import ACL
@@ -109,3 +109,19 @@ def test_ENA_8_a_folder_of_another_namespace_by_the_names_of_ours(make_server):
         client.must("RENAME Archive/COI Elsewhere")
         assert client.getmetadata(ENABLED) == {ENABLED: b"yes"}
         assert not client.command("RENAME COI/Chats Archive/Chats").ok
+
+
+@pytest.mark.parametrize("root", ["inbox/COI", "Inbox/COI"])
+def test_ENA_8_the_rules_were_void_below_INBOX_in_small_letters(make_server, log, root):
+    """Dovecot says INBOX/COI where the setting says otherwise, and names didn't match."""
+    log.expect("coi: COI is off, because .* coi_mailbox_root begins with INBOX")
+    server = make_server(after=settings(coi_mailbox_root=root))
+    with server.imap(server.new_user()) as client:
+        assert not client.setmetadata({ENABLED: "yes"}).ok
+
+
+def test_ENA_8_the_rules_below_INBOX(make_server):
+    server = make_server(after=settings(coi_mailbox_root="INBOX/COI"))
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        assert not client.command("RENAME INBOX/COI/Chats Elsewhere").ok
