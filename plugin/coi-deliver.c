@@ -117,14 +117,24 @@ static bool coi_deliver_is_there(struct mail_deliver_context *ctx)
 	return existence == MAILBOX_EXISTENCE_SELECT;
 }
 
+/* of those that may have to be made */
+static enum coi_folder_flags
+coi_deliver_folder_flags(struct mail_user *user, const char *vname)
+{
+	return strcmp(vname, coi_folder_chats(user)) == 0 ?
+		COI_FOLDER_SUBSCRIBE_NEW :
+		0;
+}
+
 /* Makes sure that the folder is there. Before Sieve runs, also that it can be
    opened: where Sieve can't open the default folder, it fails in a way that
    can't be told from other failures of the script. Without Sieve, storing the
    mail tells, and a folder isn't opened twice. */
 static bool
-coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname,
-			  enum coi_folder_flags flags)
+coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname)
 {
+	enum coi_folder_flags flags = coi_deliver_folder_flags(ctx->rcpt_user,
+							       vname);
 	struct mailbox *box;
 	const char *error;
 	int ret;
@@ -199,6 +209,27 @@ coi_deliver_log_failure(struct mail_deliver_context *ctx, const char *vname,
 	return TRUE;
 }
 
+/* What looked like the folder may be a directory that only has others in it.
+   Returns TRUE if it was that, and the mail is now stored. */
+static bool
+coi_deliver_make_and_save(struct mail_deliver_context *ctx, const char *vname,
+			  struct mail_storage **storage_r)
+{
+	enum mail_error code = MAIL_ERROR_NONE;
+	const char *error;
+
+	if (*storage_r != NULL)
+		(void)mail_storage_get_last_error(*storage_r, &code);
+	if (code != MAIL_ERROR_NOTFOUND ||
+	    coi_folder_ensure(ctx->rcpt_user, vname,
+			      coi_deliver_folder_flags(ctx->rcpt_user, vname),
+			      &error, &error) < 0)
+		return FALSE;
+	ctx->tempfail_error = NULL;
+	*storage_r = NULL;
+	return mail_deliver_save(ctx, vname, 0, NULL, storage_r) == 0;
+}
+
 static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
 			  struct mail_storage **storage_r)
 {
@@ -209,6 +240,8 @@ static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
 	ret = coi_deliver_next(ctx, storage_r);
 	if (ret > 0 || ctx->saved_mail || !ctx->tried_default_save)
 		return ret;
+	if (coi_deliver_make_and_save(ctx, vname, storage_r))
+		return 1;
 
 	/* It is our folder that failed. Sieve isn't asked again: what it has
 	   done elsewhere (a redirect, a copy) stays done. If the mailbox is
@@ -304,14 +337,13 @@ coi_deliver_get_folder(struct mail_deliver_context *ctx,
 	if (blocked &&
 	    (place == COI_DELIVER_INBOX || place == COI_DELIVER_CHATS)) {
 		vname = coi_folder_blocked(user);
-		if (coi_deliver_folder_usable(ctx, vname, 0))
+		if (coi_deliver_folder_usable(ctx, vname))
 			return vname;
 	}
 	if (place == COI_DELIVER_INBOX && rule != COI_CHAT_RULE_NONE &&
 	    config->filter == COI_FILTER_ACTIVE) {
 		vname = coi_folder_chats(user);
-		if (coi_deliver_folder_usable(ctx, vname,
-					      COI_FOLDER_SUBSCRIBE_NEW))
+		if (coi_deliver_folder_usable(ctx, vname))
 			return vname;
 	}
 	return NULL;

@@ -3,6 +3,8 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Mistakes of our own with folders, found by a review before the first release."""
 
+import shutil
+
 import pytest
 from harness.config import by_dialect, settings
 from harness.mails import chat, mail
@@ -125,3 +127,21 @@ def test_ENA_8_the_rules_below_INBOX(make_server):
     user = server.coi_user("active")
     with server.imap(user) as client:
         assert not client.command("RENAME INBOX/COI/Chats Elsewhere").ok
+
+
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+def test_FIL_6_a_Chats_that_only_has_children_was_not_made_again(make_server, sieve):
+    before = by_dialect(
+        v2_3="mail_location = maildir:~/maildir:LAYOUT=fs\n", v2_4="mailbox_list_layout = fs\n"
+    )
+    server = make_server(sieve=sieve, before=before)
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        client.must("CREATE COI/Chats/Below")
+        client.must("UNSUBSCRIBE COI/Chats")
+    for name in ("cur", "new", "tmp"):
+        shutil.rmtree(server.home(user) / "maildir/COI/Chats" / name)
+    server.deliver("lmtp", user, chat("chat"))
+    assert server.where(user)["chat"] == (server.chats, {"$Chat"})
+    with server.imap(user) as client:
+        assert server.chats in client.folders("LSUB")
