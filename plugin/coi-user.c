@@ -87,6 +87,33 @@ void coi_mail_user_created(struct mail_user *user)
 	MODULE_CONTEXT_SET(user, coi_user_module, cuser);
 }
 
+/* Clients and deliveries find a folder by its name. Where another namespace has
+   that, the folder that we make is none that they see. */
+static int coi_settings_check_namespace(struct mail_user *user,
+					const struct coi_settings *set,
+					const char **error_r)
+{
+	static const char *const names[] = { "Chats", "Contacts" };
+	struct mail_namespace *ns, *inbox_ns = coi_user_inbox_namespace(user);
+	const char *vname;
+
+	for (unsigned int i = 0; i < N_ELEMENTS(names); i++) {
+		vname = t_strdup_printf("%s%s%c%s", inbox_ns->prefix,
+					set->coi_mailbox_root,
+					mail_namespace_get_sep(inbox_ns),
+					names[i]);
+		ns = mail_namespace_find(user->namespaces, vname);
+		if (ns != inbox_ns && ns->alias_for != inbox_ns) {
+			*error_r = t_strdup_printf(
+				"%s is in the namespace with the prefix "
+				"\"%s\", and not in that of INBOX",
+				vname, ns->prefix);
+			return -1;
+		}
+	}
+	return 0;
+}
+
 static int
 coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 		   const char **error_r)
@@ -97,8 +124,11 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 	char sep = '\0';
 
 	/* An IMAP session is created before its namespaces are. */
-	if (user->namespaces != NULL)
+	if (user->namespaces != NULL) {
+		if (coi_settings_check_namespace(user, set, error_r) < 0)
+			return -1;
 		sep = mail_namespace_get_sep(coi_user_inbox_namespace(user));
+	}
 	cuser->chat_rules = COI_CHAT_RULES_DEFAULT;
 	/* a session with the defaults needs no core for them */
 	if (strcmp(set->coi_mailbox_root, COI_DEFAULT_MAILBOX_ROOT) == 0 &&

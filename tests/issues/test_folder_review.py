@@ -145,3 +145,16 @@ def test_FIL_6_a_Chats_that_only_has_children_was_not_made_again(make_server, si
     assert server.where(user)["chat"] == (server.chats, {"$Chat"})
     with server.imap(user) as client:
         assert server.chats in client.folders("LSUB")
+
+
+@pytest.mark.parametrize("prefix", ["COI/", "COI/Chats/"])
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+def test_ENA_1_FIL_6_the_root_in_a_namespace_of_its_own(make_server, log, prefix, sieve):
+    """COI could be enabled, and then there was no Chats that a client could open."""
+    log.expect("coi: COI is off, because .* namespace")
+    server = make_server(before=ANOTHER_NAMESPACE.replace("Archive/", prefix), sieve=sieve)
+    user = server.new_user()
+    with server.imap(user) as client:
+        assert not client.setmetadata({ENABLED: "yes"}).ok
+    server.deliver("lmtp", user, chat("chat"))
+    assert server.where(user)["chat"] == ("INBOX", set())
