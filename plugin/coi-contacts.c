@@ -71,32 +71,6 @@ struct coi_contacts {
 static const char *const contact_headers[] = { "Chat-Content", "COI-From-Hash",
 					       "COI-Blocked", "Date", NULL };
 
-/* libdovecot's SHA-3 and not OpenSSL's: it is in the process already, and a
-   delivering process may live for one mail only. */
-static bool
-coi_contacts_hash_sender(const struct coi_core *core, struct coi_bytes from,
-			 unsigned char hash_r[COI_CONTACT_HASH_SIZE])
-{
-	const struct message_address *addr;
-	char normalized[COI_ADDRESS_MAX_SIZE];
-	struct coi_bytes local_part, domain;
-	size_t size;
-
-	addr = coi_headers_first_address(from);
-	if (addr == NULL)
-		return FALSE;
-	local_part.data = addr->mailbox;
-	local_part.size = strlen(addr->mailbox);
-	domain.data = addr->domain;
-	domain.size = strlen(addr->domain);
-	size = core->address_normalize(local_part, domain, normalized,
-				       sizeof(normalized));
-	if (size == 0)
-		return FALSE;
-	sha3_256_get_digest(normalized, size, hash_r);
-	return TRUE;
-}
-
 static void coi_contacts_get_paths(struct coi_contacts *contacts)
 {
 	struct mailbox_list *list = contacts->ns->list;
@@ -542,10 +516,50 @@ coi_contacts_get_index(struct coi_contacts *contacts, const char **error_r)
 	return ret;
 }
 
+/* libdovecot's SHA-3 and not OpenSSL's: it is in the process already, and a
+   delivering process may live for one mail only. */
+static bool coi_contacts_address_is_blocked(const struct coi_contacts *contacts,
+					    const char *normalized, size_t size)
+{
+	unsigned char hash[COI_CONTACT_HASH_SIZE];
+
+	if (size == 0)
+		return FALSE;
+	sha3_256_get_digest(normalized, size, hash);
+	return contacts->core->contacts_index_is_blocked(&contacts->index,
+							 hash);
+}
+
+/* Where From isn't well-formed, clients show the address in the brackets, and
+   Dovecot's parser finds another one, or none. Then either counts. */
+static bool coi_contacts_sender_is_blocked(const struct coi_contacts *contacts,
+					   struct coi_bytes from)
+{
+	const struct coi_core *core = contacts->core;
+	const struct message_address *addr = coi_headers_first_address(from);
+	char first[COI_ADDRESS_MAX_SIZE], last[COI_ADDRESS_MAX_SIZE];
+	size_t first_size = 0, last_size = 0;
+	struct coi_bytes local_part, domain;
+
+	if (addr != NULL) {
+		first_size = core->address_normalize(
+			coi_bytes_from_str(addr->mailbox),
+			coi_bytes_from_str(addr->domain), first, sizeof(first));
+	}
+	if (core->address_find_last(from, &local_part, &domain)) {
+		last_size = core->address_normalize(local_part, domain, last,
+						    sizeof(last));
+	}
+	if (coi_contacts_address_is_blocked(contacts, first, first_size))
+		return TRUE;
+	return (last_size != first_size ||
+		memcmp(last, first, last_size) != 0) &&
+		coi_contacts_address_is_blocked(contacts, last, last_size);
+}
+
 int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,
 			    const char **error_r)
 {
-	unsigned char hash[COI_CONTACT_HASH_SIZE];
 	struct coi_contacts contacts;
 	int ret;
 
@@ -561,10 +575,8 @@ int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,
 	ret = coi_contacts_get_index(&contacts, error_r);
 	if (ret > 0) {
 		ret = contacts.index_count > 0 &&
-				coi_contacts_hash_sender(contacts.core, from,
-							 hash) &&
-				contacts.core->contacts_index_is_blocked(
-					&contacts.index, hash) ?
+				coi_contacts_sender_is_blocked(&contacts,
+							       from) ?
 			1 :
 			0;
 	}

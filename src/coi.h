@@ -166,10 +166,11 @@ struct coi_core {
 						 char separator);
 
 	/* Normalises an address for its hash (BLK-2): local part without
-	   quotes and quoted-pair backslashes, '@', domain; all in lower case
-	   (Unicode's, where it is UTF-8). Returns the size written to buf, or
-	   0 where there is no address, it isn't valid UTF-8, or it doesn't fit
-	   into buf; 1000 bytes fit any address of RFC 5321 and 6531. */
+	   quotes and quoted-pair backslashes, '@', domain without a dot at its
+	   end; all in lower case (Unicode's, where it is UTF-8). Returns the
+	   size written to buf, or 0 where there is no address, it isn't valid
+	   UTF-8, or it doesn't fit into buf; 1000 bytes fit any address of RFC
+	   5321 and 6531. */
 	size_t (*address_normalize)(struct coi_bytes local_part,
 				    struct coi_bytes domain,
 				    char *buf, size_t buf_size);
@@ -211,6 +212,14 @@ struct coi_core {
 	   within the bytes; the values mean nothing then. */
 	bool (*headers_find)(struct coi_bytes mail, struct coi_header *headers,
 			     size_t count);
+
+	/* Finds the last address in angle brackets in the value of a header
+	   like From, whatever is around it; where there is no such bracket,
+	   all of the value is taken for one. The parts are pieces of it.
+	   Returns false, and no parts, where there is none. */
+	bool (*address_find_last)(struct coi_bytes value,
+				  struct coi_bytes *local_part_r,
+				  struct coi_bytes *domain_r);
 };
 
 typedef const struct coi_core *coi_core_func_t(unsigned int version);

@@ -89,6 +89,17 @@ static size_t AddressNormalize(struct coi_bytes local_part, struct coi_bytes dom
   return coi::contacts::NormalizeAddress(ToText(local_part), ToText(domain), {buf, buf_size});
 }
 
+static bool AddressFindLast(struct coi_bytes value, struct coi_bytes* local_part_r,
+                            struct coi_bytes* domain_r) noexcept {
+  const auto parts = coi::contacts::FindLastAddress(ToText(value));
+  if (!parts) {
+    return false;
+  }
+  *local_part_r = {parts->local_part.data(), parts->local_part.size()};
+  *domain_r = {parts->domain.data(), parts->domain.size()};
+  return true;
+}
+
 static bool ContactHashParse(struct coi_bytes value,
                              unsigned char hash_r[COI_CONTACT_HASH_SIZE]) noexcept {
   const auto hash = coi::contacts::ParseHash(ToText(value));
@@ -158,6 +169,7 @@ const struct coi_core* coi_core(unsigned int version) {
       .contacts_index_get = ContactsIndexGet,
       .contacts_index_is_blocked = ContactsIndexIsBlocked,
       .headers_find = HeadersFind,
+      .address_find_last = AddressFindLast,
   };
   return version == COI_CORE_VERSION ? &kCore : nullptr;
 }

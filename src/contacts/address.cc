@@ -5,6 +5,7 @@
 
 #include <optional>
 
+#include "util/ascii.h"
 #include "util/utf8.h"
 
 namespace coi::contacts {
@@ -12,14 +13,18 @@ namespace {
 
 using std::string_view;
 
-enum class Quoting { kPlain, kQuoted };
-
-// Writes one part without its quotes. Returns false where it is not one.
-bool PutPart(string_view text, Quoting quoting, std::span<char>* out) noexcept {
+// Writes one part without its quotes; within them a backslash takes what follows as it
+// is. Returns false where it is not one.
+bool PutPart(string_view text, std::span<char>* out) noexcept {
   const size_t room = out->size();
+  bool quoted = false;
   while (!text.empty()) {
     auto code = util::TakeCodePoint(&text);
-    if (code == '\\' && quoting == Quoting::kQuoted && !text.empty()) {
+    if (code == '"') {
+      quoted = !quoted;
+      continue;
+    }
+    if (code == '\\' && quoted && !text.empty()) {
       code = util::TakeCodePoint(&text);
     }
     if (!code || util::IsControl(*code)) {
@@ -32,29 +37,46 @@ bool PutPart(string_view text, Quoting quoting, std::span<char>* out) noexcept {
   return out->size() < room;
 }
 
-bool PutLocalPart(string_view text, std::span<char>* out) noexcept {
-  if (text.size() >= 2 && text.starts_with('"') && text.ends_with('"')) {
-    text.remove_prefix(1);
-    text.remove_suffix(1);
-    return PutPart(text, Quoting::kQuoted, out);
-  }
-  return PutPart(text, Quoting::kPlain, out);
+// A second '@' is refused: what stands on which side could not be told apart.
+// The dot of the root means nothing, and nor do quotes, which would hide it.
+bool PutDomain(string_view text, std::span<char>* out) noexcept {
+  text = text.substr(0, text.find_last_not_of(".\"") + 1);
+  return text.find('@') == string_view::npos && PutPart(text, out);
 }
 
-// A second '@' is refused: what stands on which side could not be told apart.
-bool PutDomain(string_view text, std::span<char>* out) noexcept {
-  return text.find('@') == string_view::npos && PutPart(text, Quoting::kPlain, out);
+std::optional<AddressParts> Split(string_view text) noexcept {
+  const size_t at = text.rfind('@');
+  if (at == string_view::npos) {
+    return std::nullopt;
+  }
+  const AddressParts parts = {util::Trim(text.substr(0, at)), util::Trim(text.substr(at + 1))};
+  return parts.local_part.empty() || parts.domain.empty() ? std::nullopt : std::optional(parts);
 }
 
 }  // namespace
 
 size_t NormalizeAddress(string_view local_part, string_view domain, std::span<char> buf) noexcept {
   std::span<char> rest = buf;
-  if (!PutLocalPart(local_part, &rest) || !util::PutCodePoint('@', &rest) ||
-      !PutDomain(domain, &rest)) {
+  if (!PutPart(local_part, &rest) || !util::PutCodePoint('@', &rest) || !PutDomain(domain, &rest)) {
     return 0;
   }
   return buf.size() - rest.size();
+}
+
+std::optional<AddressParts> FindLastAddress(string_view value) noexcept {
+  size_t open = value.rfind('<');
+  if (open == string_view::npos) {
+    return Split(value);
+  }
+  for (string_view rest = value; open != string_view::npos; open = rest.rfind('<')) {
+    const string_view inner = rest.substr(open + 1);
+    const auto parts = Split(inner.substr(0, inner.find('>')));
+    if (parts) {
+      return parts;
+    }
+    rest = rest.substr(0, open);
+  }
+  return std::nullopt;
 }
 
 }  // namespace coi::contacts

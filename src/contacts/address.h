@@ -5,6 +5,7 @@
 #define COI_CONTACTS_ADDRESS_H
 
 #include <cstddef>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -19,6 +20,15 @@ namespace coi::contacts {
 // again. Where libc has no locale "C.UTF-8", only ASCII gets lower case.
 size_t NormalizeAddress(std::string_view local_part, std::string_view domain,
                         std::span<char> buf) noexcept;
+
+struct AddressParts {
+  std::string_view local_part;
+  std::string_view domain;
+};
+
+// The last address in angle brackets in a header like From, whatever is around it;
+// without such brackets, all of the value. nullopt where that is no address.
+std::optional<AddressParts> FindLastAddress(std::string_view value) noexcept;
 
 }  // namespace coi::contacts
 

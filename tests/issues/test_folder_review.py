@@ -158,3 +158,38 @@ def test_ENA_1_FIL_6_the_root_in_a_namespace_of_its_own(make_server, log, prefix
         assert not client.setmetadata({ENABLED: "yes"}).ok
     server.deliver("lmtp", user, chat("chat"))
     assert server.where(user)["chat"] == ("INBOX", set())
+
+
+@pytest.mark.parametrize(
+    "sender",
+    [
+        "evil@x.y <sender@example.org>",
+        "Bob @ work <sender@example.org>",
+        "[list] Bob <sender@example.org>",
+        "Bob (at work <sender@example.org>",
+        'Bob "the builder <sender@example.org>',
+        "Bob; Builder <sender@example.org>",
+        "<<sender@example.org>>",
+        "Bob <sender@example.org.>",
+        '"send"."er"@example.org',
+        # not to be lost by it
+        "sender@example.org, Bob <other@example.org>",
+    ],
+)
+def test_BLK_3_a_From_that_is_badly_written_hid_who_is_blocked(make_server, sender):
+    server = make_server()
+    user = server.coi_user("active")
+    block(server, user)
+    block(server, user, "send.er@example.org")
+    server.deliver("lmtp", user, f"Subject: mail\nFrom: {sender}\n\nbody\n".encode())
+    with server.imap(user) as client:
+        assert client.subjects(server.folder("Blocked")) == ["mail"]
+
+
+@pytest.mark.parametrize("sender", ['"sender@example.org" <other@x>', "Bob <>", "Bob"])
+def test_BLK_3_whom_From_does_not_say(make_server, sender):
+    server = make_server()
+    user = server.coi_user("active")
+    block(server, user)
+    server.deliver("lmtp", user, f"Subject: mail\nFrom: {sender}\n\nbody\n".encode())
+    assert server.where(user)["mail"][0] == "INBOX"

@@ -69,6 +69,10 @@ static int check_table(const struct coi_core* core, char* error_r, size_t error_
   CHECK(memcmp(buf, "j\xc3\xb6@x", 5) == 0);
   CHECK(core->address_normalize(bytes("a"), bytes(NULL), buf, sizeof(buf)) == 0);
 
+  struct coi_bytes local_part, domain;
+  CHECK(core->address_find_last(bytes("Bob <a@xy>"), &local_part, &domain));
+  CHECK(local_part.size == 1 && domain.size == 2 && memcmp(domain.data, "xy", 2) == 0);
+
   CHECK(!core->contact_hash_parse(bytes("74b3"), contact.hash));
   CHECK(core->contact_hash_parse(
       bytes("74b3c446c189580045a942b90b7461128bc334b3b67e9f63c0c06189248c9bb0"), contact.hash));

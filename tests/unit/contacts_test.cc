@@ -138,6 +138,9 @@ constexpr AddressCase kCaseCases[] = {
     {"BLK_2_no_case", "\xe6\xbc\xa2\xf0\x9f\x92\xac", "x", "\xe6\xbc\xa2\xf0\x9f\x92\xac@x"},
     {"BLK_2_last_code_point", "\xf4\x8f\xbf\xbf", "x", "\xf4\x8f\xbf\xbf@x"},
     {"BLK_2_domain_literal", "a", "[IPv6:::1]", "a@[ipv6:::1]"},
+    {"BLK_2_dot_at_the_end", "a.", "x.Example.", "a.@x.example"},
+    {"BLK_2_dots_at_the_end", "a", ".x..", "a@.x"},
+    {"BLK_2_quoted_dot_at_the_end", "a", "\"x.\"", "a@x"},
 };
 INSTANTIATE_TEST_SUITE_P(Case, Address, testing::ValuesIn(kCaseCases), CaseName);
 
@@ -150,8 +153,12 @@ constexpr AddressCase kQuoteCases[] = {
     {"BLK_2_two_quoted_backslashes", "\"a\\\\\\\\b\"", "x", "a\\\\b@x"},
     {"BLK_2_quoted_quote", "\"a\\\"b\"", "x", "ab@x"},
     {"BLK_2_quoted_pair_of_two_bytes", "\"\\\xc3\x96\"", "x", "\xc3\xb6@x"},
-    {"BLK_2_quoted_end", "\"a\\\"", "x", "a\\@x"},
+    {"BLK_2_quoted_quote_at_the_end", "\"a\\\"", "x", "a@x"},
+    {"BLK_2_quoted_backslash_at_the_end", "\"a\\", "x", "a\\@x"},
     {"BLK_2_several_quoted_words", "\"a\".\"b\"", "x", "a.b@x"},
+    {"BLK_2_quoted_pair_in_one_of_the_words", "a\\b.\"c\\D\".e\\f", "x", "a\\b.cd.e\\f@x"},
+    {"BLK_2_quoted_pair_in_the_last_word", "a.\"b\\\"c\"", "x", "a.bc@x"},
+    {"BLK_2_backslash_between_quoted_words", "\"a\"\\\"b\"", "x", "a\\b@x"},
     {"BLK_2_quotes_inside", "a\"b\"c", "x", "abc@x"},
     {"BLK_2_quote_at_the_start", "\"ab", "x", "ab@x"},
     {"BLK_2_quote_at_the_end", "ab\"", "x", "ab@x"},
@@ -170,6 +177,7 @@ constexpr AddressCase kNoAddressCases[] = {
     {"BLK_2_only_quotes", "\"\"", "x", nullopt},
     {"BLK_2_only_quoted_quotes", "\"\\\"\\\"\"", "x", nullopt},
     {"BLK_2_only_quotes_in_the_domain", "a", "\"\"", nullopt},
+    {"BLK_2_dot_for_a_domain", "a", ".", nullopt},
     {"BLK_2_at_in_the_domain", "a", "b@c", nullopt},
     {"BLK_2_nul", "a\0b"sv, "x", nullopt},
     {"BLK_2_nul_in_the_domain", "a", "x\0"sv, nullopt},
@@ -223,6 +231,69 @@ TEST(AddressLimits, BLK_2_every_letter_is_lowered_once) {
       ADD_FAILURE() << code;
     }
   }
+}
+
+// Its parts with a blank between them, or nullopt where there is none.
+std::optional<string> FindLast(const OptionalText& value) {
+  const Bytes bytes(value);
+  struct coi_bytes local_part = {};
+  struct coi_bytes domain = {};
+  if (!Core().address_find_last(bytes.get(), &local_part, &domain)) {
+    EXPECT_EQ(local_part.data, nullptr);
+    EXPECT_EQ(domain.data, nullptr);
+    return nullopt;
+  }
+  return string(local_part.data, local_part.size) + " " + string(domain.data, domain.size);
+}
+
+struct FromCase {
+  string_view name;
+  OptionalText value;
+  OptionalText result;
+};
+
+void PrintTo(const FromCase& c, std::ostream* os) {
+  *os << c.name;
+}
+
+class AddressFindLast : public testing::TestWithParam<FromCase> {};
+
+TEST_P(AddressFindLast, From) {
+  const auto& expected = GetParam().result;
+  EXPECT_EQ(FindLast(GetParam().value), expected ? std::optional<string>(*expected) : nullopt);
+}
+
+constexpr FromCase kFromCases[] = {
+    {"BLK_3_with_a_name", "Bob <a@x>", "a x"},
+    {"BLK_3_bare", "a@x", "a x"},
+    {"BLK_3_bare_quoted_words", " \"a\".\"b\"@x\r\n", "\"a\".\"b\" x"},
+    {"BLK_3_bare_with_several_at", "a@b@x", "a@b x"},
+    {"BLK_3_white_space_inside", "Bob <\r\n a @ x\t>", "a x"},
+    {"BLK_3_an_address_for_a_name", "evil@x.y <a@x>", "a x"},
+    {"BLK_3_at_in_the_name", "Bob @ work <a@x>", "a x"},
+    {"BLK_3_brackets_in_the_name", "[list] Bob <a@x>", "a x"},
+    {"BLK_3_semicolon_in_the_name", "Bob; Builder <a@x>", "a x"},
+    {"BLK_3_quote_never_closed", "Bob \"the builder <a@x>", "a x"},
+    {"BLK_3_comment_never_closed", "Bob (at work <a@x>", "a x"},
+    {"BLK_3_doubled_brackets", "<<a@x>>", "a x"},
+    {"BLK_3_bracket_never_closed", "evil@x.y <a@x", "a x"},
+    {"BLK_3_the_last_one", "<a@x>, <b@y> c@z", "b y"},
+    {"BLK_3_the_last_one_with_an_address", "<a@x> <b> <@> <@y> <c@ > <>", "a x"},
+    {"BLK_3_dot_at_the_end", "<a@x.>", "a x."},
+    {"BLK_3_no_address", "Bob <a>", nullopt},
+    {"BLK_3_no_address_in_brackets", "a@x <>", nullopt},
+    {"BLK_3_a_name", "Bob", nullopt},
+    {"BLK_3_no_local_part", " @x", nullopt},
+    {"BLK_3_no_domain", "a@", nullopt},
+    {"BLK_3_bracket_alone", "<", nullopt},
+    {"BLK_3_empty", "", nullopt},
+    {"BLK_3_absent", nullopt, nullopt},
+};
+INSTANTIATE_TEST_SUITE_P(From, AddressFindLast, testing::ValuesIn(kFromCases), CaseName);
+
+TEST(AddressLimits, BLK_3_a_megabyte_of_brackets) {
+  EXPECT_EQ(FindLast(Repeat("<", 1U << 20U)), nullopt);
+  EXPECT_EQ(FindLast("<a@x>" + Repeat("<>", 1U << 19U)), "a x");
 }
 
 // nullopt where it is not a hash.
