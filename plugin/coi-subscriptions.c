@@ -145,20 +145,20 @@ static void subscriptions_add_tokens(const struct coi_push *push,
 				     const ARRAY_TYPE(coi_subscription) *tokens,
 				     ARRAY_TYPE(coi_subscription) *subs)
 {
+	unsigned int count = array_count(tokens);
 	ARRAY(struct dated_token) dated;
-	const struct coi_subscription *sub;
 	struct dated_token *token;
 
-	if (array_count(tokens) <= COI_DEVICE_TOKENS_MAX) {
+	if (count <= COI_DEVICE_TOKENS_MAX) {
 		array_append_array(subs, tokens);
 		return;
 	}
-	t_array_init(&dated, array_count(tokens));
-	array_foreach(tokens, sub) {
+	t_array_init(&dated, count);
+	for (unsigned int i = 0; i < count; i++) {
 		token = array_append_space(&dated);
-		token->sub = sub;
-		(void)push->device_token_check(coi_bytes_from_str(sub->json),
-					       &token->set);
+		token->sub = array_idx(tokens, i);
+		(void)push->device_token_check(
+			coi_bytes_from_str(token->sub->json), &token->set);
 	}
 	array_sort(&dated, dated_token_cmp);
 	for (unsigned int i = 0; i < COI_DEVICE_TOKENS_MAX; i++)
