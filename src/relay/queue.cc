@@ -39,6 +39,8 @@ constexpr int kLogPagesMax = 16000;
 constexpr uint64_t kReserve = uint64_t{4} << 20U;
 constexpr int kLookPages = 64;
 constexpr uint64_t kPageSize = 4096;
+// Rows that are looked at for some that are wanted: some milliseconds.
+constexpr int kLookAtMax = 8192;
 
 // "COIq"
 constexpr int64_t kApplicationId = 0x434f4971;
@@ -110,7 +112,7 @@ constexpr const char* kStatements[] = {
     "UPDATE push SET expires = max(expires, ?2) WHERE id = ?1",
     "SELECT count(*) FROM push WHERE user = ?1",
     "SELECT " PUSH_COLUMNS " FROM push WHERE user = ?1 ORDER BY id LIMIT ?2",
-    "SELECT " PUSH_COLUMNS " FROM push WHERE origin = ?1 AND next <= ?2 ORDER BY next, id LIMIT ?3",
+    "SELECT " PUSH_COLUMNS " FROM push WHERE origin = ?1 AND next <= ?2 ORDER BY next, id",
     "SELECT next FROM push WHERE origin = ?1 AND next > ?2 ORDER BY next LIMIT 1",
     "UPDATE push SET next = ?3 WHERE origin = ?1 AND next > ?2",
     "SELECT gone, resume FROM subscription WHERE id = ?1",
@@ -803,11 +805,21 @@ bool Queue::Extend(int64_t id, int64_t expires) {
   return (Use(this, kExtend) << id << expires).Run();
 }
 
-bool Queue::Due(int64_t origin, int64_t now, int64_t limit, vector<QueuedPush>* pushes) {
+bool Queue::Due(int64_t origin, int64_t now, int64_t limit,
+                const std::function<bool(const QueuedPush&)>& wanted, vector<QueuedPush>* pushes,
+                bool* all) {
   Use list(this, kDue);
-  list << origin << now << limit;
-  while (list.Step()) {
-    pushes->push_back(list.Push());
+  list << origin << now;
+  *all = false;
+  for (int i = 0; i < kLookAtMax && static_cast<int64_t>(pushes->size()) < limit; ++i) {
+    if (!list.Step()) {
+      *all = !failed_;
+      break;
+    }
+    QueuedPush push = list.Push();
+    if (wanted(push)) {
+      pushes->push_back(push);
+    }
   }
   return !failed_;
 }

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <span>
@@ -168,8 +169,11 @@ class Queue {
   bool CountUser(int64_t user, int64_t* count);
   // The oldest pushes of a user.
   bool OldestOfUser(int64_t user, int64_t limit, std::vector<QueuedPush>* pushes);
-  // What is due at an origin, oldest first.
-  bool Due(int64_t origin, int64_t now, int64_t limit, std::vector<QueuedPush>* pushes);
+  // What is due at an origin and wanted, oldest first. *all: there is no more that is
+  // due, wanted or not.
+  bool Due(int64_t origin, int64_t now, int64_t limit,
+           const std::function<bool(const QueuedPush&)>& wanted, std::vector<QueuedPush>* pushes,
+           bool* all);
   // The first that is due later.
   bool NextDue(int64_t origin, int64_t now, std::optional<int64_t>* next);
   // Lets all of an origin that are due later than this be due at `now`.

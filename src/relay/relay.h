@@ -111,8 +111,13 @@ class Relay {
     // `resume`, and then asked once.
     int64_t failures = 0;
     int64_t resume = 0;
-    // Subscriptions that have given it points since it last worked.
+    // Users whose pushes have given it points since it last worked.
     std::vector<int64_t> failed;
+    // Who has requests under way, and how many.
+    std::unordered_map<int64_t, unsigned int> users;
+    // Whose push was its first; and whether there were others.
+    int64_t first_user = 0;
+    bool is_shared = false;
     // The queue may have due pushes that are not in `ready`.
     bool backlog = false;
     std::deque<Item> ready;
@@ -237,7 +242,9 @@ class Relay {
   void SetWake(Origin* origin, int64_t wake);
   bool IsSick(const Origin& origin) const;
   bool CanStart(const Origin& origin) const;
+  bool HasShare(const Origin& origin, int64_t user) const;
   std::deque<Item>::iterator NextItem(Origin* origin);
+  void MakeItemReady(Origin* origin, Item item);
   void UserFinished(int64_t user);
   bool StartSome();
   bool MayUnproven() const;

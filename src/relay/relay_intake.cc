@@ -396,9 +396,7 @@ void Relay::Accepted(Incoming* incoming) {
         ready_bytes_ + mail->size > kReadyBytesMax) {
       origin->backlog = true;
     } else {
-      ++ready_;
-      ready_bytes_ += mail->size;
-      origin->ready.push_back(std::move(item));
+      MakeItemReady(origin, std::move(item));
     }
     MakeRunnable(origin);
   }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <unordered_set>
 #include <utility>
 
 #include "push/payload.h"
@@ -28,11 +29,14 @@ constexpr int64_t kSendUsecs = 2000;
 constexpr unsigned int kSendCount = 64;
 
 constexpr int64_t kLoadCount = 32;
+// With so many that can't be sent now, no others are looked for behind them.
+constexpr size_t kBlockedMax = 1024;
 constexpr size_t kOriginsMax = 4096;
 constexpr int64_t kPollCount = 64;
-constexpr unsigned int kFirstWindow = 4;
-// Points of failure: the third one that can't be reached is the last straw, or
-// the ninth answer that says so itself.
+// Never less either, so that a few requests that hang don't hold all of it.
+constexpr unsigned int kLeastWindow = 4;
+// Points of failure: the third user whose push can't reach it is the last straw, or
+// the ninth who is told that it is broken.
 constexpr int64_t kSick = 9;
 constexpr int64_t kUnreachablePoints = 3;
 
@@ -59,7 +63,7 @@ Relay::Origin* Relay::MakeOrigin(const OriginState& state) {
   origin->id = state.id;
   origin->failures = state.failures;
   origin->resume = std::min(state.resume, now_ + kMaxDelayMsecs);
-  origin->window = kFirstWindow;
+  origin->window = kLeastWindow;
   origin->used = now_;
   Origin* made = origin.get();
   origins_.emplace(state.id, std::move(origin));
@@ -226,14 +230,37 @@ Relay::Origin* Relay::NextRunnable() {
   return origin;
 }
 
+void Relay::MakeItemReady(Origin* origin, Item item) {
+  if (origin->first_user == 0) {
+    origin->first_user = item.push.user;
+  }
+  origin->is_shared = origin->is_shared || origin->first_user != item.push.user;
+  ++ready_;
+  ready_bytes_ += item.mail->size;
+  origin->ready.push_back(std::move(item));
+}
+
+// Beyond a first request, one user gets at most as much of a service as is left to
+// others: all device tokens have one gateway, which may hang for some of them. That
+// is counted in connections, for a service that has one for each request.
+bool Relay::HasShare(const Origin& origin, int64_t user) const {
+  const auto found = origin.users.find(user);
+  return !origin.is_shared || found == origin.users.end() ||
+         found->second + origin.in_flight <
+             std::min(origin.window, settings_.connections_origin_limit);
+}
+
 // The first whose user hasn't too much under way; or the end, and then the origin
 // is told when that has changed for one of them.
 std::deque<Relay::Item>::iterator Relay::NextItem(Origin* origin) {
   const unsigned int most = std::max(settings_.in_flight_limit / 8, 1U);
   // A service that answers goes on with a few, or it would stand still behind the
   // pushes of a user whose other services hang.
-  const bool is_well = origin->proven && origin->in_flight < kFirstWindow;
+  const bool is_well = origin->proven && origin->in_flight < kLeastWindow;
   const auto may_start = [&](const Item& item) {
+    if (!HasShare(*origin, item.push.user)) {
+      return false;  // Finish() calls again.
+    }
     if (is_well) {
       return true;
     }
@@ -301,7 +328,13 @@ bool Relay::StartSome() {
     if (!origin->ready.empty()) {
       const auto next = NextItem(origin);
       if (next == origin->ready.end()) {
-        continue;  // UserFinished() calls again.
+        // Finish() or UserFinished() calls again; but others may wait behind these.
+        const size_t blocked = origin->ready.size();
+        if (origin->backlog && blocked < kBlockedMax && LoadBacklog(origin) &&
+            origin->ready.size() > blocked) {
+          MakeRunnable(origin);
+        }
+        continue;
       }
       Item item = std::move(*next);
       origin->ready.erase(next);
@@ -323,11 +356,23 @@ bool Relay::LoadBacklog(Origin* origin) {
     SetWake(origin, std::max(retry_queue_at_, now_ + 1));
     return false;
   }
+  std::unordered_set<int64_t> ready;
+  for (const Item& item : origin->ready) {
+    ready.insert(item.push.id);
+  }
+  bool is_left_out = false;
+  const auto wanted = [&](const QueuedPush& row) {
+    if (busy_.contains(row.id) || ready.contains(row.id)) {
+      return false;
+    }
+    const bool has_share = HasShare(*origin, row.user);
+    is_left_out = is_left_out || !has_share;
+    return has_share;
+  };
   vector<QueuedPush> rows;
-  const int64_t limit = kLoadCount + origin->busy;
+  bool all = false;
   optional<int64_t> next;
-  bool good = queue_->Due(origin->id, now_, limit, &rows);
-  const bool all = static_cast<int64_t>(rows.size()) < limit;
+  bool good = queue_->Due(origin->id, now_, kLoadCount, wanted, &rows, &all);
   if (good && all) {
     good = queue_->NextDue(origin->id, now_, &next);
     if (good && next && *next > now_ + kMaxDelayMsecs + kHour) {
@@ -342,13 +387,13 @@ bool Relay::LoadBacklog(Origin* origin) {
     SetWake(origin, now_ + kSecond);
     return false;
   }
-  origin->backlog = !all;
+  origin->backlog = !all || is_left_out;
   SetWake(origin, next.value_or(0));
+  if (is_left_out && rows.empty()) {
+    return false;  // Finish() calls again.
+  }
 
   for (const QueuedPush& row : rows) {
-    if (busy_.contains(row.id)) {
-      continue;
-    }
     if ((ready_ >= kReadyMax || ready_bytes_ >= kReadyBytesMax) && !origin->ready.empty()) {
       origin->backlog = true;
       break;
@@ -359,9 +404,7 @@ bool Relay::LoadBacklog(Origin* origin) {
     busy.done = true;
     auto item = LoadItem(row, &busy);
     if (item) {
-      ++ready_;
-      ready_bytes_ += item->mail->size;
-      origin->ready.push_back(std::move(*item));
+      MakeItemReady(origin, std::move(*item));
     } else {
       ++origin->busy;
       busy_.emplace(row.id, std::move(busy));
@@ -541,6 +584,7 @@ bool Relay::StartItem(Origin* origin, Item item) {
   busy.proven = origin->proven;
   busy_.emplace(item.push.id, std::move(busy));
   ++users_in_flight_[item.push.user].count;
+  ++origin->users[item.push.user];
   ++origin->busy;
   ++origin->in_flight;
   ++in_flight_;
@@ -564,25 +608,26 @@ void Relay::NoteHealth(Origin* origin, const Busy& push, const SendResult& resul
   if (answered && !broken) {
     // It works, but may have had too much.
     origin->window = result.http_status == 429
-                         ? std::max(origin->window / 2, 1U)
+                         ? std::max(origin->window / 2, kLeastWindow)
                          : std::min(origin->window + 1, settings_.in_flight_origin_limit);
     origin->proven = true;
     origin->failures = 0;
     origin->resume = 0;
     origin->failed.clear();
   } else {
-    origin->window = std::max(origin->window / 2, 1U);
     if (!broken) {
       origin->proven = false;
     }
-    const bool first =
-        std::ranges::find(origin->failed, push.push.subscription) == origin->failed.end();
+    const bool first = std::ranges::find(origin->failed, push.push.user) == origin->failed.end();
+    if (first) {
+      origin->window = std::max(origin->window / 2, kLeastWindow);
+    }
     if (was_sick) {
       // Others that were under way when it fell ill say nothing new.
       origin->failures += push.probe ? 1 : 0;
     } else if (first) {
-      // Some dead subscriptions don't make a service sick for others.
-      origin->failed.push_back(push.push.subscription);
+      // One user's dead subscriptions don't make a service sick for others.
+      origin->failed.push_back(push.push.user);
       origin->failures = std::min(origin->failures + (broken ? 1 : kUnreachablePoints), kSick);
     }
   }
@@ -624,6 +669,10 @@ void Relay::Finish(const SendResult& result) {
     --unproven_;
   }
   UserFinished(busy.push.user);
+  const auto user = origin->users.find(busy.push.user);
+  if (user != origin->users.end() && --user->second == 0) {
+    origin->users.erase(user);
+  }
   busy.push.attempts += result.is_bystander ? 0 : 1;
   const auto attempts = static_cast<unsigned int>(std::min<int64_t>(busy.push.attempts, 100000));
   NoteHealth(origin, busy, result);

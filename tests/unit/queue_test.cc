@@ -72,7 +72,10 @@ class Queue : public testing::Test {
   }
   vector<int64_t> Due(int64_t now, int64_t origin = 7) {
     vector<QueuedPush> pushes;
-    EXPECT_TRUE(queue_->Due(origin, now, 100, &pushes));
+    bool all = false;
+    EXPECT_TRUE(queue_->Due(
+        origin, now, 100, [](const QueuedPush&) { return true; }, &pushes, &all));
+    EXPECT_TRUE(all);
     vector<int64_t> ids;
     for (const QueuedPush& push : pushes) {
       ids.push_back(push.id / relay::kPushesPerHandoff);

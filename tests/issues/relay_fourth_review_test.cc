@@ -1,0 +1,172 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+// Mistakes of the relay that the fourth review has found.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <functional>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "push/handoff.h"
+#include "push/subscription.h"
+#include "relay_util.h"
+
+namespace coi::test {
+namespace {
+
+using std::string;
+
+// With a gateway for device tokens.
+class RelayFourthReview : public OpenRelayTest {
+ protected:
+  void SetUp() override {
+    settings_.device_token_gateway = "https://gateway.example.org/notify";
+    OpenRelayTest::SetUp();
+  }
+  push::Handoff MakeTokens(const string& user, const std::vector<string>& tokens, int64_t set = 1) {
+    push::Handoff handoff = MakeHandoff(user, {});
+    for (const string& token : tokens) {
+      handoff.subscriptions.emplace_back(
+          "deltachat-" + std::to_string(handoff.subscriptions.size()),
+          push::WriteStored(*push::MakeDeviceToken(token, set)));
+    }
+    return handoff;
+  }
+  static std::vector<string> BadTokens() {
+    std::vector<string> tokens;
+    for (int i = 0; i < 10; ++i) {
+      tokens.push_back("bad" + std::to_string(i));
+    }
+    return tokens;
+  }
+  // Answers bad requests by `status` (0: not at all) once they are `after` seconds
+  // old, and good ones at once. Returns how many of those there were.
+  int AnswerSome(const std::function<bool(const relay::PushRequest&)>& is_bad, int status,
+                 int after) {
+    auto& requests = sender_->requests;
+    for (int good = 0;; Run()) {
+      const auto next = std::ranges::find_if(requests, [&](const relay::PushRequest& request) {
+        const int64_t since = started_.try_emplace(request.id, clock_.steady).first->second;
+        return !is_bad(request) || clock_.steady - since >= int64_t{1000000} * after;
+      });
+      if (next == requests.end()) {
+        return good;
+      }
+      const bool bad = is_bad(*next);
+      good += bad ? 0 : 1;
+      std::swap(*next, requests.front());
+      if (bad && status == 0) {
+        sender_->AnswerUnreachable();
+      } else {
+        sender_->AnswerHttp(bad ? status : 200);
+      }
+    }
+  }
+  static bool IsBadToken(const relay::PushRequest& request) {
+    return request.body.starts_with("bad");
+  }
+
+ private:
+  std::map<uint64_t, int64_t> started_;
+};
+
+// -- END-4 --
+
+// All tokens are sent to one gateway, which can't do with mallory's.
+TEST_F(RelayFourthReview, END_4_one_user_made_the_gateway_sick) {
+  for (const int status : {500, 0}) {
+    Ask(MakeTokens("alice", {"alice"}));
+    EXPECT_EQ(AnswerSome(IsBadToken, status, 0), 1);
+    for (int i = 0; i < 1800; ++i) {
+      if (i % 30 == 0) {
+        Ask(MakeTokens("mallory", BadTokens()));
+      }
+      AnswerSome(IsBadToken, status, 0);
+      clock_.Advance(1);
+      Run();
+    }
+    Ask(MakeTokens("alice", {"alice"}));
+    EXPECT_EQ(AnswerSome(IsBadToken, status, 0), 1) << status;
+  }
+}
+
+TEST_F(RelayFourthReview, END_4_many_users_still_make_a_service_sick) {
+  for (const int status : {500, 0}) {
+    const string url = "https://sick" + std::to_string(status) + ".example/";
+    for (int i = 0; i < 20; ++i) {
+      Ask(MakeHandoff("user" + std::to_string(i), {url}));
+      while (!sender_->requests.empty()) {
+        status == 0 ? sender_->AnswerUnreachable() : sender_->AnswerHttp(status);
+        Run();
+      }
+    }
+    Ask(MakeHandoff("alice", {url}));
+    EXPECT_EQ(sender_->requests.size(), 0U);
+  }
+}
+
+// It takes 30 s for each of mallory's tokens, and no time for others'.
+TEST_F(RelayFourthReview, END_4_one_user_took_all_that_the_gateway_may_have_under_way) {
+  Ask(MakeTokens("alice", {"alice"}));
+  EXPECT_EQ(AnswerSome(IsBadToken, 0, 30), 1);
+  int waits_since = -1;
+  int longest = 0;
+  int count = 0;
+  for (int secs = 0; secs < 7200; ++secs) {
+    if (secs % 30 == 0) {
+      Ask(MakeTokens("mallory", BadTokens()));
+    }
+    if (secs % 60 == 10 && waits_since < 0) {
+      Ask(MakeTokens("alice", {"alice"}));
+      waits_since = secs;
+    }
+    if (AnswerSome(IsBadToken, 0, 30) > 0) {
+      longest = std::max(longest, secs - waits_since);
+      waits_since = -1;
+      ++count;
+    }
+    clock_.Advance(1);
+    Run();
+  }
+  EXPECT_LT(longest, 5);
+  EXPECT_EQ(count, 120);
+}
+
+// Nor the connections that a service may have which has one for each request.
+TEST_F(RelayFourthReview, END_4_one_user_took_all_connections_to_the_gateway) {
+  for (int i = 0; i < 100; ++i) {
+    Ask(MakeTokens("user" + std::to_string(i % 2), {"good"}));
+    AnswerAll(200);
+  }
+  Ask(MakeTokens("mallory", BadTokens()));
+  EXPECT_EQ(sender_->requests.size(), settings_.connections_origin_limit / 2);
+  Ask(MakeTokens("alice", {"alice"}));
+  EXPECT_EQ(sender_->requests.size(), settings_.connections_origin_limit / 2 + 1);
+  EXPECT_EQ(AnswerAll(200), 11);
+}
+
+// What waits for others isn't behind all that waits for one who has had his share.
+TEST_F(RelayFourthReview, END_4_one_user_was_before_all_others_at_the_gateway) {
+  for (const char* name : {"alice", "bob"}) {
+    Ask(MakeTokens(name, {"good"}));
+  }
+  AnswerAll(200);
+  for (int i = 0; i < 90; ++i) {
+    Ask(MakeTokens("mallory", BadTokens(), i + 1));
+  }
+  for (int secs = 0; secs < 120; ++secs) {
+    Ask(MakeTokens("alice", {"alice"}));
+    EXPECT_EQ(AnswerSome(IsBadToken, 0, 30), 1) << secs;
+    clock_.Advance(1);
+    Run();
+  }
+}
+
+}  // namespace
+}  // namespace coi::test
