@@ -126,8 +126,10 @@ struct Origin {
   bool is_ready = false;
   // With what is active.
   bool has_answered = false;
-  // A stream of its connection timed out, so the connection may be dead; or it
-  // has had enough of them. Nothing is started before it is closed.
+  int64_t answered_at = 0;
+  // A stream of its connection timed out while nothing was answered, so the
+  // connection may be dead; or it has had enough of them. Nothing is started before
+  // it is closed.
   bool is_draining = false;
 };
 
@@ -141,6 +143,7 @@ struct Transfer {
   // Null while it waits.
   CURL* easy = nullptr;
   size_t active_index = 0;
+  int64_t activated_at = 0;
 
   // The lines of the header, and libcurl's list of them.
   std::array<string, 5> lines;
@@ -534,6 +537,7 @@ size_t CurlSender::OnHeader(char* data, size_t size, size_t count, void* context
   constexpr string_view kRetryAfter = "retry-after:";
   auto* transfer = static_cast<Transfer*>(context);
   const string_view line(data, size * count);
+  transfer->origin->answered_at = NowMsecs();
   if (!transfer->origin->has_answered) {
     transfer->origin->has_answered = true;
     transfer->sender->MakeReady(transfer->origin);
@@ -669,6 +673,7 @@ void CurlSender::Activate(Transfer* transfer) {
   Origin* origin = transfer->origin;
   const bool is_multiplexed = origin->protocol == Origin::Protocol::kHttp2;
   transfer->active_index = origin->active.size();
+  transfer->activated_at = NowMsecs();
   origin->active.push_back(transfer);
   CountConnections(origin);
 
@@ -873,7 +878,8 @@ void CurlSender::OnTimeOut(Transfer* transfer) {
     return;
   }
   if (origin->protocol == Origin::Protocol::kHttp2 && transfer->connected > 0 &&
-      transfer->final_status == 0 && !origin->is_draining) {
+      transfer->final_status == 0 && !origin->is_draining &&
+      origin->answered_at <= transfer->activated_at) {
     Drain(origin);
   }
   EndActive(transfer, CURLE_OPERATION_TIMEDOUT, nullptr);

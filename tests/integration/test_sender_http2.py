@@ -6,6 +6,7 @@
 import json
 import os
 import subprocess
+import time
 from pathlib import Path
 
 import h2.errors
@@ -156,6 +157,22 @@ def test_resets_every_stream(certificate, send, code):
     assert count(results, status="unreachable") == 50
     assert len(service.requests) <= 50 * TRIES
     assert service.connections <= 50 * TRIES
+
+
+def test_hangs_for_some_streams(certificate, send):
+    """They fail alone, and none of the others waits for them."""
+
+    class Hangs(Behaviour):
+        def on_request(self, stream):
+            time.sleep(0.01)
+            if stream % 50 != 1:
+                self.answer(stream)
+
+    with push_service(certificate, Hangs) as service:
+        results = send(service.url, count=400, in_flight=8, timeout=500)
+    assert count(results, status="unreachable") == 16
+    assert count(results, http=201) == 384
+    assert service.connections == 1
 
 
 def test_resets_some_streams(certificate, send):
