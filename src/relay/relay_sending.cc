@@ -105,20 +105,27 @@ void Relay::SetWake(Origin* origin, int64_t wake) {
   }
 }
 
-// Leaves those to the queue that have had nothing to do for the longest time.
+// Leaves those to the queue that have had nothing to do for the longest time. Who
+// floods us with others mustn't make us forget those that work.
 void Relay::EvictOrigins() {
   if (origins_.size() < kOriginsMax - kOriginsMax / 8 || !updates_.empty() || evict_at_ > now_) {
     return;
   }
   vector<Origin*> idle;
+  vector<Origin*> good_ones;
   for (const auto& [id, origin] : origins_) {
+    const bool is_good = origin->proven && origin->used > now_ - kHour;
     if (origin->busy == 0 && origin->ready.empty() && !origin->runnable &&
         (!origin->backlog || IsSick(*origin))) {
-      idle.push_back(origin.get());
+      (is_good ? good_ones : idle).push_back(origin.get());
     }
   }
-  std::sort(idle.begin(), idle.end(),
-            [](const Origin* a, const Origin* b) { return a->used < b->used; });
+  const auto by_use = [](const Origin* a, const Origin* b) { return a->used < b->used; };
+  if (good_ones.size() > kOriginsMax / 2) {
+    std::sort(good_ones.begin(), good_ones.end(), by_use);
+    idle.insert(idle.end(), good_ones.begin(), good_ones.end() - kOriginsMax / 2);
+  }
+  std::sort(idle.begin(), idle.end(), by_use);
   idle.resize(std::min(idle.size(), kOriginsMax / 8));
   if (idle.empty()) {
     evict_at_ = now_ + kSecond;

@@ -168,5 +168,25 @@ TEST_F(RelayFourthReview, END_4_one_user_was_before_all_others_at_the_gateway) {
   }
 }
 
+// So many hang that those are put away which have nothing to do.
+TEST_F(RelayFourthReview, END_4_many_services_that_hang_kept_out_a_good_one) {
+  const auto is_bad = [](const relay::PushRequest& request) {
+    return request.endpoint.host != "good.example";
+  };
+  Ask(MakeHandoff("alice", {"https://good.example/"}));
+  AnswerAll(201);
+  clock_.Advance(60);
+  Run();
+  for (int i = 0; i < 45; ++i) {
+    std::vector<string> urls;
+    for (int n = 0; n < 100; ++n) {
+      urls.push_back("https://push" + std::to_string(i * 100 + n) + ".example/");
+    }
+    Ask(MakeHandoff("mallory" + std::to_string(i), urls));
+  }
+  Ask(MakeHandoff("alice", {"https://good.example/"}));
+  EXPECT_EQ(AnswerSome(is_bad, 0, 30), 1);
+}
+
 }  // namespace
 }  // namespace coi::test
