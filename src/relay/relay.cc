@@ -551,7 +551,9 @@ bool Relay::Flush() {
 
 bool Relay::ApplyUpdates(vector<Expected>* expected) {
   return std::ranges::all_of(updates_,
-                             [&](const Update& update) { return Apply(update, expected); });
+                             [&](const Update& update) { return Apply(update, expected); }) &&
+         std::ranges::all_of(*expected,
+                             [&](const Expected& one) { return MarkOrigin(one.origin); });
 }
 
 void Relay::UpdatesWritten(const vector<Expected>& expected) {
@@ -565,6 +567,10 @@ void Relay::UpdatesWritten(const vector<Expected>& expected) {
   updates_.clear();
   for (const Expected& one : expected) {
     Expect(one);
+    const auto origin = origins_.find(one.origin);
+    if (origin != origins_.end()) {
+      origin->second->marked = true;
+    }
   }
 }
 

@@ -331,6 +331,10 @@ bool Relay::Enqueue(Incoming* incoming) {
   incoming->items = std::move(items);
   // Too early if the commit fails, but then it does no harm.
   for (const Expected& one : expected) {
+    // Its origin may have been put away, as it had nothing that was due.
+    if (!MarkOrigin(one.origin)) {
+      return false;
+    }
     Expect(one);
   }
   return true;

@@ -5,6 +5,7 @@
 // Mistakes of the relay that the fourth review has found.
 
 #include <gtest/gtest.h>
+#include <sqlite3.h>
 
 #include <algorithm>
 #include <functional>
@@ -66,6 +67,25 @@ class RelayFourthReview : public OpenRelayTest {
       } else {
         sender_->AnswerHttp(bad ? status : 200);
       }
+    }
+  }
+  // What the queue says on disk.
+  int64_t Number(const string& sql) {
+    relay_.reset();
+    sqlite3* database = nullptr;
+    sqlite3_stmt* statement = nullptr;
+    EXPECT_EQ(sqlite3_open((queue_dir_ + "/queue.sqlite").c_str(), &database), SQLITE_OK);
+    EXPECT_EQ(sqlite3_prepare_v2(database, sql.c_str(), -1, &statement, nullptr), SQLITE_OK);
+    EXPECT_EQ(sqlite3_step(statement), SQLITE_ROW);
+    const int64_t number = sqlite3_column_int64(statement, 0);
+    sqlite3_finalize(statement);
+    sqlite3_close(database);
+    Reopen();
+    return number;
+  }
+  void FailAll() {
+    for (; !sender_->requests.empty(); Run()) {
+      sender_->AnswerUnreachable();
     }
   }
   static bool IsBadToken(const relay::PushRequest& request) {
@@ -186,6 +206,53 @@ TEST_F(RelayFourthReview, END_4_many_services_that_hang_kept_out_a_good_one) {
   }
   Ask(MakeHandoff("alice", {"https://good.example/"}));
   EXPECT_EQ(AnswerSome(is_bad, 0, 30), 1);
+}
+
+// -- MSG-10 --
+
+// A line whose pushes have two origins, as its gateway was changed. The second one
+// has nothing that is due, so it was put away, and forgotten.
+TEST_F(RelayFourthReview, MSG_10_a_push_stayed_for_ever_whose_service_was_forgotten) {
+  settings_.queue_user_limit = 100;
+  Reopen();
+  Ask(MakeTokens("alice", {"alice"}));
+  Ask(MakeTokens("alice", {"alice"}));
+  ASSERT_EQ(sender_->requests.size(), 2U);
+  sender_->AnswerHttp(503);
+  sender_->AnswerHttp(503);
+  Run();
+  settings_.device_token_gateway = "https://other.example.org/notify";
+  Reopen();
+  clock_.Advance(30);
+  Run();
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  EXPECT_EQ(sender_->AnswerHttp(503, 3600).endpoint.host, "other.example.org");
+  Run();
+  for (int i = 0; i < 45; ++i) {
+    std::vector<string> urls;
+    for (int n = 0; n < 100; ++n) {
+      urls.push_back("https://push" + std::to_string(i * 100 + n) + ".example/");
+    }
+    Ask(MakeHandoff("user" + std::to_string(i), urls));
+    AnswerAll(201);
+    clock_.Advance(1);
+    Run();
+  }
+  ASSERT_EQ(Status().queued, 2U);
+  // The user has too many, so the first of the line goes.
+  for (int i = 0; i < 99; ++i) {
+    Ask(MakeHandoff("alice", {"https://dead.example/"}));
+    FailAll();
+  }
+  EXPECT_EQ(Number("SELECT count(*) FROM push WHERE next IS NOT NULL AND origin NOT IN "
+                   "(SELECT id FROM origin)"),
+            0);
+  for (int i = 0; i < 3 * 24 * 6; ++i) {
+    AnswerAll(200);
+    clock_.Advance(600);
+    Run();
+  }
+  EXPECT_EQ(Status().queued, 0U);
 }
 
 }  // namespace
