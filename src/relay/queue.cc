@@ -752,7 +752,6 @@ bool Queue::Hold(int64_t id, int64_t next, int64_t attempts, vector<Expected>* e
   }
   // Another one of the subscription may have been told to wait for longer.
   next = std::max(next, std::min(state.resume.value_or(0), now + kMaxDelayMsecs));
-  next = std::min(next, push->expires);
   state.resume = next;
   return PutSubscription(push->subscription, state) &&
          SetNext(id, std::nullopt, attempts, push->flags & ~kFlagApart) &&

@@ -255,5 +255,27 @@ TEST_F(RelayFourthReview, MSG_10_a_push_stayed_for_ever_whose_service_was_forgot
   EXPECT_EQ(Status().queued, 0U);
 }
 
+// -- MSG-9 --
+
+TEST_F(RelayFourthReview, MSG_9_Retry_After_ended_with_the_push_that_was_answered) {
+  Ask(MakeHandoff("alice"));
+  sender_->AnswerUnreachable();
+  Run();
+  relay_.reset();
+  clock_.Advance(86400 - 30);
+  Reopen();
+  Ask(MakeHandoff("alice"));
+  for (; !sender_->requests.empty(); Run()) {
+    sender_->AnswerHttp(429, 3600);
+  }
+  clock_.Advance(3500);
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().dropped, 1U);
+  clock_.Advance(500);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
 }  // namespace
 }  // namespace coi::test
