@@ -211,6 +211,7 @@ class Relay {
   void Forget(uint64_t client, unsigned int uid, const push::Handoff& handoff);
   void AnswerGone(uint64_t client, unsigned int uid, const push::Handoff& handoff);
   void Deliver(std::vector<Incoming>* deliveries);
+  void ExtendReady(const QueuedPush& push, int64_t expires);
   bool Enqueue(Incoming* incoming);
   bool IsFailing(const std::optional<Endpoint>& endpoint);
   bool MarkOrigin(int64_t id);

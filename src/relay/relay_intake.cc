@@ -198,6 +198,19 @@ bool Relay::IsFailing(const optional<Endpoint>& endpoint) {
          (IsSick(*origin->second) || (!origin->second->proven && origin->second->failures > 0));
 }
 
+// Too early if the commit fails, but then it does no harm.
+void Relay::ExtendReady(const QueuedPush& push, int64_t expires) {
+  const auto origin = origins_.find(push.origin);
+  if (origin == origins_.end()) {
+    return;
+  }
+  for (Item& item : origin->second->ready) {
+    if (item.push.id == push.id) {
+      item.push.expires = std::max(item.push.expires, expires);
+    }
+  }
+}
+
 bool Relay::Enqueue(Incoming* incoming) {
   const Handoff& handoff = incoming->handoff;
   incoming->name = Name("handoff", {handoff.user, handoff.id});
@@ -218,6 +231,8 @@ bool Relay::Enqueue(Incoming* incoming) {
   const int64_t ttl = handoff.chat ? settings_.ttl_chat_secs : settings_.ttl_mail_secs;
   const int64_t handoff_id = queue_->NewHandoffId();
   vector<Item> items;
+  // Older pushes that now stand for this mail.
+  vector<int64_t> extended;
   for (size_t i = 0; i < handoff.subscriptions.size(); ++i) {
     const auto& [id, json] = handoff.subscriptions[i];
     auto subscription = push::ReadStored(json);
@@ -253,6 +268,8 @@ bool Relay::Enqueue(Incoming* incoming) {
         if (!queue_->Extend(last->id, item.push.expires)) {
           return false;
         }
+        ExtendReady(*last, item.push.expires);
+        extended.push_back(last->id);
         continue;
       }
     }
@@ -281,13 +298,14 @@ bool Relay::Enqueue(Incoming* incoming) {
                   "The queue is half full: " + std::to_string(queue_->count()) +
                       " pushes are waiting, so those to services that fail are refused");
   }
+  if (settings_.queue_user_limit != 0) {
+    const size_t most = settings_.queue_user_limit;
+    items.resize(std::min(items.size(), most - std::min(most, extended.size())));
+  }
   if (items.empty()) {
     // A file that stayed would keep out those behind it.
     incoming->full = left_out && incoming->file.empty();
     return true;
-  }
-  if (settings_.queue_user_limit != 0 && items.size() > settings_.queue_user_limit) {
-    items.resize(settings_.queue_user_limit);
   }
   if (settings_.queue_limit != 0 && queue_->count_now() + static_cast<int64_t>(items.size()) >
                                         static_cast<int64_t>(settings_.queue_limit)) {
@@ -317,8 +335,16 @@ bool Relay::Enqueue(Incoming* incoming) {
       return false;
     }
     const int64_t over = count - static_cast<int64_t>(settings_.queue_user_limit);
-    if (over > 0 && !queue_->OldestOfUser(user, over, &incoming->replaced)) {
+    vector<QueuedPush> oldest;
+    if (over > 0 &&
+        !queue_->OldestOfUser(user, over + static_cast<int64_t>(extended.size()), &oldest)) {
       return false;
+    }
+    for (const QueuedPush& push : oldest) {
+      if (static_cast<int64_t>(incoming->replaced.size()) < over &&
+          std::ranges::find(extended, push.id) == extended.end()) {
+        incoming->replaced.push_back(push);
+      }
     }
     for (const QueuedPush& push : incoming->replaced) {
       if (!queue_->DeletePush(push.id, &expected, now_)) {
