@@ -119,7 +119,9 @@ constexpr const char* kStatements[] = {
     "INSERT INTO subscription (id, gone, resume) VALUES (?1, ?2, ?3)"
     " ON CONFLICT (id) DO UPDATE SET gone = excluded.gone, resume = excluded.resume",
     "DELETE FROM subscription WHERE id = ?1",
-    "DELETE FROM subscription WHERE gone < ?1 AND resume IS NULL",
+    "DELETE FROM subscription WHERE id IN (SELECT id FROM subscription"
+    " WHERE gone < max(?1, 1 + ifnull((SELECT gone FROM subscription WHERE gone > 0"
+    " ORDER BY gone DESC LIMIT 1 OFFSET ?2), 0)) AND resume IS NULL ORDER BY gone LIMIT ?3)",
     "SELECT id, due, failures, resume FROM origin WHERE id = ?1",
     "INSERT INTO origin (id, due, failures, resume) VALUES (?1, ?2, ?3, ?4)"
     " ON CONFLICT (id) DO UPDATE SET due = excluded.due, failures = excluded.failures,"
@@ -853,8 +855,11 @@ bool Queue::PutSubscription(int64_t id, const SubscriptionState& state) {
   return (Use(this, kPutSubscription) << id << state.gone << state.resume).Run();
 }
 
-bool Queue::PurgeGone(int64_t before) {
-  return (Use(this, kPurgeGone) << before).Run();
+bool Queue::PurgeGone(int64_t before, int64_t count, bool* more) {
+  constexpr int kAtOnce = 5000;
+  const bool good = (Use(this, kPurgeGone) << before << count << kAtOnce).Run();
+  *more = good && sqlite3_changes(db_) >= kAtOnce;
+  return good;
 }
 
 bool Queue::GetOrigin(int64_t id, optional<OriginState>* state) {

@@ -181,7 +181,9 @@ class Queue {
 
   bool GetSubscription(int64_t id, SubscriptionState* state);
   bool PutSubscription(int64_t id, const SubscriptionState& state);
-  bool PurgeGone(int64_t before);
+  // Deletes some that are gone since before this, or that are beyond so many, and
+  // tells whether there may be more of them.
+  bool PurgeGone(int64_t before, int64_t count, bool* more);
 
   bool GetOrigin(int64_t id, std::optional<OriginState>* state);
   bool PutOrigin(const OriginState& state);

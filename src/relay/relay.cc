@@ -36,6 +36,7 @@ constexpr size_t kUpdatesMax = 64;
 constexpr int64_t kUpdatesMsecs = 5;
 constexpr size_t kOriginNamesMax = 4096;
 constexpr int64_t kGoneMsecs = kHour * 24 * 90;
+constexpr int64_t kGoneMax = 100000;
 
 }  // namespace
 
@@ -447,8 +448,14 @@ void Relay::ReadClock() {
 
 void Relay::Housekeep() {
   housekeep_at_ = now_ + 10 * kMinute;
-  if (queue_->Begin() && queue_->PurgeGone(now_ - kGoneMsecs) && queue_->Commit()) {
-    queue_->Shrink();
+  bool more = false;
+  if (queue_->Begin() && queue_->PurgeGone(now_ - kGoneMsecs, kGoneMax, &more) &&
+      queue_->Commit()) {
+    if (more) {
+      housekeep_at_ = now_ + kSecond;
+    } else {
+      queue_->Shrink();
+    }
   } else {
     QueueFailed("clean up");
   }

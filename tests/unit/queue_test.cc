@@ -142,6 +142,32 @@ TEST_F(Queue, Scans_no_table) {
   EXPECT_GT(plans, 20);
 }
 
+// Anyone can have as many subscriptions that are gone as he likes.
+TEST_F(Queue, Forgets_the_oldest_of_those_that_are_gone) {
+  ASSERT_TRUE(queue_->Begin());
+  for (int64_t id = 1; id <= 12000; ++id) {
+    relay::SubscriptionState state;
+    state.gone = kNow + (id + 1) / 2;
+    ASSERT_TRUE(queue_->PutSubscription(id, state));
+  }
+  const auto ids = [&](const char* what) {
+    return std::stoll(Rows((string("SELECT ") + what + " FROM subscription").c_str())[0]);
+  };
+  bool more = false;
+  EXPECT_TRUE(queue_->PurgeGone(kNow, 12000, &more));
+  EXPECT_FALSE(more);
+  EXPECT_EQ(ids("count(*)"), 12000);
+  for (const int left : {7000, 2000, 100}) {
+    EXPECT_TRUE(queue_->PurgeGone(kNow, 100, &more));
+    EXPECT_EQ(more, left != 100);
+    EXPECT_EQ(ids("count(*)"), left);
+  }
+  EXPECT_EQ(ids("min(id)"), 11901);
+  EXPECT_TRUE(queue_->PurgeGone(kNow + 6000, 100, &more));
+  EXPECT_EQ(ids("count(*)"), 2);
+  EXPECT_TRUE(queue_->Commit());
+}
+
 TEST_F(Queue, Refuses_what_it_does_not_know) {
   ASSERT_EQ(sqlite3_exec(queue_->database(), "PRAGMA user_version = 3", nullptr, nullptr, nullptr),
             SQLITE_OK);
