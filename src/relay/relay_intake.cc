@@ -28,6 +28,7 @@ constexpr size_t kSpoolBatch = 32;
 // which costs as much again as taking it.
 constexpr size_t kReadyOriginMax = 512;
 constexpr int kRegistrationsOriginMax = 8;
+constexpr int kRegistrationsUserMax = 4;
 constexpr size_t kRecentMax = 32768;
 
 constexpr const char* kUnavailable = "unavailable";
@@ -474,7 +475,10 @@ void Relay::Register(uint64_t client, unsigned int uid, const Handoff& handoff) 
     return;
   }
   const int64_t user = UserName(handoff.user, uid);
-  if (registrations_.size() >= kRegistrationsMax || !throttle_.Take(user, steady_)) {
+  const auto of_user = std::ranges::count_if(
+      registrations_, [&](const auto& entry) { return entry.second.user == user; });
+  if (registrations_.size() >= kRegistrationsMax || of_user >= kRegistrationsUserMax ||
+      !throttle_.Take(user, steady_)) {
     refuse("busy");
     return;
   }

@@ -320,5 +320,26 @@ TEST_F(RelayFourthReview, CLI_4_one_that_was_about_to_be_sent_kept_its_old_end) 
   EXPECT_EQ(AnswerSome([](const auto& request) { return !request.is_device_token; }, 0, 0), 1);
 }
 
+// -- END-5 --
+
+TEST_F(RelayFourthReview, END_5_three_users_took_all_registrations) {
+  std::vector<int> fds;
+  for (int i = 0; i < 64; ++i) {
+    const string url = "https://push" + std::to_string(i / 8) + ".example/" + std::to_string(i);
+    fds.push_back(Connect(
+        push::WriteHandoff(MakeRegistration("mallory" + std::to_string(i / 30), url)) + "\n"));
+    Run();
+  }
+  EXPECT_EQ(sender_->requests.size(), 12U);
+  const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 13U);
+  AnswerAll(201);
+  EXPECT_EQ(Receive(fd).substr(0, 10), "+\taccepted");
+  for (const int one : fds) {
+    close(one);
+  }
+}
+
 }  // namespace
 }  // namespace coi::test
