@@ -110,6 +110,7 @@ constexpr const char* kStatements[] = {
     "SELECT " PUSH_COLUMNS
     " FROM push WHERE user = ?1 AND subscription = ?2 AND flags & 2 = 0 ORDER BY id DESC LIMIT 1",
     "UPDATE push SET expires = max(expires, ?2) WHERE id = ?1",
+    "SELECT " PUSH_COLUMNS " FROM push WHERE user = ?1 AND subscription = ?2 AND flags & 2 != 0",
     "SELECT count(*) FROM push WHERE user = ?1",
     "SELECT " PUSH_COLUMNS " FROM push WHERE user = ?1 ORDER BY id LIMIT ?2",
     "SELECT " PUSH_COLUMNS " FROM push WHERE origin = ?1 AND next <= ?2 ORDER BY next, id",
@@ -173,6 +174,7 @@ enum Queue::Sql : int {
   kHeadOfLine,
   kLastOfLine,
   kExtend,
+  kRefused,
   kCountUser,
   kOldestOfUser,
   kDue,
@@ -798,6 +800,15 @@ bool Queue::LastOfLine(int64_t user, int64_t subscription, optional<QueuedPush>*
   list << user << subscription;
   if (list.Step()) {
     *last = list.Push();
+  }
+  return !failed_;
+}
+
+bool Queue::Refused(int64_t user, int64_t subscription, vector<QueuedPush>* pushes) {
+  Use list(this, kRefused);
+  list << user << subscription;
+  while (list.Step()) {
+    pushes->push_back(list.Push());
   }
   return !failed_;
 }

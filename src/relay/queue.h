@@ -164,6 +164,8 @@ class Queue {
   bool Extend(int64_t id, int64_t expires);
   // The newest of a line.
   bool LastOfLine(int64_t user, int64_t subscription, std::optional<QueuedPush>* last);
+  // Those of a subscription that have been refused.
+  bool Refused(int64_t user, int64_t subscription, std::vector<QueuedPush>* pushes);
   bool MoveToOrigin(int64_t id, int64_t origin, int64_t next);
 
   bool CountUser(int64_t user, int64_t* count);

@@ -81,6 +81,8 @@ class Relay {
   static constexpr uint64_t kFirstRegistration = uint64_t{1} << 62U;
   static constexpr size_t kRegistrationsMax = 64;
   static constexpr size_t kTopicSize = 24;
+  // A service that has refused so many users' pushes, and taken none since, fails.
+  static constexpr size_t kRefusedMax = 3;
 
   // A hand-off in memory, shared by its pushes.
   struct Mail {
@@ -118,6 +120,9 @@ class Relay {
     // Whose push was its first; and whether there were others.
     int64_t first_user = 0;
     bool is_shared = false;
+    // Whose pushes it has refused since it last took one, and when it last did.
+    std::vector<int64_t> refused;
+    int64_t refused_at = 0;
     // The queue may have due pushes that are not in `ready`.
     bool backlog = false;
     std::deque<Item> ready;
@@ -179,6 +184,8 @@ class Relay {
     std::vector<std::string> gone;
     std::vector<Item> items;
     std::vector<QueuedPush> replaced;
+    // Refused ones of device tokens that get this mail's.
+    std::vector<QueuedPush> outdated;
   };
 
   Relay(const coi_relay_settings& settings, const coi_relay_callbacks& callbacks, Parts parts);

@@ -169,11 +169,15 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
       intake_->Answer(incoming.client, push::WriteReply(true, fields));
     }
     if (good) {
-      for (const QueuedPush& push : incoming.replaced) {
+      const auto unready = [this](const QueuedPush& push) {
         const auto origin = origins_.find(push.origin);
         if (origin != origins_.end()) {
           Unready(origin->second.get(), [&](const Item& item) { return item.push.id == push.id; });
         }
+      };
+      std::ranges::for_each(incoming.outdated, unready);
+      for (const QueuedPush& push : incoming.replaced) {
+        unready(push);
         Busy dropped;
         dropped.push = push;
         dropped.user = incoming.handoff.user;
@@ -189,14 +193,18 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
   }
 }
 
-// One that isn't known yet has its chance.
+// One that isn't known yet has its chance, and one that only refuses has another.
 bool Relay::IsFailing(const optional<Endpoint>& endpoint) {
   if (!endpoint) {
     return true;
   }
-  const auto origin = origins_.find(OriginName(endpoint->origin));
-  return origin != origins_.end() &&
-         (IsSick(*origin->second) || (!origin->second->proven && origin->second->failures > 0));
+  const auto found = origins_.find(OriginName(endpoint->origin));
+  if (found == origins_.end()) {
+    return false;
+  }
+  const Origin& origin = *found->second;
+  return IsSick(origin) || (!origin.proven && origin.failures > 0) ||
+         (origin.refused.size() >= kRefusedMax && origin.refused_at > now_ - kMinute);
 }
 
 // Too early if the commit fails, but then it does no harm.
@@ -323,6 +331,20 @@ bool Relay::Enqueue(Incoming* incoming) {
     return false;
   }
   vector<Expected> expected;
+  // One that was refused is of no use beside that of this mail.
+  for (const Item& item : items) {
+    if (!item.subscription.token.empty() &&
+        !queue_->Refused(user, item.push.subscription, &incoming->outdated)) {
+      return false;
+    }
+  }
+  std::erase_if(incoming->outdated,
+                [this](const QueuedPush& push) { return busy_.contains(push.id); });
+  for (const QueuedPush& push : incoming->outdated) {
+    if (!queue_->DeletePush(push.id, &expected, now_)) {
+      return false;
+    }
+  }
   for (const Item& item : items) {
     if (!MarkOrigin(item.push.origin) || !queue_->PutPush(item.push)) {
       return false;

@@ -696,7 +696,17 @@ void Relay::Finish(const SendResult& result) {
   const auto same_subscription = [&](const Item& item) {
     return item.push.subscription == busy.push.subscription;
   };
-  switch (Judge(result, (busy.push.flags & kFlagWithoutContent) != 0)) {
+  const Verdict verdict = Judge(result, (busy.push.flags & kFlagWithoutContent) != 0);
+  if (verdict == Verdict::kDelivered) {
+    origin->refused.clear();
+  } else if (verdict == Verdict::kKeep) {
+    origin->refused_at = now_;
+    if (origin->refused.size() < kRefusedMax &&
+        std::ranges::find(origin->refused, busy.push.user) == origin->refused.end()) {
+      origin->refused.push_back(busy.push.user);
+    }
+  }
+  switch (verdict) {
     case Verdict::kDelivered:
       update.kind = Update::kDelete;
       Emit(COI_RELAY_DELIVERED, busy, http, error, false);

@@ -255,6 +255,30 @@ TEST_F(RelayFourthReview, MSG_10_a_push_stayed_for_ever_whose_service_was_forgot
   EXPECT_EQ(Status().queued, 0U);
 }
 
+TEST_F(RelayFourthReview, MSG_10_a_service_that_refuses_filled_the_queue_for_all) {
+  settings_.queue_limit = 20;
+  Reopen();
+  Ask(MakeHandoff("alice", {"https://good.example/"}));
+  AnswerAll(201);
+  const auto refuse = [&](int i) {
+    const string answer = Ask(MakeHandoff("user" + std::to_string(i), {"https://bad.example/"}));
+    for (; !sender_->requests.empty(); Run()) {
+      sender_->AnswerHttp(403);
+    }
+    return answer;
+  };
+  for (int i = 0; i < 20; ++i) {
+    EXPECT_EQ(refuse(i), i < 10 ? "+\tqueued\n" : "-\tfull\n") << i;
+  }
+  EXPECT_EQ(Ask(MakeHandoff("alice", {"https://good.example/"})), "+\tqueued\n");
+  AnswerAll(201);
+  // Now and then it may show that it takes them again.
+  clock_.Advance(61);
+  EXPECT_EQ(Ask(MakeHandoff("alice", {"https://bad.example/alice"})), "+\tqueued\n");
+  AnswerAll(201);
+  EXPECT_EQ(refuse(20), "+\tqueued\n");
+}
+
 // -- MSG-9 --
 
 TEST_F(RelayFourthReview, MSG_9_Retry_After_ended_with_the_push_that_was_answered) {
@@ -318,6 +342,21 @@ TEST_F(RelayFourthReview, CLI_4_one_that_was_about_to_be_sent_kept_its_old_end) 
   clock_.Advance(15);
   Run();
   EXPECT_EQ(AnswerSome([](const auto& request) { return !request.is_device_token; }, 0, 0), 1);
+}
+
+TEST_F(RelayFourthReview, CLI_4_refused_pushes_of_a_device_token_piled_up) {
+  for (int i = 0; i < 20; ++i) {
+    Ask(MakeTokens("alice", {"alice"}));
+    for (; !sender_->requests.empty(); Run()) {
+      sender_->AnswerHttp(403);
+    }
+  }
+  EXPECT_LE(Status().queued, 2U);
+  // It is tried again while it waits for nothing else.
+  clock_.Advance(900);
+  Run();
+  EXPECT_GE(AnswerAll(200), 1);
+  EXPECT_EQ(Status().queued, 0U);
 }
 
 // -- END-5 --
