@@ -117,7 +117,7 @@ class Relay {
     std::vector<int64_t> failed;
     // Who has requests under way, and how many.
     std::unordered_map<int64_t, unsigned int> users;
-    // Whose push was its first; and whether there were others.
+    // Whose push was its first; and whether there are others, as for device tokens.
     int64_t first_user = 0;
     bool is_shared = false;
     // Whose pushes it has refused since it last took one, and when it last did.

@@ -241,7 +241,8 @@ void Relay::MakeItemReady(Origin* origin, Item item) {
   if (origin->first_user == 0) {
     origin->first_user = item.push.user;
   }
-  origin->is_shared = origin->is_shared || origin->first_user != item.push.user;
+  origin->is_shared =
+      origin->is_shared || origin->first_user != item.push.user || !item.subscription.token.empty();
   ++ready_;
   ready_bytes_ += item.mail->size;
   origin->ready.push_back(std::move(item));
