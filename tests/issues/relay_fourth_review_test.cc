@@ -39,8 +39,18 @@ class RelayFourthReview : public OpenRelayTest {
     }
     return handoff;
   }
+  // Services that nobody has heard of yet.
+  std::vector<string> NewUrls() {
+    std::vector<string> urls;
+    urls.reserve(100);
+    for (int i = 0; i < 100; ++i) {
+      urls.push_back("https://push" + std::to_string(++last_url_) + ".example/");
+    }
+    return urls;
+  }
   static std::vector<string> BadTokens() {
     std::vector<string> tokens;
+    tokens.reserve(10);
     for (int i = 0; i < 10; ++i) {
       tokens.push_back("bad" + std::to_string(i));
     }
@@ -93,6 +103,7 @@ class RelayFourthReview : public OpenRelayTest {
   }
 
  private:
+  int last_url_ = 0;
   std::map<uint64_t, int64_t> started_;
 };
 
@@ -196,11 +207,7 @@ TEST_F(RelayFourthReview, END_4_many_services_that_hang_kept_out_a_good_one) {
   clock_.Advance(60);
   Run();
   for (int i = 0; i < 45; ++i) {
-    std::vector<string> urls;
-    for (int n = 0; n < 100; ++n) {
-      urls.push_back("https://push" + std::to_string(i * 100 + n) + ".example/");
-    }
-    Ask(MakeHandoff("mallory" + std::to_string(i), urls));
+    Ask(MakeHandoff("mallory" + std::to_string(i), NewUrls()));
   }
   Ask(MakeHandoff("alice", {"https://good.example/"}));
   EXPECT_EQ(AnswerSome(is_bad, 0, 30), 1);
@@ -227,11 +234,7 @@ TEST_F(RelayFourthReview, MSG_10_a_push_stayed_for_ever_whose_service_was_forgot
   EXPECT_EQ(sender_->AnswerHttp(503, 3600).endpoint.host, "other.example.org");
   Run();
   for (int i = 0; i < 45; ++i) {
-    std::vector<string> urls;
-    for (int n = 0; n < 100; ++n) {
-      urls.push_back("https://push" + std::to_string(i * 100 + n) + ".example/");
-    }
-    Ask(MakeHandoff("user" + std::to_string(i), urls));
+    Ask(MakeHandoff("user" + std::to_string(i), NewUrls()));
     AnswerAll(201);
     clock_.Advance(1);
     Run();
@@ -259,7 +262,7 @@ TEST_F(RelayFourthReview, MSG_10_a_service_that_refuses_filled_the_queue_for_all
   Ask(MakeHandoff("alice", {"https://good.example/"}));
   AnswerAll(201);
   const auto refuse = [&](int i) {
-    const string answer = Ask(MakeHandoff("user" + std::to_string(i), {"https://bad.example/"}));
+    string answer = Ask(MakeHandoff("user" + std::to_string(i), {"https://bad.example/"}));
     for (; !sender_->requests.empty(); Run()) {
       sender_->AnswerHttp(403);
     }
