@@ -28,7 +28,7 @@ constexpr size_t kSpoolBatch = 32;
 // which costs as much again as taking it.
 constexpr size_t kReadyOriginMax = 512;
 constexpr int kRegistrationsOriginMax = 8;
-constexpr int kRegistrationsUserMax = 4;
+constexpr int kRegistrationsUserMax = 10;
 constexpr size_t kRecentMax = 32768;
 
 constexpr const char* kUnavailable = "unavailable";

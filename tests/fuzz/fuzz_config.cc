@@ -35,10 +35,14 @@ bool MayBeRoot(string_view root, char separator) {
     }
     before = root[i];
   }
-  string lower(root);
-  std::transform(root.begin(), root.end(), lower.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 0x20) : c; });
-  return before != separator && lower != "inbox";
+  const auto is_inbox = [](string_view text) {
+    string lower(text);
+    std::transform(text.begin(), text.end(), lower.begin(),
+                   [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c + 0x20) : c; });
+    return lower == "inbox";
+  };
+  const string_view first = root.substr(0, root.find(separator));
+  return before != separator && !is_inbox(root) && (!is_inbox(first) || first == "INBOX");
 }
 
 void CheckValue(string_view text, char separator) {

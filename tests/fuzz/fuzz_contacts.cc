@@ -41,7 +41,25 @@ string Normalize(string_view local_part, string_view domain, size_t buf_size) {
   return {buf.get(), size};
 }
 
+// The parts are pieces of the text, and there is none without an '@'.
+void CheckLastAddress(string_view text) {
+  const Bytes bytes(text);
+  struct coi_bytes local_part {};
+  struct coi_bytes domain {};
+  if (!Core().address_find_last(bytes.get(), &local_part, &domain)) {
+    return;
+  }
+  const auto is_piece = [&](const struct coi_bytes& part) {
+    return part.size > 0 && part.data >= bytes.get().data &&
+           part.data + part.size <= bytes.get().data + bytes.get().size;
+  };
+  FUZZ_CHECK(is_piece(local_part) && is_piece(domain));
+  FUZZ_CHECK(local_part.data + local_part.size < domain.data);
+  FUZZ_CHECK(string_view(domain.data, domain.size).find('@') == string_view::npos);
+}
+
 void CheckAddress(string_view text) {
+  CheckLastAddress(text);
   const size_t at = text.rfind('@');
   const string_view local_part = text.substr(0, at);
   const string_view domain = at == string_view::npos ? string_view() : text.substr(at + 1);

@@ -111,7 +111,7 @@ def test_with_push_off_it_makes_nothing(fresh_server):
 def test_a_bad_setting_stops_push_and_no_mail(fresh_server, log, name, value):
     if value == "soon" and config.dialect() == "2.4":
         pytest.skip("Dovecot itself refuses it")
-    log.expect(rf"coi-push.*((Fatal|Error): .*{name}|Error: Can't start: The contact)")
+    log.expect(rf"coi-push.*(Fatal|Error): .*({name}|The contact for push services)")
     log.expect(r"service\(coi-push\).*(command startup failed|returned error 89)")
     log.expect(r"coi: COI is off, because its settings can't be used")
     server = fresh_server(push=((name, value),))
