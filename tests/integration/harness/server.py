@@ -29,7 +29,8 @@ HARMLESS = re.compile(
     r"|stats-writer .*Timeout waiting for handshake"
     # A process that starts while master reloads, and makes its sockets anew.
     r"|Error reading configuration: stat\(.*/run/config\) failed: No such file or directory"
-    # 2.4, one that starts while master stops.
+    # One that starts while master stops.
+    r"|Error reading configuration: read\(.*/run/config\) failed: .*Connection reset by peer"
     r"|Failed to read configuration: fd_read\(\) failed: Connection reset by peer"
     r"|child \d+ returned error 89 \(Fatal failure\)"
     # Where more suites run than the kernel has watches for: the spool is polled then.
