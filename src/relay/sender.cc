@@ -124,8 +124,7 @@ struct Origin {
   size_t connections = 0;
   // In the sender's list of those to look at.
   bool is_ready = false;
-  // With what is active.
-  bool has_answered = false;
+  // When there last was an answer to what is active; 0 for none.
   int64_t answered_at = 0;
   // A stream of its connection timed out while nothing was answered, so the
   // connection may be dead; or it has had enough of them. Nothing is started before
@@ -537,11 +536,10 @@ size_t CurlSender::OnHeader(char* data, size_t size, size_t count, void* context
   constexpr string_view kRetryAfter = "retry-after:";
   auto* transfer = static_cast<Transfer*>(context);
   const string_view line(data, size * count);
-  transfer->origin->answered_at = NowMsecs();
-  if (!transfer->origin->has_answered) {
-    transfer->origin->has_answered = true;
+  if (transfer->origin->answered_at == 0) {
     transfer->sender->MakeReady(transfer->origin);
   }
+  transfer->origin->answered_at = NowMsecs();
   transfer->headers_size += line.size();
   if (transfer->headers_size > kHeadersMaxSize || ++transfer->header_lines > kHeaderLinesMax) {
     return 0;
@@ -628,7 +626,7 @@ bool CurlSender::MayStart(const Origin& origin) const noexcept {
     case Origin::Protocol::kHttp1:
       return active < limits_.connections_origin;
     case Origin::Protocol::kHttp2:
-      return active < (origin.has_answered ? kStreamsMax : kStreamsFirst);
+      return active < (origin.answered_at != 0 ? kStreamsMax : kStreamsFirst);
   }
   return false;
 }
@@ -836,7 +834,7 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   const bool is_connected = transfer->connected > 0;
   if (origin->active.empty()) {
     origin->protocol = Origin::Protocol::kUnknown;
-    origin->has_answered = false;
+    origin->answered_at = 0;
     origin->is_draining = false;
   }
   CountConnections(origin);
