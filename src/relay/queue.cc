@@ -280,6 +280,13 @@ class Queue::Use {
     push.flags = Integer(7);
     return push;
   }
+  // All rows that are left.
+  bool Pushes(vector<QueuedPush>* pushes) {
+    while (Step()) {
+      pushes->push_back(Push());
+    }
+    return !queue_->failed_;
+  }
   OriginState Origin() {
     return {Integer(0), MaybeInteger(1), Integer(2), Integer(3)};
   }
@@ -523,7 +530,7 @@ bool Queue::OpenDatabase(int64_t wall, string* error) {
 
 // The time of day may have been set back since the last hand-off came.
 bool Queue::ReadClock(int64_t wall) {
-  constexpr int64_t kToleranceMsecs = 60000;
+  constexpr int64_t kToleranceMsecs = kMinute;
   Use get_skew(this, kGetSkew);
   if (get_skew.Step()) {
     skew_ = get_skew.Integer(0);
@@ -786,12 +793,7 @@ bool Queue::CountUser(int64_t user, int64_t* count) {
 }
 
 bool Queue::OldestOfUser(int64_t user, int64_t limit, vector<QueuedPush>* pushes) {
-  Use list(this, kOldestOfUser);
-  list << user << limit;
-  while (list.Step()) {
-    pushes->push_back(list.Push());
-  }
-  return !failed_;
+  return (Use(this, kOldestOfUser) << user << limit).Pushes(pushes);
 }
 
 bool Queue::LastOfLine(int64_t user, int64_t subscription, optional<QueuedPush>* last) {
@@ -805,12 +807,7 @@ bool Queue::LastOfLine(int64_t user, int64_t subscription, optional<QueuedPush>*
 }
 
 bool Queue::Refused(int64_t user, int64_t subscription, vector<QueuedPush>* pushes) {
-  Use list(this, kRefused);
-  list << user << subscription;
-  while (list.Step()) {
-    pushes->push_back(list.Push());
-  }
-  return !failed_;
+  return (Use(this, kRefused) << user << subscription).Pushes(pushes);
 }
 
 bool Queue::Extend(int64_t id, int64_t expires) {

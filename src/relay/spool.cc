@@ -17,6 +17,7 @@
 
 #include "coi-push.h"
 #include "push/handoff.h"
+#include "relay/clock.h"
 #include "relay/keys.h"
 
 namespace coi::relay {
@@ -31,7 +32,7 @@ constexpr size_t kIdSize = 32;
 // Names looked at in one go.
 constexpr size_t kNamesMax = 2048;
 constexpr int64_t kStaleSecs = int64_t{24} * 3600;
-constexpr int64_t kLogMsecs = 60000;
+constexpr int64_t kLogMsecs = kMinute;
 
 bool IsHandoffName(string_view name) {
   return name.size() == kIdSize + kSuffix.size() && name.ends_with(kSuffix) &&

@@ -5,8 +5,6 @@
 
 #include <algorithm>
 
-#include "relay/clock.h"
-
 namespace coi::relay {
 namespace {
 

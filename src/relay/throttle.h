@@ -8,6 +8,8 @@
 #include <cstdint>
 #include <unordered_map>
 
+#include "relay/clock.h"
+
 // How often a user may register: PROTOCOL END-5.
 namespace coi::relay {
 
@@ -17,7 +19,7 @@ class Throttle {
   // for twice as long.
   static constexpr unsigned int kFailures = 5;
   static constexpr int64_t kLockMsecs = int64_t{1000} * 60 * 5;
-  static constexpr int64_t kMaxLockMsecs = int64_t{1000} * 3600 * 4;
+  static constexpr int64_t kMaxLockMsecs = 4 * kHour;
 
   explicit Throttle(unsigned int per_hour) : per_hour_(per_hour) {}
 
