@@ -220,6 +220,10 @@ class Relay {
   void Deliver(std::vector<Incoming>* deliveries);
   void ExtendReady(const QueuedPush& push, int64_t expires);
   bool Enqueue(Incoming* incoming);
+  bool DeleteRefused(int64_t user, const std::vector<Item>& items, Incoming* incoming,
+                     std::vector<Expected>* expected);
+  bool KeepUserLimit(int64_t user, const std::vector<int64_t>& extended, Incoming* incoming,
+                     std::vector<Expected>* expected);
   bool IsFailing(const std::optional<Endpoint>& endpoint);
   bool MarkOrigin(int64_t id);
   void Accepted(Incoming* incoming);

@@ -331,49 +331,16 @@ bool Relay::Enqueue(Incoming* incoming) {
     return false;
   }
   vector<Expected> expected;
-  // One that was refused is of no use beside that of this mail.
-  for (const Item& item : items) {
-    if (!item.subscription.token.empty() &&
-        !queue_->Refused(user, item.push.subscription, &incoming->outdated)) {
-      return false;
-    }
-  }
-  std::erase_if(incoming->outdated,
-                [this](const QueuedPush& push) { return busy_.contains(push.id); });
-  for (const QueuedPush& push : incoming->outdated) {
-    if (!queue_->DeletePush(push.id, &expected, now_)) {
-      return false;
-    }
+  if (!DeleteRefused(user, items, incoming, &expected)) {
+    return false;
   }
   for (const Item& item : items) {
     if (!MarkOrigin(item.push.origin) || !queue_->PutPush(item.push)) {
       return false;
     }
   }
-  // While all together have no more, none has.
-  if (settings_.queue_user_limit != 0 &&
-      queue_->count_now() > static_cast<int64_t>(settings_.queue_user_limit)) {
-    int64_t count = 0;
-    if (!queue_->CountUser(user, &count)) {
-      return false;
-    }
-    const int64_t over = count - static_cast<int64_t>(settings_.queue_user_limit);
-    vector<QueuedPush> oldest;
-    if (over > 0 &&
-        !queue_->OldestOfUser(user, over + static_cast<int64_t>(extended.size()), &oldest)) {
-      return false;
-    }
-    for (const QueuedPush& push : oldest) {
-      if (static_cast<int64_t>(incoming->replaced.size()) < over &&
-          std::ranges::find(extended, push.id) == extended.end()) {
-        incoming->replaced.push_back(push);
-      }
-    }
-    for (const QueuedPush& push : incoming->replaced) {
-      if (!queue_->DeletePush(push.id, &expected, now_)) {
-        return false;
-      }
-    }
+  if (!KeepUserLimit(user, extended, incoming, &expected)) {
+    return false;
   }
   mail->accepted_usecs = incoming->accepted_usecs;
   mail->size = incoming->line.size();
@@ -387,6 +354,53 @@ bool Relay::Enqueue(Incoming* incoming) {
     Expect(one);
   }
   return true;
+}
+
+// One of a device token that was refused is of no use beside that of this mail.
+bool Relay::DeleteRefused(int64_t user, const vector<Item>& items, Incoming* incoming,
+                          vector<Expected>* expected) {
+  for (const Item& item : items) {
+    if (!item.subscription.token.empty() &&
+        !queue_->Refused(user, item.push.subscription, &incoming->outdated)) {
+      return false;
+    }
+  }
+  std::erase_if(incoming->outdated,
+                [this](const QueuedPush& push) { return busy_.contains(push.id); });
+  return std::ranges::all_of(incoming->outdated, [&](const QueuedPush& push) {
+    return queue_->DeletePush(push.id, expected, now_);
+  });
+}
+
+// Deletes the oldest of a user who has too many, but for those that stand for this mail.
+bool Relay::KeepUserLimit(int64_t user, const vector<int64_t>& extended, Incoming* incoming,
+                          vector<Expected>* expected) {
+  const auto limit = static_cast<int64_t>(settings_.queue_user_limit);
+  // While all together have no more, none has.
+  if (limit == 0 || queue_->count_now() <= limit) {
+    return true;
+  }
+  int64_t count = 0;
+  vector<QueuedPush> oldest;
+  if (!queue_->CountUser(user, &count)) {
+    return false;
+  }
+  const int64_t over = count - limit;
+  if (over <= 0) {
+    return true;
+  }
+  if (!queue_->OldestOfUser(user, over + static_cast<int64_t>(extended.size()), &oldest)) {
+    return false;
+  }
+  for (const QueuedPush& push : oldest) {
+    if (static_cast<int64_t>(incoming->replaced.size()) < over &&
+        std::ranges::find(extended, push.id) == extended.end()) {
+      incoming->replaced.push_back(push);
+    }
+  }
+  return std::ranges::all_of(incoming->replaced, [&](const QueuedPush& push) {
+    return queue_->DeletePush(push.id, expected, now_);
+  });
 }
 
 // Sees to it that the queue remembers this origin, should we end.
