@@ -151,12 +151,12 @@ static void coi_contacts_get_status(struct coi_contacts *contacts)
    written that fails; and if it is damaged, too, Dovecot 2.4 crashes. */
 static bool coi_contacts_needs_sync(const struct coi_contacts *contacts)
 {
-	const struct mail_index *index = contacts->box->index;
+	struct mail_index *index = contacts->box->index;
 
 	return !index->readonly &&
 		(contacts->state.uidvalidity == 0 ||
 		 contacts->state.uidnext <= 1 ||
-		 mail_index_is_in_memory(contacts->box->index));
+		 mail_index_is_in_memory(index));
 }
 
 /* Returns 1 if opened, 0 if there is no such folder, -1 if error. */

@@ -19,7 +19,7 @@
 #include "coi-push-mail.h"
 
 #define PUSH_MAIL_MAX_PARAMS 64
-/* Of a header: some encoded words have three octets for each. */
+/* Of a header, as it is in the mail: encoded words are longer than their text. */
 #define PUSH_MAIL_MAX_ENCODED ((size_t)4 * COI_HANDOFF_MAX_VALUE)
 
 static const char *push_mail_unfold(const char *value)
