@@ -132,6 +132,8 @@ class Core:
         }
         self.call("add_transport", account, login)
         self.call("start_io", account)
+        # What is in the folder when it first opens it, it takes for old and doesn't fetch.
+        self.await_event(account, lambda event: event["kind"] == "ImapInboxIdle")
         return account
 
     def await_event(self, account, is_it):
