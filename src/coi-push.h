@@ -47,6 +47,27 @@ struct coi_push_wishes {
 	bool excludes;
 };
 
+/* Of names of clients and devices, in octets. */
+#define COI_SUBSCRIPTION_NAME_MAX_SIZE 128
+/* Of a host name with its port. */
+#define COI_PUSH_SERVICE_MAX_SIZE 261
+
+/* What an admin may see of a stored subscription: neither its URL nor its keys.
+   Texts end with a NUL. */
+struct coi_subscription_info {
+	/* Of Delta Chat (CLI-4): it has no texts. */
+	bool is_device_token;
+	bool validated;
+	/* seconds since 1970 */
+	int64_t created;
+	/* chat, mail or all */
+	char msgtype[8];
+	/* Host and port, as the client has written them; longer ones are cut. */
+	char push_service[COI_PUSH_SERVICE_MAX_SIZE + 1];
+	char client[COI_SUBSCRIPTION_NAME_MAX_SIZE + 1];
+	char device[COI_SUBSCRIPTION_NAME_MAX_SIZE + 1];
+};
+
 enum coi_validate_result {
 	/* The text is right: store what was written. */
 	COI_VALIDATE_OK = 0,
@@ -117,6 +138,10 @@ struct coi_push {
 	   has last set it, in seconds since 1970; if it is NULL, the value
 	   isn't looked at closely. */
 	bool (*device_token_check)(struct coi_bytes stored, int64_t *set_r);
+
+	/* FALSE where it is damaged. */
+	bool (*subscription_get_info)(struct coi_bytes stored,
+				      struct coi_subscription_info *info_r);
 };
 
 typedef const struct coi_push *coi_push_func_t(unsigned int version);

@@ -25,6 +25,13 @@ bool Put(const std::string& text, char* buf, size_t* size_r) noexcept {
   return true;
 }
 
+// Cut where it is too long.
+template <size_t kSize>
+void CopyText(std::string_view text, char (&dest)[kSize]) noexcept {
+  text = text.substr(0, kSize - 1);
+  dest[text.copy(dest, text.size())] = '\0';
+}
+
 }  // namespace
 
 // What the table points to is called from C, so it has C's language linkage.
@@ -124,6 +131,23 @@ static bool DeviceTokenCheck(struct coi_bytes stored, int64_t* set_r) noexcept {
   return true;
 }
 
+static bool SubscriptionGetInfo(struct coi_bytes stored,
+                                struct coi_subscription_info* info_r) noexcept {
+  const auto subscription = coi::push::ReadStored(ToText(stored));
+  if (!subscription) {
+    return false;
+  }
+  *info_r = {};
+  info_r->is_device_token = !subscription->token.empty();
+  info_r->validated = subscription->validated;
+  info_r->created = subscription->created;
+  CopyText(coi::push::NameOf(subscription->msgtype), info_r->msgtype);
+  CopyText(coi::push::PushServiceOf(subscription->endpoint), info_r->push_service);
+  CopyText(subscription->client, info_r->client);
+  CopyText(subscription->device, info_r->device);
+  return true;
+}
+
 const struct coi_push* coi_push(unsigned int version) {
   static constexpr struct coi_push kPush = {
       .version = COI_PUSH_VERSION,
@@ -137,6 +161,7 @@ const struct coi_push* coi_push(unsigned int version) {
       .subscription_set_vapid = SubscriptionSetVapid,
       .device_token_store = DeviceTokenStore,
       .device_token_check = DeviceTokenCheck,
+      .subscription_get_info = SubscriptionGetInfo,
   };
   return version == COI_PUSH_VERSION ? &kPush : nullptr;
 }

@@ -25,7 +25,7 @@ using std::string_view;
 
 constexpr size_t kIdMin = 10;
 constexpr size_t kIdMax = 36;
-constexpr size_t kNameMax = 128;
+constexpr size_t kNameMax = COI_SUBSCRIPTION_NAME_MAX_SIZE;
 constexpr size_t kEndpointMax = 1000;
 constexpr size_t kP256dhSize = 65;
 constexpr size_t kAuthSize = 16;
@@ -381,14 +381,14 @@ Json ToJson(const Subscription& subscription, string_view auth) {
   Json keys(json_object());
   Json resource(json_object());
   Json root(json_object());
-  const auto* type = std::ranges::find(kMsgTypes, subscription.msgtype, &MsgTypeName::type);
+  const string_view type = NameOf(subscription.msgtype);
   const bool is_whole =
       Set(keys, "p256dh", ToJson(util::EncodeBase64Url(subscription.p256dh))) &&
       Set(keys, "auth", ToJson(util::EncodeBase64Url(auth))) &&
       Set(resource, "endpoint", ToJson(subscription.endpoint)) &&
       Set(resource, "keys", keys.release()) && Set(root, "client", ToJson(subscription.client)) &&
-      Set(root, "device", ToJson(subscription.device)) &&
-      Set(root, "msgtype", ToJson(type->name)) && Set(root, "resource", resource.release()) &&
+      Set(root, "device", ToJson(subscription.device)) && Set(root, "msgtype", ToJson(type)) &&
+      Set(root, "resource", resource.release()) &&
       (subscription.exclude_from.empty() ||
        Set(root, "exclude_from", ToJson(subscription.exclude_from)));
   return is_whole ? std::move(root) : nullptr;
@@ -499,6 +499,19 @@ string Show(const Subscription& subscription) {
                  Set(root, "validated", json_boolean(subscription.validated))
              ? Print(root)
              : string();
+}
+
+string_view NameOf(MsgType msgtype) noexcept {
+  return std::ranges::find(kMsgTypes, msgtype, &MsgTypeName::type)->name;
+}
+
+string_view PushServiceOf(string_view endpoint) noexcept {
+  const size_t scheme = endpoint.find("://");
+  endpoint.remove_prefix(scheme == string_view::npos ? 0 : scheme + 3);
+  // A client of the URL standard takes a backslash for a slash.
+  endpoint = endpoint.substr(0, endpoint.find_first_of("/\\?#"));
+  const size_t user = endpoint.rfind('@');
+  return user == string_view::npos ? endpoint : endpoint.substr(user + 1);
 }
 
 bool IsLive(const Subscription& subscription, int64_t now) noexcept {

@@ -61,6 +61,10 @@ bool IsDeviceTokenStored(std::string_view json) noexcept;
 // What a client reads (SUB-4, SUB-11).
 std::string Show(const Subscription& subscription);
 
+std::string_view NameOf(MsgType msgtype) noexcept;
+// Host and port of an endpoint, which tell nothing of what is secret in it.
+std::string_view PushServiceOf(std::string_view endpoint) noexcept;
+
 bool IsLive(const Subscription& subscription, int64_t now) noexcept;
 bool Wants(const Subscription& subscription, const struct coi_push_mail& mail);
 struct coi_push_wishes WishesOf(const Subscription& subscription);

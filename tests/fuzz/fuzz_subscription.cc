@@ -171,6 +171,10 @@ void CheckInput(string_view json, string_view text) {
   CheckSubscription(*stored, text);
 
   const Bytes bytes({{buf.get(), size}});
+  const auto info = std::make_unique<coi_subscription_info>();
+  FUZZ_CHECK(door.subscription_get_info(bytes.get(), info.get()));
+  FUZZ_CHECK(info->client == stored->client.substr(0, stored->client.find('\0')));
+  FUZZ_CHECK(string_view(info->push_service).find_first_of("/?#@") == string_view::npos);
   FUZZ_CHECK(door.subscription_show(bytes.get(), buf.get(), &size));
   FUZZ_CHECK(
       door.subscription_set_vapid(bytes.get(), Bytes(string(64, 'x')).get(), buf.get(), &size));

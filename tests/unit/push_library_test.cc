@@ -195,6 +195,44 @@ TEST(PushLibrary, SUB_11_show) {
   EXPECT_EQ(Shown(shown), "");
 }
 
+TEST(PushLibrary, SUB_11_what_an_admin_sees) {
+  struct coi_subscription_info info;
+  const string stored = Validated(
+      Stored(With(kSubscription, "push.example.org/x", "user:secret@push.example.org:8443/x?y")),
+      "text", 1);
+  ASSERT_TRUE(Push().subscription_get_info(Bytes(stored).get(), &info));
+  EXPECT_FALSE(info.is_device_token);
+  EXPECT_TRUE(info.validated);
+  EXPECT_EQ(info.created, 1);
+  EXPECT_STREQ(info.msgtype, "chat");
+  EXPECT_STREQ(info.push_service, "push.example.org:8443");
+  EXPECT_STREQ(info.client, "App");
+  EXPECT_STREQ(info.device, "Phone");
+
+  const string host(600, 'h');
+  const string name(128, 'n');
+  string longest = With(kSubscription, "push.example.org", host);
+  longest = With(With(longest, R"("App")", '"' + name + '"'), R"("Phone")", '"' + name + '"');
+  ASSERT_TRUE(Push().subscription_get_info(Bytes(Stored(longest)).get(), &info));
+  EXPECT_FALSE(info.validated);
+  EXPECT_EQ(info.push_service, host.substr(0, COI_PUSH_SERVICE_MAX_SIZE));
+  EXPECT_EQ(info.client, name);
+  EXPECT_EQ(info.device, name);
+
+  const string token = Written([](char* buf, size_t* size) {
+    return Push().device_token_store(Bytes("secret").get(), 7, buf, size);
+  });
+  ASSERT_TRUE(Push().subscription_get_info(Bytes(token).get(), &info));
+  EXPECT_TRUE(info.is_device_token);
+  EXPECT_TRUE(info.validated);
+  EXPECT_EQ(info.created, 7);
+  EXPECT_STREQ(info.push_service, "");
+  EXPECT_STREQ(info.client, "");
+
+  EXPECT_FALSE(Push().subscription_get_info(Bytes("{}").get(), &info));
+  EXPECT_FALSE(Push().subscription_get_info(Bytes(std::nullopt).get(), &info));
+}
+
 TEST(PushLibrary, MSG_1_wants) {
   const string stored =
       Validated(Stored(With(kSubscription, "}}}", R"(}},"exclude_from":"A@b"})")), "text", 1);

@@ -92,6 +92,27 @@ TEST(Subscription, SUB_2_id) {
   }
 }
 
+TEST(Subscription, SUB_11_the_push_service_of_an_endpoint) {
+  struct {
+    string_view endpoint;
+    string_view service;
+  } constexpr kCases[] = {
+      {"https://push.example.org/secret", "push.example.org"},
+      {"https://push.example.org:8443?secret", "push.example.org:8443"},
+      {"https://push.example.org#secret", "push.example.org"},
+      {"https://push.example.org\\secret", "push.example.org"},
+      {"https://push.example.org", "push.example.org"},
+      {"https://secret@push.example.org/@", "push.example.org"},
+      {"https://a@secret@[2001:db8::1]:443/", "[2001:db8::1]:443"},
+      {"push.example.org/secret", "push.example.org"},
+      {"https://", ""},
+      {"", ""},
+  };
+  for (const auto& [endpoint, service] : kCases) {
+    EXPECT_EQ(push::PushServiceOf(endpoint), service) << endpoint;
+  }
+}
+
 // -- SUB-3 --
 
 TEST(Subscription, SUB_3_what_a_client_sets) {

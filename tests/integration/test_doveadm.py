@@ -1,0 +1,164 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""doveadm coi: what an admin sees of a user."""
+
+import json
+import os
+
+import pytest
+from harness.config import by_dialect, settings
+from harness.gateway import Gateway, new_token, set_token
+from harness.mails import chat
+from harness.push_service import PushService
+
+pytestmark = pytest.mark.private
+
+TEMPFAIL = 75
+
+
+def ask(server, command, user, form="json"):
+    return server.run("doveadm", "-f", form, "coi", command, "-u", user)
+
+
+def rows(server, command, user):
+    done = ask(server, command, user)
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
+
+
+def test_who_has_never_heard_of_COI(server):
+    user = server.new_user()
+    assert rows(server, "status", user) == [
+        {
+            "enabled": "no",
+            "filter": "-",
+            "root": server.chats.rpartition(server.separator)[0],
+            "chats": "-",
+            "contacts": "-",
+            "subscriptions": "0",
+            "device_tokens": "0",
+        }
+    ]
+    assert rows(server, "subscriptions", user) == []
+    # and it has made nothing
+    assert not list(server.homes.joinpath(user).rglob("*COI*"))
+    assert not list(server.homes.joinpath(user).rglob("*dovecot-attributes*"))
+
+
+def test_who_has_COI_and_push(server, subscriber):
+    user = server.coi_user("active")
+    server.deliver("lmtp", user, chat("one"))
+    server.deliver("lmtp", user, chat("two"))
+    first = subscriber(server, user, msgtype="chat").subscribe()
+    second = subscriber(server, user, path="/push/secret?token=secret")
+    second.register()
+    (status,) = rows(server, "status", user)
+    assert status == {
+        "enabled": "yes",
+        "filter": "active",
+        "root": server.chats.rpartition(server.separator)[0],
+        "chats": "2",
+        "contacts": "0",
+        "subscriptions": "2",
+        "device_tokens": "0",
+    }
+    one, two = rows(server, "subscriptions", user)
+    assert len(one.pop("created")) == len(two.pop("created")) == len("2026-11-28 12:00:00")
+    host = first.service.origin.partition("://")[2]
+    for shown, subscription, validated in ((one, first, "yes"), (two, second, "no")):
+        assert shown == {
+            "id": subscription.id,
+            "msgtype": subscription.msgtype,
+            "validated": validated,
+            "push_service": host,
+            "client": subscription.value["client"],
+            "device": subscription.value["device"],
+        }
+    for form in ("table", "tab", "flow", "pager", "json"):
+        said = ask(server, "subscriptions", user, form)
+        assert said.returncode == 0
+        assert b"secret" not in said.stdout + said.stderr
+        assert first.value["resource"]["keys"]["auth"].encode() not in said.stdout
+
+
+def test_the_names_of_clients_are_foreign_bytes(server, subscriber):
+    one = subscriber(server, server.new_user())
+    one.extra = {"client": "\x1b]0;title\x07\n\u202eclient", "device": "ä" * 64}
+    one.subscribe()
+    (shown,) = rows(server, "subscriptions", one.user)
+    assert "\x1b" not in shown["client"]
+    assert "\n" not in shown["client"]
+    assert shown["device"] == "ä" * 64
+
+
+def test_a_device_token(make_server, authority):
+    with PushService(authority.certificate("127.0.0.1")) as service:
+        server = make_server(push=Gateway(service).settings)
+        user, token = server.new_user(), new_token()
+        assert set_token(server, user, token) == "OK"
+        (status,) = rows(server, "status", user)
+        assert (status["subscriptions"], status["device_tokens"]) == ("0", "1")
+        (shown,) = rows(server, "subscriptions", user)
+        assert (shown["msgtype"], shown["push_service"], shown["client"]) == ("token", "-", "")
+        assert token.encode() not in ask(server, "subscriptions", user).stdout
+
+
+def test_without_push(make_server):
+    server = make_server(push=(("coi_push", "no"),))
+    user = server.new_user()
+    (status,) = rows(server, "status", user)
+    assert (status["subscriptions"], status["device_tokens"]) == ("-", "-")
+    assert rows(server, "subscriptions", user) == []
+
+
+def test_all_users(fresh_server, work_dir):
+    passwd = work_dir / "passwd-of-all"
+    userdb = by_dialect(
+        v2_3=f"userdb {{\n  driver = passwd-file\n  args = {passwd}\n}}\n",
+        v2_4=f"userdb passwd-file {{\n  passwd_file_path = {passwd}\n}}\n",
+    )
+    passwd.write_text("")
+    server = fresh_server(after=userdb)
+    users = [server.coi_user("seen"), server.new_user()]
+    passwd.write_text("".join(f"{user}:::::{server.homes}/{user}::\n" for user in users))
+    done = server.run("doveadm", "-f", "tab", "coi", "status", "-A")
+    lines = [line.split(b"\t") for line in done.stdout.splitlines()]
+    assert [line[:3] for line in lines] == [
+        [b"Username", b"enabled", b"filter"],
+        [users[0].encode(), b"yes", b"seen"],
+        [users[1].encode(), b"no", b"-"],
+    ], done
+    # A user without subscriptions has no row.
+    done = server.run("doveadm", "-f", "json", "coi", "subscriptions", "-A")
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+@pytest.mark.parametrize("command", ["status", "subscriptions"])
+def test_where_COI_is_off(fresh_server, log, command):
+    log.expect("coi: COI is off, because its settings can't be used")
+    server = fresh_server(after=settings(coi_mailbox_root="a//b"))
+    done = ask(server, command, server.new_user())
+    assert done.returncode == TEMPFAIL
+    assert b"coi_mailbox_root" in done.stderr
+    assert b"COI is off for this user" in done.stderr
+
+
+def test_metadata_that_cannot_be_read(fresh_server, log):
+    log.expect("Can't read the user's metadata")
+    server = fresh_server()
+    user = server.coi_user("active")
+    (attributes,) = server.homes.joinpath(user).rglob("dovecot-attributes")
+    attributes.chmod(0)
+    os.chown(attributes, 0, 0)
+    done = ask(server, "status", user)
+    assert done.returncode == TEMPFAIL
+    assert b"Can't read the user's metadata" in done.stderr
+
+
+def test_without_the_plugin_doveadm_is_as_ever(fresh_server):
+    server = fresh_server(coi=False)
+    user = server.new_user()
+    assert server.run("doveadm", "mailbox", "list", "-u", user).returncode == 0
+    done = server.run("doveadm", "coi", "status", "-u", user)
+    assert done.returncode != 0
