@@ -349,6 +349,20 @@ coi_deliver_get_folder(struct mail_deliver_context *ctx,
 	return NULL;
 }
 
+/* A mail to several recipients is copied from the one that the first of them
+   got, and Sieve copies its keywords (FIL-8). Asked here, because a script may
+   edit the mail, and then another one is stored that is in no mailbox of theirs
+   but has the keywords all the same. */
+static bool coi_deliver_is_others_chat(struct mail_deliver_context *ctx)
+{
+	struct mail *mail = ctx->src_mail;
+	unsigned int idx;
+
+	return mail->box->storage->user != ctx->rcpt_user &&
+		coi_keyword_lookup(mail->box, &idx) &&
+		coi_keyword_in_mail(mail, idx);
+}
+
 static int coi_deliver_mail(struct mail_deliver_context *ctx,
 			    struct mail_storage **storage_r)
 {
@@ -368,6 +382,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		cuser->have_inbox = FALSE;
 		guid_128_empty(cuser->inbox_guid);
 		cuser->delivering_chat = FALSE;
+		cuser->delivering_others_chat = coi_deliver_is_others_chat(ctx);
 		coi_raise_delivery_begin(ctx->rcpt_user, ctx->event,
 					 ctx->src_mail);
 		if (coi_user_settings(ctx->rcpt_user) != NULL) {
@@ -405,21 +420,15 @@ static int coi_deliver_mail_and_push(struct mail_deliver_context *ctx,
 	return ret;
 }
 
-void coi_deliver_set_keywords(struct mail_save_context *ctx, struct mail *mail)
+void coi_deliver_set_keywords(struct mail_save_context *ctx)
 {
 	struct mail_user *user = ctx->transaction->box->storage->user;
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
-	unsigned int idx;
 
-	if (cuser->delivering_chat) {
+	if (cuser->delivering_chat)
 		coi_keyword_add(ctx);
-	} else if (mail->box->storage->user != user &&
-		   coi_keyword_lookup(mail->box, &idx) &&
-		   coi_keyword_in_mail(mail, idx)) {
-		/* A mail to several recipients is copied from the one that the
-		   first of them got, and Sieve copies its keywords (FIL-8). */
+	else if (cuser->delivering_others_chat)
 		coi_keyword_remove(ctx);
-	}
 }
 
 void coi_deliver_init(void)

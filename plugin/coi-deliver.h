@@ -7,7 +7,6 @@
 /* Delivery by LMTP and LDA (FIL-1..10, DET-6): which mail is chat, where it
    goes, and $Chat on it. */
 
-struct mail;
 struct mail_save_context;
 
 /* Does nothing in a process that doesn't deliver mail. */
@@ -16,6 +15,6 @@ void coi_deliver_deinit(void);
 
 /* Called before a mail is stored by a delivery: gives it $Chat, or takes away
    what came with the copy of another recipient's mail. */
-void coi_deliver_set_keywords(struct mail_save_context *ctx, struct mail *mail);
+void coi_deliver_set_keywords(struct mail_save_context *ctx);
 
 #endif

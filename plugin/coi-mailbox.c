@@ -250,7 +250,7 @@ static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
 	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
 
 	if (cuser->delivering) {
-		coi_deliver_set_keywords(ctx, mail);
+		coi_deliver_set_keywords(ctx);
 		cbox->saved_chat = coi_raise_is_chat(ctx);
 		/* a maildir may leave that to whoever opens it next */
 		if (coi_raise_wants_uid(box, cbox->saved_chat)) {
