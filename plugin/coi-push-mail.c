@@ -50,11 +50,33 @@ static const char *push_mail_decode(const char *value)
 	return str_c(str);
 }
 
+/* A parameter that isn't well-formed, as many a boundary without quotes, hides
+   none of those behind it. */
+static bool push_mail_has_mdn_type(struct rfc822_parser_context *parser)
+{
+	string_t *value = t_str_new(64);
+	const char *key;
+	int ret;
+
+	for (unsigned int i = 0; i < PUSH_MAIL_MAX_PARAMS; i++) {
+		ret = rfc822_parse_content_param(parser, &key, value);
+		if (ret == 0)
+			break;
+		if (ret > 0 && strcasecmp(key, "report-type") == 0) {
+			return strcasecmp(str_c(value),
+					  "disposition-notification") == 0;
+		}
+		while (ret < 0 && parser->data < parser->end &&
+		       *parser->data != ';')
+			parser->data++;
+	}
+	return FALSE;
+}
+
 bool coi_push_mail_is_mdn(const char *content_type)
 {
 	struct rfc822_parser_context parser;
-	string_t *type = t_str_new(64), *value = t_str_new(64);
-	const char *key;
+	string_t *type = t_str_new(64);
 	bool ret = FALSE;
 
 	if (content_type == NULL)
@@ -63,19 +85,8 @@ bool coi_push_mail_is_mdn(const char *content_type)
 			   strlen(content_type), NULL);
 	rfc822_skip_lwsp(&parser);
 	if (rfc822_parse_content_type(&parser, type) > 0 &&
-	    strcasecmp(str_c(type), "multipart/report") == 0) {
-		for (unsigned int i = 0; i < PUSH_MAIL_MAX_PARAMS; i++) {
-			if (rfc822_parse_content_param(&parser, &key, value) <=
-			    0)
-				break;
-			if (strcasecmp(key, "report-type") == 0) {
-				ret = strcasecmp(str_c(value),
-						 "disposition-notification") ==
-					0;
-				break;
-			}
-		}
-	}
+	    strcasecmp(str_c(type), "multipart/report") == 0)
+		ret = push_mail_has_mdn_type(&parser);
 	rfc822_parser_deinit(&parser);
 	return ret;
 }

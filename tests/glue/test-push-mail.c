@@ -31,6 +31,12 @@ static void test_MSG_2_disposition_notifications(void **state)
 		"REPORT-TYPE = DISPOSITION-NOTIFICATION",
 		"multipart (a) / (b) report; report-type=disposition-"
 		"notification (c)",
+		/* not well-formed, but nobody doubts what they are */
+		"multipart/report;; report-type=disposition-notification",
+		"multipart/report; boundary=----=_Part/1; "
+		"report-type=disposition-notification",
+		"multipart/report; boundary=a b; x; =y; "
+		"report-type=disposition-notification;",
 	};
 
 	(void)state;
@@ -52,6 +58,10 @@ static void test_MSG_2_other_mail(void **state)
 		"multipart/report; boundary=disposition-notification",
 		"multipart/report; x=\"report-type=disposition-notification\"",
 		"multipart/report; (report-type=disposition-notification)",
+		"multipart/report; x=/; x=\"; "
+		"report-type=disposition-notification",
+		"multipart/report; report-type",
+		"multipart/report; =",
 		"multipart/mixed; report-type=disposition-notification",
 		"text/plain; report-type=disposition-notification",
 		"message/disposition-notification",
