@@ -133,12 +133,22 @@ push_mail_read_group(const struct coi_core *core, struct coi_bytes message_id,
 		info->group_id = t_strndup(group_id.data, group_id.size);
 }
 
+/* Dovecot's parser knows no id without a domain, of which there are many. */
 static void push_mail_read_id(const char *value, struct coi_handoff_mail *info)
 {
-	const char *id = value == NULL ? NULL : message_id_get_next(&value);
+	const char *rest = value, *begin, *end, *id;
 
-	if (id != NULL)
+	if (value == NULL)
+		return;
+	id = message_id_get_next(&rest);
+	if (id != NULL) {
 		info->msg_id = t_strconcat("<", id, ">", NULL);
+		return;
+	}
+	begin = strchr(value, '<');
+	end = begin == NULL ? NULL : strchr(begin, '>');
+	if (end != NULL && end > begin + 1)
+		info->msg_id = t_strdup_until(begin, end + 1);
 }
 
 /* Appends with each CRLF made LF. */

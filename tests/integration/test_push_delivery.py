@@ -338,6 +338,8 @@ HEADERS = {
     "date in UTC": ("Date: Thu, 1 Jan 1970 00:00:01 +0000", {"date": "1970-01-01T00:00:01+00:00"}),
     "date west": ("Date: Sat, 4 Jan 2025 10:00:00 -0800", {"date": "2025-01-04T10:00:00-08:00"}),
     "no Message-ID": ("X: x", {"msg-id": None}),
+    "Message-ID without a domain": ("Message-ID: <local-part>", {"msg-id": "<local-part>"}),
+    "Message-ID without an id": ("Message-ID: <>", {"msg-id": None}),
     "group": (
         "Message-ID: <chat$group.GroupId_12-34.5@x.org>",
         {"group-id": "GroupId_12-34", "msg-id": "<chat$group.GroupId_12-34.5@x.org>"},
