@@ -12,6 +12,7 @@
 #include "message-size.h"
 #include "rfc822-parser.h"
 #include "str.h"
+#include "unichar.h"
 #include "mail-storage-private.h"
 #include "coi-core.h"
 #include "coi-handoff.h"
@@ -36,6 +37,24 @@ static const char *push_mail_unfold(const char *value)
 	return str_c(str);
 }
 
+/* An encoded word may have a NUL in it, which would hide what is behind it. */
+static const char *push_mail_without_nul(string_t *str)
+{
+	const char *text = str_c(str), *end = text + str_len(str);
+	string_t *result;
+
+	if (text + strlen(text) == end)
+		return text;
+	result = t_str_new(str_len(str));
+	for (; text < end; text++) {
+		if (*text != '\0')
+			str_append_c(result, *text);
+		else
+			str_append(result, UNICODE_REPLACEMENT_CHAR_UTF8);
+	}
+	return str_c(result);
+}
+
 /* What is handed over has a limit, and each encoded word may take long. */
 static const char *push_mail_decode(const char *value)
 {
@@ -47,7 +66,7 @@ static const char *push_mail_decode(const char *value)
 	message_header_decode_utf8((const unsigned char *)value,
 				   I_MIN(strlen(value), PUSH_MAIL_MAX_ENCODED),
 				   str, NULL);
-	return str_c(str);
+	return push_mail_without_nul(str);
 }
 
 /* A parameter that isn't well-formed, as many a boundary without quotes, hides

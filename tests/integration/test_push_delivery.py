@@ -328,6 +328,8 @@ HEADERS = {
     "raw UTF-8 subject": ("Subject: über 😀", {"subject": "über 😀"}),
     "invalid bytes": ("Subject: a\udcffb", {"subject": "a\ufffdb"}),
     "bad encoded word": ("Subject: =?utf-8?q?=ff=fe?= x", {}),
+    "NUL in an encoded word": ("Subject: =?utf-8?q?a=00b?= c", {"subject": "a\ufffdb c"}),
+    "NUL in a name": ("From: =?utf-8?q?a=00b?= <s@x.org>", {"from-name": "a\ufffdb"}),
     "unknown charset": ("Subject: =?x-unknown?q?abc?=", {}),
     "empty subject": ("Subject:", {"subject": None}),
     "blank subject": ("Subject:   ", {"subject": None}),
