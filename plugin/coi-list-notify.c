@@ -39,7 +39,6 @@
 #include "array.h"
 #include "ioloop.h"
 #include "llist.h"
-#include "mail-index-modseq.h"
 #include "mail-index-private.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
@@ -61,12 +60,6 @@
 	(MAILBOX_LIST_NOTIFY_CREATE | MAILBOX_LIST_NOTIFY_DELETE |    \
 	 MAILBOX_LIST_NOTIFY_RENAME | MAILBOX_LIST_NOTIFY_SUBSCRIBE | \
 	 MAILBOX_LIST_NOTIFY_UNSUBSCRIBE)
-
-/* What STATUS tells of a folder. */
-struct coi_list_notify_status {
-	uint32_t uid_validity, next_uid, messages, seen;
-	uint64_t modseq;
-};
 
 /* A namespace whose changes a client wants to be told. */
 struct coi_list_notify {
@@ -98,7 +91,7 @@ struct coi_list_notify {
 	   to find nothing to tell, and when the one began that goes on */
 	struct stat inbox_told, inbox_begun;
 	/* What there was to tell. */
-	struct coi_list_notify_status inbox_status;
+	struct coi_notify_status inbox_status;
 	struct mailbox_list_notify_rec inbox_rec;
 	bool looking;
 	bool inbox_found;
@@ -284,36 +277,17 @@ coi_list_notify_open(const struct coi_list_notify *list, const char *vname,
 	return box;
 }
 
-/* Does not write. */
-static void coi_list_notify_read_status(struct mailbox *box,
-					struct coi_list_notify_status *status_r)
-{
-	const struct mail_index_header *hdr;
-	struct mail_index_view *view;
-
-	i_zero(status_r);
-	(void)mail_index_refresh(box->index);
-	view = mail_index_view_open(box->index);
-	hdr = mail_index_get_header(view);
-	status_r->uid_validity = hdr->uid_validity;
-	status_r->next_uid = hdr->next_uid;
-	status_r->messages = hdr->messages_count;
-	status_r->seen = hdr->seen_messages_count;
-	status_r->modseq = mail_index_modseq_get_highest(view);
-	mail_index_view_close(&view);
-}
-
 /* Returns TRUE if there is something of INBOX that has not been told yet. */
 static bool coi_list_notify_inbox_differs(struct coi_list_notify *list)
 {
-	struct coi_list_notify_status status;
+	struct coi_notify_status status;
 	struct mailbox *box;
 	bool differs;
 
 	box = coi_list_notify_open(list, "INBOX", MAILBOX_FLAG_READONLY);
 	if (box == NULL)
 		return FALSE;
-	coi_list_notify_read_status(box, &status);
+	coi_notify_read_status(box, &status);
 	differs = memcmp(&status, &list->inbox_status, sizeof(status)) != 0;
 	list->inbox_status = status;
 	/* Dovecot has it open, and STATUS would take it as it was. Not else: it
@@ -417,10 +391,9 @@ coi_list_notify_told(struct coi_list_notify *list, const char *vname)
 }
 
 /* The same conditions as Dovecot's. */
-static char *
-coi_list_notify_inbox_log_path(struct mailbox_list *list,
-			       enum mailbox_list_notify_event mask,
-			       struct coi_list_notify_status *status_r)
+static char *coi_list_notify_inbox_log_path(struct mailbox_list *list,
+					    enum mailbox_list_notify_event mask,
+					    struct coi_notify_status *status_r)
 {
 	struct mailbox *box;
 	const char *index_dir;
@@ -435,7 +408,7 @@ coi_list_notify_inbox_log_path(struct mailbox_list *list,
 	box = mailbox_alloc(list, "INBOX", MAILBOX_FLAG_READONLY);
 	if (mailbox_open(box) == 0) {
 		path = i_strconcat(box->index->filepath, ".log", NULL);
-		coi_list_notify_read_status(box, status_r);
+		coi_notify_read_status(box, status_r);
 	}
 	mailbox_free(&box);
 	return path;

@@ -15,13 +15,20 @@
  * At once can be too early: in a maildir the file appears before the delivery
  * has given it its UID, and a look in between sees nothing, with no event to
  * follow. So a second look is taken when Dovecot would have taken its first.
+ *
+ * For NOTIFY, Dovecot 2.3 stops watching the selected mailbox when it looks, and
+ * begins again a second later without another look. What comes in between isn't told.
+ * That is rare where half a second of changes is told together, but not where the first
+ * one is told at once. So where watching begins again, we look if anything has changed.
  */
 
 #include "lib.h"
 #include "ioloop.h"
 #include "llist.h"
 #include "time-util.h"
+#include "mail-index-modseq.h"
 #include "mail-storage-private.h"
+#include "maildir-storage.h"
 #include "coi-compat.h"
 #include "coi-user.h"
 #include "coi-list-notify.h"
@@ -69,6 +76,18 @@ unsigned int coi_notify_get_delay(const struct timeval *last_time,
 	return interval_msecs - msecs;
 }
 
+static void coi_notify_look_soon(struct coi_notify *notify)
+{
+	struct mailbox *box = notify->box;
+
+	timeout_remove(&box->to_notify_delay);
+	box->to_notify_delay = timeout_add_short(
+		coi_notify_get_delay(&notify->last_time,
+				     COI_NOTIFY_INTERVAL_MSECS),
+		coi_notify_now, notify);
+	notify->to_delay = box->to_notify_delay;
+}
+
 static void coi_notify_before_io(struct mail_user *user ATTR_UNUSED)
 {
 }
@@ -84,12 +103,7 @@ static void coi_notify_after_io(struct mail_user *user)
 		if (box->to_notify_delay == NULL) {
 			notify->to_delay = NULL;
 		} else if (box->to_notify_delay != notify->to_delay) {
-			timeout_remove(&box->to_notify_delay);
-			box->to_notify_delay = timeout_add_short(
-				coi_notify_get_delay(&notify->last_time,
-						     COI_NOTIFY_INTERVAL_MSECS),
-				coi_notify_now, notify);
-			notify->to_delay = box->to_notify_delay;
+			coi_notify_look_soon(notify);
 		}
 	}
 	coi_list_notify_after_io(user);
@@ -113,28 +127,87 @@ bool coi_notify_hook_io(struct mail_user *user)
 	return TRUE;
 }
 
+static void coi_notify_read_view(struct mail_index_view *view,
+				 struct coi_notify_status *status_r)
+{
+	const struct mail_index_header *hdr = mail_index_get_header(view);
+
+	i_zero(status_r);
+	status_r->uid_validity = hdr->uid_validity;
+	status_r->next_uid = hdr->next_uid;
+	status_r->messages = hdr->messages_count;
+	status_r->seen = hdr->seen_messages_count;
+	status_r->modseq = mail_index_modseq_get_highest(view);
+}
+
+void coi_notify_read_status(struct mailbox *box,
+			    struct coi_notify_status *status_r)
+{
+	struct mail_index_view *view;
+
+	(void)mail_index_refresh(box->index);
+	view = mail_index_view_open(box->index);
+	coi_notify_read_view(view, status_r);
+	mail_index_view_close(&view);
+}
+
+static void coi_notify_stat_new(struct mailbox *box, struct stat *st_r)
+{
+	/* not every kind of mailbox has a path */
+	if (strcmp(box->storage->name, MAILDIR_STORAGE_NAME) != 0 ||
+	    stat(t_strconcat(mailbox_get_path(box), "/new", NULL), st_r) < 0)
+		i_zero(st_r);
+}
+
+static bool coi_notify_has_changed(struct coi_notify *notify)
+{
+	struct coi_notify_status status;
+	struct stat st;
+
+	coi_notify_read_status(notify->box, &status);
+	if (memcmp(&status, &notify->status, sizeof(status)) != 0)
+		return TRUE;
+	coi_notify_stat_new(notify->box, &st);
+	return notify->was_watched && ST_CHANGED(st, notify->new_st);
+}
+
+static void coi_notify_watch(struct coi_notify *notify, struct mailbox *box)
+{
+	notify->watched = TRUE;
+	notify->box = box;
+	notify->to_delay = NULL;
+	DLLIST_PREPEND(&watched_mailboxes, notify);
+	if (!notify->was_watched)
+		coi_notify_read_view(box->view, &notify->status);
+	if (coi_notify_has_changed(notify))
+		coi_notify_look_soon(notify);
+}
+
 static void coi_notify_unwatch(struct coi_notify *notify)
 {
-	if (!notify->watched)
-		return;
 	notify->watched = FALSE;
 	timeout_remove(&notify->to_late);
+	/* Not every kind of mailbox does that. */
+	if (notify->box->to_notify_delay == notify->to_delay)
+		timeout_remove(&notify->box->to_notify_delay);
 	DLLIST_REMOVE(&watched_mailboxes, notify);
 }
 
 void coi_notify_changed(struct coi_notify *notify, struct mailbox *box)
 {
-	if (box->notify_callback == NULL) {
+	if (box->notify_callback != NULL) {
+		if (!notify->watched && coi_notify_hook_io(box->storage->user))
+			coi_notify_watch(notify, box);
+	} else if (notify->watched) {
 		coi_notify_unwatch(notify);
-	} else if (!notify->watched && coi_notify_hook_io(box->storage->user)) {
-		notify->watched = TRUE;
-		notify->box = box;
-		notify->to_delay = NULL;
-		DLLIST_PREPEND(&watched_mailboxes, notify);
+		notify->was_watched = TRUE;
+		coi_notify_read_status(box, &notify->status);
+		coi_notify_stat_new(box, &notify->new_st);
 	}
 }
 
 void coi_notify_deinit(struct coi_notify *notify)
 {
-	coi_notify_unwatch(notify);
+	if (notify->watched)
+		coi_notify_unwatch(notify);
 }

@@ -6,12 +6,20 @@
 
 /* Telling idle clients at once (IDL-1..3). */
 
+#include <sys/stat.h>
+
 struct mail_user;
 struct mailbox;
 struct timeout;
 
 /* Least time between two updates of one mailbox: some 30 a second. */
 #define COI_NOTIFY_INTERVAL_MSECS 33
+
+/* What there is to tell of a mailbox. */
+struct coi_notify_status {
+	uint32_t uid_validity, next_uid, messages, seen;
+	uint64_t modseq;
+};
 
 /* Our part of a mailbox that is watched for changes. */
 struct coi_notify {
@@ -24,8 +32,16 @@ struct coi_notify {
 	/* our own, for the second look */
 	struct timeout *to_late;
 	struct timeval last_time;
-	bool watched;
+	/* when it was watched last, or as the client has opened it */
+	struct coi_notify_status status;
+	/* of a maildir: what isn't in the index yet */
+	struct stat new_st;
+	bool watched, was_watched;
 };
+
+/* Reads the index as it is now. Does not write. */
+void coi_notify_read_status(struct mailbox *box,
+			    struct coi_notify_status *status_r);
 
 /* Called after Dovecot has begun, or ended, to watch the mailbox. */
 void coi_notify_changed(struct coi_notify *notify, struct mailbox *box);
