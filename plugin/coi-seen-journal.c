@@ -8,11 +8,13 @@
 #include "ostream.h"
 #include "safe-mkstemp.h"
 #include "str.h"
+#include "write-full.h"
 #include "mail-storage-private.h"
 #include "coi-seen-journal.h"
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define JOURNAL_VERSION "2"
@@ -29,12 +31,12 @@ const char *coi_seen_journal_dir(struct mailbox *inbox)
 		NULL;
 }
 
-static const char *coi_seen_journal_path(struct mailbox *inbox)
+static const char *
+coi_seen_journal_path(struct mailbox *inbox, const char *name)
 {
 	const char *dir = coi_seen_journal_dir(inbox);
 
-	return dir == NULL ? NULL :
-			     t_strconcat(dir, "/" COI_SEEN_JOURNAL_NAME, NULL);
+	return dir == NULL ? NULL : t_strconcat(dir, "/", name, NULL);
 }
 
 static uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox)
@@ -51,7 +53,8 @@ int coi_seen_journal_write(struct mailbox *inbox,
 {
 	const struct mailbox_permissions *perm = mailbox_get_permissions(inbox);
 	const struct seq_range *range;
-	const char *tmp_path, *path = coi_seen_journal_path(inbox);
+	const char *tmp_path;
+	const char *path = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_NAME);
 	struct ostream *output;
 	string_t *str;
 	int fd, ret;
@@ -99,6 +102,40 @@ int coi_seen_journal_write(struct mailbox *inbox,
 	return ret < 0 ? -1 : 0;
 }
 
+int coi_seen_journal_add_late(struct mailbox *inbox,
+			      const ARRAY_TYPE(seq_range) *uids,
+			      const char **error_r)
+{
+	const struct mailbox_permissions *perm = mailbox_get_permissions(inbox);
+	const char *path = coi_seen_journal_path(inbox,
+						 COI_SEEN_JOURNAL_LATE_NAME);
+	uint32_t uidvalidity = coi_seen_journal_uidvalidity(inbox);
+	const struct seq_range *range;
+	string_t *str = t_str_new(256);
+	int fd, ret = 0;
+
+	if (path == NULL)
+		return 0;
+	array_foreach(uids, range) {
+		str_printfa(str, "%u\t%u\t%u\n", uidvalidity, range->seq1,
+			    range->seq2);
+	}
+	fd = open(path,
+		  O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
+			  O_NONBLOCK,
+		  perm->file_create_mode);
+	if (fd == -1) {
+		*error_r = t_strdup_printf("open(%s) failed: %m", path);
+		return -1;
+	}
+	if (write_full(fd, str_data(str), str_len(str)) < 0) {
+		*error_r = t_strdup_printf("write(%s) failed: %m", path);
+		ret = -1;
+	}
+	i_close_fd(&fd);
+	return ret;
+}
+
 static bool
 coi_seen_journal_is_for(struct mailbox *inbox, struct istream *input)
 {
@@ -119,16 +156,46 @@ static bool coi_seen_journal_parse_range(const char *line, uint32_t *first_r,
 		*first_r <= *last_r;
 }
 
-int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
-			  const char **error_r)
+static void coi_seen_journal_parse(struct mailbox *inbox, struct istream *input,
+				   ARRAY_TYPE(seq_range) *uids)
 {
-	const char *line, *path = coi_seen_journal_path(inbox);
+	const char *line;
 	uint32_t first, last;
+
+	if (!coi_seen_journal_is_for(inbox, input))
+		return;
+	while ((line = i_stream_read_next_line(input)) != NULL &&
+	       coi_seen_journal_parse_range(line, &first, &last))
+		seq_range_array_add_range(uids, first, last);
+}
+
+static void
+coi_seen_journal_parse_late(struct mailbox *inbox, struct istream *input,
+			    ARRAY_TYPE(seq_range) *uids)
+{
+	uint32_t uidvalidity = coi_seen_journal_uidvalidity(inbox);
+	const char *line;
+	uint32_t for_uidvalidity, first, last;
+
+	while ((line = i_stream_read_next_line(input)) != NULL &&
+	       str_parse_uint32(line, &for_uidvalidity, &line) == 0 &&
+	       line[0] == '\t' &&
+	       coi_seen_journal_parse_range(line + 1, &first, &last)) {
+		if (for_uidvalidity == uidvalidity)
+			seq_range_array_add_range(uids, first, last);
+	}
+}
+
+static int
+coi_seen_journal_read_file(struct mailbox *inbox, const char *path,
+			   void (*parse)(struct mailbox *inbox,
+					 struct istream *input,
+					 ARRAY_TYPE(seq_range) *uids),
+			   ARRAY_TYPE(seq_range) *uids, const char **error_r)
+{
 	struct istream *input;
 	int fd, ret = 1;
 
-	if (path == NULL)
-		return 0;
 	fd = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
 	if (fd == -1) {
 		if (errno == ENOENT)
@@ -137,11 +204,7 @@ int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
 		return -1;
 	}
 	input = i_stream_create_fd_autoclose(&fd, IO_BLOCK_SIZE);
-	if (coi_seen_journal_is_for(inbox, input)) {
-		while ((line = i_stream_read_next_line(input)) != NULL &&
-		       coi_seen_journal_parse_range(line, &first, &last))
-			seq_range_array_add_range(uids, first, last);
-	}
+	parse(inbox, input, uids);
 	if (input->stream_errno != 0) {
 		*error_r = t_strdup_printf("read(%s) failed: %s", path,
 					   i_stream_get_error(input));
@@ -151,10 +214,41 @@ int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
 	return ret;
 }
 
+int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
+			  const char **error_r)
+{
+	const char *late, *taken;
+	const char *path = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_NAME);
+	struct stat st;
+	int ret, ret2;
+
+	if (path == NULL)
+		return 0;
+	late = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_LATE_NAME);
+	taken = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_TAKEN_NAME);
+	/* What has been taken before comes first. */
+	if (lstat(taken, &st) < 0 && errno == ENOENT &&
+	    rename(late, taken) < 0 && errno != ENOENT) {
+		*error_r = t_strdup_printf("rename(%s, %s) failed: %m", late,
+					   taken);
+		return -1;
+	}
+	ret = coi_seen_journal_read_file(inbox, path, coi_seen_journal_parse,
+					 uids, error_r);
+	if (ret < 0)
+		return -1;
+	ret2 = coi_seen_journal_read_file(
+		inbox, taken, coi_seen_journal_parse_late, uids, error_r);
+	return ret2 != 0 ? ret2 : ret;
+}
+
 void coi_seen_journal_remove(struct mailbox *inbox)
 {
-	const char *path = coi_seen_journal_path(inbox);
+	const char *path = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_NAME);
 
-	if (path != NULL)
-		i_unlink_if_exists(path);
+	if (path == NULL)
+		return;
+	i_unlink_if_exists(path);
+	i_unlink_if_exists(
+		coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_TAKEN_NAME));
 }

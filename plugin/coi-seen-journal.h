@@ -13,13 +13,20 @@
    Format, one line each, ended by LF:
      journal = "2" TAB uidvalidity LF *(first TAB last LF)
    uidvalidity and UIDs are those of INBOX, in decimal. Each line has a range of
-   mails. */
+   mails.
+
+   Beside it there may be another file, with what somebody had to move who didn't get
+   the lock:
+     late = *(uidvalidity TAB first TAB last LF)
+   Who reads the journal renames that file first, and it is then part of it. */
 
 #include "seq-range-array.h"
 
 struct mailbox;
 
 #define COI_SEEN_JOURNAL_NAME "dovecot-coi.moving"
+#define COI_SEEN_JOURNAL_LATE_NAME COI_SEEN_JOURNAL_NAME ".late"
+#define COI_SEEN_JOURNAL_TAKEN_NAME COI_SEEN_JOURNAL_NAME ".taken"
 
 /* The folder for both, or NULL for a mailbox that has no files here. */
 const char *coi_seen_journal_dir(struct mailbox *inbox);
@@ -28,6 +35,10 @@ const char *coi_seen_journal_dir(struct mailbox *inbox);
 int coi_seen_journal_write(struct mailbox *inbox,
 			   const ARRAY_TYPE(seq_range) *uids,
 			   const char **error_r);
+/* Notes the mails for who reads the journal next, without the lock. */
+int coi_seen_journal_add_late(struct mailbox *inbox,
+			      const ARRAY_TYPE(seq_range) *uids,
+			      const char **error_r);
 /* Adds the journal's mails to uids. Returns 1 if there is a journal, 0 if not.
    One that belongs to an INBOX of another UIDVALIDITY has no mails, and a
    damaged one those before the damage. -1 if error. */

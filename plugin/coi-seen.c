@@ -16,6 +16,7 @@
  * expunged, any other one is moved. The journal has their UIDs, which are never
  * used again; GUIDs, that may be in the mails' files, are read only then. What
  * couldn't be moved is put into the journal, too, and moved with the next one.
+ * So is, in a file of its own, what could not wait for the lock.
  */
 
 #include "lib.h"
@@ -33,7 +34,8 @@
 #include "coi-seen.h"
 
 #define COI_SEEN_LOCK_NAME "dovecot-coi.lock"
-/* Beyond it the mail stays in INBOX: a client's command waits that long. */
+/* Beyond it the mail is left to the next move: a client's command waits that
+   long. */
 #define COI_SEEN_LOCK_SECS 20
 
 /* A mail that a killed move has left in INBOX. */
@@ -458,6 +460,7 @@ static int coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
 			    &lock, &error) <= 0) {
 		if (chats != NULL)
 			*error_r = error;
+		(void)coi_seen_journal_add_late(inbox, uids, &error);
 		return -1;
 	}
 	ret = coi_seen_move_locked(inbox, chats, uids, error_r);

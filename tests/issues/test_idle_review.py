@@ -3,12 +3,15 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """What a review of IMAP sessions found."""
 
+import fcntl
+import os
 import time
 
 import pytest
 from harness.lmtp import Lmtp
-from harness.mails import mail
+from harness.mails import chat, mail
 
+SEEN = "\\Seen"
 FORMATS = ("maildir", "sdbox", "mdbox")
 
 
@@ -29,3 +32,30 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_came_right_behind(make_se
             lmtp.deliver([user], mail("two"))
             count += 2
             client.read_until(f"* {count} EXISTS")
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_FIL_3_a_seen_chat_that_had_to_wait_too_long_stayed_in_INBOX(make_server, log, mail_format):
+    """Another session may take its time, with 100,000 mails. The next move takes what is left."""
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("seen")
+    for number in range(3):
+        server.deliver("lmtp", user, chat(f"chat {number}"))
+    place = server.home(user) / mail_format
+    if mail_format != "maildir":
+        (place,) = place.glob("mailboxes/INBOX/*")
+    with server.imap(user) as client, open(place / "dovecot-coi.lock", "w") as lock:
+        os.chmod(lock.name, 0o666)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        client.must("SELECT INBOX")
+        client.store("1:2", "+FLAGS", SEEN)
+        assert client.subjects(server.chats) == []
+        os.unlink(lock.name)
+        fcntl.lockf(lock, fcntl.LOCK_UN)
+        client.must("SELECT INBOX")
+        client.store("3", "+FLAGS", SEEN)
+        assert client.subjects(server.chats) == ["chat 0", "chat 1", "chat 2"]
+        assert client.subjects("INBOX") == []
+    assert list(place.glob("dovecot-coi.*")) == []
+    log.expect("Can't move seen chat mail")
