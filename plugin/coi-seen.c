@@ -412,6 +412,32 @@ static int coi_seen_sync(struct mailbox *inbox, struct mailbox *chats,
 	return 0;
 }
 
+/* Gives $Chat back to those of the mails that a replacement of their flags has taken
+   it from: they are chats yet to be moved, and by it they are known. */
+static void
+coi_seen_mark(struct mailbox *inbox, const ARRAY_TYPE(seq_range) *uids)
+{
+	static const char *const names[] = { COI_KEYWORD, NULL };
+	struct mailbox_transaction_context *t;
+	struct mail_search_context *search_ctx;
+	struct mail_keywords *keywords;
+	struct mail *mail;
+	unsigned int idx;
+
+	if (!coi_keyword_lookup(inbox, &idx))
+		return;
+	keywords = mailbox_keywords_create_valid(inbox, names);
+	t = mailbox_transaction_begin(inbox, 0, __func__);
+	search_ctx = coi_seen_search_uids(t, uids, MAIL_FETCH_FLAGS);
+	while (mailbox_search_next(search_ctx, &mail)) {
+		if (!coi_keyword_in_mail(mail, idx))
+			mail_update_keywords(mail, MODIFY_ADD, keywords);
+	}
+	(void)mailbox_search_deinit(&search_ctx);
+	mailbox_keywords_unref(&keywords);
+	(void)mailbox_transaction_commit(&t);
+}
+
 /* Leaves the mails to the next move, together with what the last one has left.
    If that can't be written either, they stay in INBOX. */
 static void coi_seen_postpone(struct mailbox *inbox,
@@ -420,9 +446,11 @@ static void coi_seen_postpone(struct mailbox *inbox,
 	ARRAY_TYPE(seq_range) all;
 	const char *error;
 
+	if (array_is_empty(uids))
+		return;
+	coi_seen_mark(inbox, uids);
 	p_array_init(&all, pool, 16);
-	if (!array_is_empty(uids) &&
-	    coi_seen_journal_read(inbox, &all, &error) >= 0) {
+	if (coi_seen_journal_read(inbox, &all, &error) >= 0) {
 		seq_range_array_merge(&all, uids);
 		(void)coi_seen_journal_write(inbox, &all, &error);
 	}
@@ -460,6 +488,7 @@ static int coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
 			    &lock, &error) <= 0) {
 		if (chats != NULL)
 			*error_r = error;
+		coi_seen_mark(inbox, uids);
 		(void)coi_seen_journal_add_late(inbox, uids, &error);
 		return -1;
 	}

@@ -59,3 +59,27 @@ def test_FIL_3_a_seen_chat_that_had_to_wait_too_long_stayed_in_INBOX(make_server
         assert client.subjects("INBOX") == []
     assert list(place.glob("dovecot-coi.*")) == []
     log.expect("Can't move seen chat mail")
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_FIL_3_FLAGS_took_Chat_from_a_mail_that_could_not_be_moved(make_server, log, mail_format):
+    """So the next move did not take it for a chat any more."""
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("seen")
+    for number in range(3):
+        server.deliver("lmtp", user, chat(f"chat {number}"))
+    chats = ".COI.Chats" if mail_format == "maildir" else "mailboxes/COI/Chats/dbox-Mails"
+    chats = server.home(user) / mail_format / chats
+    log.expect("COI|coi: ")
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        chats.chmod(0)
+        client.store("1", "FLAGS", SEEN)
+        chats.chmod(0o700)
+        client.store("2", "FLAGS", SEEN)
+    assert server.where(user) == {
+        "chat 0": (server.chats, {"$Chat", SEEN}),
+        "chat 1": (server.chats, {"$Chat", SEEN}),
+        "chat 2": ("INBOX", {"$Chat"}),
+    }
