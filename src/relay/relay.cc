@@ -348,8 +348,7 @@ void Relay::Run() {
   while (!wakes_.empty() && wakes_.begin()->first <= now_) {
     Origin* origin = wakes_.begin()->second;
     SetWake(origin, 0);
-    origin->backlog = true;
-    MakeRunnable(origin);
+    HasDue(origin);
   }
   PollOrigins();
   // Nobody who waits for an answer waits for these.
@@ -534,6 +533,7 @@ void Relay::QueueFailed(const char* what) {
   for (auto& [id, origin] : origins_) {
     Unready(origin.get(), [](const Item&) { return true; });
     origin->backlog = false;
+    origin->owners.clear();
     origin->marked = false;
   }
 }
@@ -644,8 +644,7 @@ void Relay::Expect(const Expected& expected) {
     return;
   }
   if (expected.next <= now_) {
-    origin->backlog = true;
-    MakeRunnable(origin);
+    HasDue(origin);
   } else if (origin->wake == 0 || expected.next < origin->wake) {
     SetWake(origin, expected.next);
   }

@@ -125,6 +125,10 @@ class Relay {
     int64_t refused_at = 0;
     // The queue may have due pushes that are not in `ready`.
     bool backlog = false;
+    // All of those are of these users, when it was last known; empty for anybody's.
+    std::vector<int64_t> owners;
+    // That was all of it.
+    bool saw_all = false;
     std::deque<Item> ready;
     bool runnable = false;
     int64_t wake = 0;
@@ -251,10 +255,13 @@ class Relay {
   void EvictOrigins();
   void PollOrigins();
   void MakeRunnable(Origin* origin);
+  void HasDue(Origin* origin, std::optional<int64_t> user = std::nullopt);
   void SetWake(Origin* origin, int64_t wake);
   bool IsSick(const Origin& origin) const;
   bool CanStart(const Origin& origin) const;
   bool HasShare(const Origin& origin, int64_t user) const;
+  static bool MayOwn(const Origin& origin, int64_t user);
+  bool HasUsefulBacklog(const Origin& origin) const;
   std::deque<Item>::iterator NextItem(Origin* origin);
   void MakeItemReady(Origin* origin, Item item);
   void UserFinished(int64_t user);

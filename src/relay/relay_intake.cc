@@ -458,14 +458,15 @@ void Relay::Accepted(Incoming* incoming) {
     if (!item.push.next) {
       continue;
     }
-    if (item.endpoint.url.empty() || origin->backlog || IsSick(*origin) ||
+    const bool is_behind = origin->backlog && MayOwn(*origin, item.push.user);
+    if (item.endpoint.url.empty() || is_behind || IsSick(*origin) ||
         origin->ready.size() >= kReadyOriginMax || ready_ >= kReadyMax ||
         ready_bytes_ + mail->size > kReadyBytesMax) {
-      origin->backlog = true;
+      HasDue(origin, item.push.user);
     } else {
       MakeItemReady(origin, std::move(item));
+      MakeRunnable(origin);
     }
-    MakeRunnable(origin);
   }
 }
 

@@ -95,6 +95,22 @@ void Relay::MakeRunnable(Origin* origin) {
   }
 }
 
+// May some of what it has in the queue be this user's?
+bool Relay::MayOwn(const Origin& origin, int64_t user) {
+  return origin.owners.empty() || std::ranges::find(origin.owners, user) != origin.owners.end();
+}
+
+// The queue has something for it: of this user, or nobody knows whose.
+void Relay::HasDue(Origin* origin, optional<int64_t> user) {
+  origin->backlog = true;
+  if (!user || HasShare(*origin, *user)) {
+    origin->owners.clear();
+  } else if (!MayOwn(*origin, *user)) {
+    origin->owners.push_back(*user);
+  }
+  MakeRunnable(origin);
+}
+
 void Relay::SetWake(Origin* origin, int64_t wake) {
   if (origin->wake != 0) {
     wakes_.erase({origin->wake, origin});
@@ -192,8 +208,7 @@ void Relay::PollOrigins() {
     const auto found = origins_.find(state.id);
     Origin* origin = found != origins_.end() ? found->second.get() : MakeOrigin(state);
     origin->marked = good;
-    origin->backlog = true;
-    MakeRunnable(origin);
+    HasDue(origin);
   }
   if (poll_at_ && *poll_at_ <= now_) {
     work_left_ = true;
@@ -256,6 +271,14 @@ bool Relay::HasShare(const Origin& origin, int64_t user) const {
   return !origin.is_shared || found == origin.users.end() ||
          found->second + origin.in_flight <
              std::min(origin.window, settings_.connections_origin_limit);
+}
+
+// Looking through what one user has waiting, for each of his pushes anew, would take
+// most of the time.
+bool Relay::HasUsefulBacklog(const Origin& origin) const {
+  return origin.backlog &&
+         (origin.owners.empty() ||
+          std::ranges::any_of(origin.owners, [&](int64_t user) { return HasShare(origin, user); }));
 }
 
 // The first whose user hasn't too much under way; or the end, and then the origin
@@ -329,7 +352,8 @@ bool Relay::StartSome() {
     if (!CanStart(*origin)) {
       continue;  // Finish() calls again.
     }
-    if (origin->ready.empty() && origin->backlog && !LoadBacklog(origin)) {
+    if (origin->ready.empty() && origin->backlog &&
+        (!HasUsefulBacklog(*origin) || !LoadBacklog(origin))) {
       continue;
     }
     ++started;
@@ -338,7 +362,7 @@ bool Relay::StartSome() {
       if (next == origin->ready.end()) {
         // Finish() or UserFinished() calls again; but others may wait behind these.
         const size_t blocked = origin->ready.size();
-        if (origin->backlog && blocked < kBlockedMax && LoadBacklog(origin) &&
+        if (HasUsefulBacklog(*origin) && blocked < kBlockedMax && LoadBacklog(origin) &&
             origin->ready.size() > blocked) {
           MakeRunnable(origin);
         }
@@ -368,13 +392,16 @@ bool Relay::LoadBacklog(Origin* origin) {
   for (const Item& item : origin->ready) {
     ready.insert(item.push.id);
   }
-  bool is_left_out = false;
+  // They have something under way, so they are few.
+  vector<int64_t> left_out;
   const auto wanted = [&](const QueuedPush& row) {
     if (busy_.contains(row.id) || ready.contains(row.id)) {
       return false;
     }
     const bool has_share = HasShare(*origin, row.user);
-    is_left_out = is_left_out || !has_share;
+    if (!has_share && std::ranges::find(left_out, row.user) == left_out.end()) {
+      left_out.push_back(row.user);
+    }
     return has_share;
   };
   vector<QueuedPush> rows;
@@ -395,10 +422,17 @@ bool Relay::LoadBacklog(Origin* origin) {
     SetWake(origin, now_ + kSecond);
     return false;
   }
-  origin->backlog = !all || is_left_out;
-  SetWake(origin, next.value_or(0));
-  if (is_left_out && rows.empty()) {
+  origin->backlog = !all || !left_out.empty();
+  if (all) {
+    SetWake(origin, next.value_or(0));
+  }
+  if (!left_out.empty() && rows.empty()) {
+    origin->owners = std::move(left_out);
+    origin->saw_all = all;
     return false;  // Finish() calls again.
+  }
+  if (!origin->saw_all) {
+    origin->owners.clear();
   }
 
   for (const QueuedPush& row : rows) {
@@ -644,7 +678,7 @@ void Relay::NoteHealth(Origin* origin, const Busy& push, const SendResult& resul
         static_cast<unsigned int>(std::min<int64_t>(origin->failures - kSick + 1, 1000));
     origin->resume = now_ + OriginPause(times, random_());
     Unready(origin, [](const Item&) { return true; });
-    origin->backlog = true;
+    HasDue(origin);
     TellSometimes(COI_RELAY_LOG_WARNING, "sick " + push.origin_text, kHour,
                   push.origin_text + " does not work (" + Problem(result) +
                       "); it is left alone, and tried now and then");
