@@ -109,7 +109,7 @@ constexpr const char* kStatements[] = {
     " FROM push WHERE user = ?1 AND subscription = ?2 AND flags & 2 = 0 ORDER BY id LIMIT 1",
     "SELECT " PUSH_COLUMNS
     " FROM push WHERE user = ?1 AND subscription = ?2 AND flags & 2 = 0 ORDER BY id DESC LIMIT 1",
-    "UPDATE push SET expires = max(expires, ?2) WHERE id = ?1",
+    "UPDATE push SET expires = max(expires, ?2), next = max(next, ?3) WHERE id = ?1",
     "SELECT " PUSH_COLUMNS " FROM push WHERE user = ?1 AND subscription = ?2 AND flags & 2 != 0",
     "SELECT count(*) FROM push WHERE user = ?1",
     "SELECT " PUSH_COLUMNS " FROM push WHERE user = ?1 ORDER BY id LIMIT ?2",
@@ -810,8 +810,8 @@ bool Queue::Refused(int64_t user, int64_t subscription, vector<QueuedPush>* push
   return (Use(this, kRefused) << user << subscription).Pushes(pushes);
 }
 
-bool Queue::Extend(int64_t id, int64_t expires) {
-  return (Use(this, kExtend) << id << expires).Run();
+bool Queue::Extend(int64_t id, int64_t expires, int64_t resume) {
+  return (Use(this, kExtend) << id << expires << std::min(resume, expires)).Run();
 }
 
 bool Queue::Due(int64_t origin, int64_t now, int64_t limit,

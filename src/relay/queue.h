@@ -160,8 +160,9 @@ class Queue {
   // This push is tried again at `next`, and the others don't wait for it.
   bool Defer(int64_t id, int64_t next, int64_t attempts, int64_t flags,
              std::vector<Expected>* expected, int64_t now);
-  // This push is of use for so long at least.
-  bool Extend(int64_t id, int64_t expires);
+  // This push is of use for so long at least, and isn't tried before `resume`: it may
+  // have been meant to end by then.
+  bool Extend(int64_t id, int64_t expires, int64_t resume);
   // The newest of a line.
   bool LastOfLine(int64_t user, int64_t subscription, std::optional<QueuedPush>* last);
   // Those of a subscription that have been refused.

@@ -274,7 +274,8 @@ bool Relay::Enqueue(Incoming* incoming) {
         return false;
       }
       if (last && !busy_.contains(last->id)) {
-        if (!queue_->Extend(last->id, item.push.expires)) {
+        const int64_t resume = std::min(state.resume.value_or(0), now_ + kMaxDelayMsecs);
+        if (!queue_->Extend(last->id, item.push.expires, resume)) {
           return false;
         }
         ExtendReady(*last, item.push.expires);

@@ -302,6 +302,24 @@ TEST_F(RelayFourthReview, MSG_9_Retry_After_ended_with_the_push_that_was_answere
   EXPECT_EQ(AnswerAll(201), 1);
 }
 
+// It was to be tried when it would have expired; now that isn't its end any more.
+TEST_F(RelayFourthReview, MSG_9_CLI_4_Retry_After_ended_where_a_device_token_had_another_mail) {
+  settings_.ttl_chat_secs = settings_.ttl_mail_secs = 600;
+  Reopen();
+  Ask(MakeTokens("alice", {"alice"}));
+  sender_->AnswerHttp(429, 900);
+  Run();
+  for (int i = 0; i < 2; ++i) {
+    clock_.Advance(400);
+    EXPECT_EQ(Ask(MakeTokens("alice", {"alice"})), "+\tqueued\n");
+    EXPECT_EQ(sender_->requests.size(), 0U);
+  }
+  clock_.Advance(200);
+  Run();
+  EXPECT_EQ(AnswerAll(200), 1);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
 // -- CLI-4 --
 
 // What waits for a device token stands for all mails that came since.
