@@ -5,6 +5,7 @@
 
 import hashlib
 import itertools
+import time
 
 import pytest
 from harness.config import metadata_dict
@@ -84,3 +85,26 @@ def test_CLI_4_more_tokens_than_a_user_may_have(make_server, gateway):
     assert len(tokens(target, user)) == 10
     target.deliver("lmtp", user, mail("mail"))
     gateway.wait(token)
+
+
+def test_CLI_4_the_newest_of_more_tokens_than_a_user_may_have(make_server, gateway):
+    """It is in the second ten, and nothing has been set where the mail comes."""
+    source = make_server(push=gateway.settings)
+    target = make_server(push=gateway.settings, after="# another one\n")
+    user = source.new_user()
+    source.deliver("lmtp", user, mail("before"))
+    for _ in range(2):
+        dsync(source, user, target, "sync")
+    for server in (source, target):
+        for _ in range(9):
+            assert set_token(server, user, new_token()) == "OK"
+    # Times are in seconds.
+    second = int(time.time())
+    eventually(lambda: int(time.time()) > second, "it is later")
+    token = token_with_the_last_id()
+    assert set_token(source, user, token) == "OK"
+    source.deliver("lmtp", user, mail("between"))
+    gateway.wait(token)
+    dsync(source, user, target, "sync")
+    target.deliver("lmtp", user, mail("mail"))
+    gateway.wait(token, 2)
