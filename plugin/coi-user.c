@@ -88,7 +88,7 @@ void coi_mail_user_created(struct mail_user *user)
 }
 
 /* Clients and deliveries find a folder by its name. Where another namespace has
-   that, the folder that we make is none that they see. */
+   that, be it an alias, the folder that we make is none that they see. */
 static int coi_settings_check_namespace(struct mail_user *user,
 					const struct coi_settings *set,
 					const char **error_r)
@@ -103,7 +103,7 @@ static int coi_settings_check_namespace(struct mail_user *user,
 					mail_namespace_get_sep(inbox_ns),
 					names[i]);
 		ns = mail_namespace_find(user->namespaces, vname);
-		if (ns != inbox_ns && ns->alias_for != inbox_ns) {
+		if (ns != inbox_ns) {
 			*error_r = t_strdup_printf(
 				"%s is in the namespace with the prefix "
 				"\"%s\", and not in that of INBOX",

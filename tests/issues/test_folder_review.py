@@ -160,6 +160,19 @@ def test_ENA_1_FIL_6_the_root_in_a_namespace_of_its_own(make_server, log, prefix
     assert server.where(user)["chat"] == ("INBOX", set())
 
 
+def test_ENA_1_FIL_6_the_root_by_the_name_of_an_alias(make_server, log):
+    """As before: INBOX/COI/Chats is COI/Chats for a client, and we made another one."""
+    log.expect("coi: COI is off, because .* namespace")
+    alias = "namespace compat {\n  prefix = INBOX/\n  separator = /\n  hidden = yes\n  list = no\n"
+    alias += "  alias_for = " + by_dialect(v2_3="", v2_4="inbox") + "\n}\n"
+    server = make_server(before=alias, after=settings(coi_mailbox_root="INBOX/COI"))
+    user = server.new_user()
+    with server.imap(user) as client:
+        assert not client.setmetadata({ENABLED: "yes"}).ok
+    server.deliver("lmtp", user, chat("chat"))
+    assert server.where(user)["chat"] == ("INBOX", set())
+
+
 @pytest.mark.parametrize(
     "sender",
     [
