@@ -29,6 +29,8 @@
 /* More are not even looked at. We store far fewer; another server that dsync
    copies from may have any number. */
 #define SUBSCRIPTIONS_MAX_ROWS 1000
+/* The same where other metadata of INBOX is looked at, too. */
+#define SUBSCRIPTIONS_MAX_ENTRIES 10000
 
 const struct coi_settings *coi_push_settings(struct mail_user *user)
 {
@@ -89,12 +91,33 @@ static void subscriptions_add(struct mail_user *user, pool_t pool,
 	}
 }
 
+/* Dovecot's SQL dict can list all keys of a mailbox, and fails where what it is to
+   list begins within its map's last variable: for priv/$box/$key any prefix does. */
+static struct dict_iterate_context *
+subscriptions_iterate(struct mail_user *user, struct dict *dict,
+		      const char *prefix, const char *box_path)
+{
+	const struct dict_op_settings *set =
+		mail_user_get_dict_op_settings(user);
+	struct dict_iterate_context *iter;
+
+	if (strcmp(dict->name, "file") == 0) {
+		iter = dict_iterate_init(dict, set, prefix, 0);
+		dict_iterate_set_limit(iter, SUBSCRIPTIONS_MAX_ROWS);
+	} else {
+		iter = dict_iterate_init(dict, set, box_path,
+					 DICT_ITERATE_FLAG_RECURSE);
+		dict_iterate_set_limit(iter, SUBSCRIPTIONS_MAX_ENTRIES);
+	}
+	return iter;
+}
+
 int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 			   pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
 			   const char **error_r)
 {
 	struct dict_iterate_context *iter;
-	const char *prefix, *key, *value;
+	const char *prefix, *box_path, *key, *value;
 	struct dict *dict;
 	size_t prefix_len;
 	int ret;
@@ -105,15 +128,13 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	ret = coi_user_get_dict(user, &dict, error_r);
 	if (ret <= 0)
 		return ret;
-	if (coi_user_dict_path(user, inbox, COI_SUBSCRIPTIONS_KEY_PREFIX,
-			       &prefix, error_r) < 0)
+	if (coi_user_dict_path(user, inbox, "", &box_path, error_r) < 0)
 		return -1;
+	prefix = t_strconcat(box_path, COI_SUBSCRIPTIONS_KEY_PREFIX, NULL);
 	if (coi_dict_check(user, dict, inbox, error_r) < 0)
 		return -1;
 	prefix_len = strlen(prefix);
-	iter = dict_iterate_init(dict, mail_user_get_dict_op_settings(user),
-				 prefix, 0);
-	dict_iterate_set_limit(iter, SUBSCRIPTIONS_MAX_ROWS);
+	iter = subscriptions_iterate(user, dict, prefix, box_path);
 	while (dict_iterate(iter, &key, &value)) {
 		if (strncmp(key, prefix, prefix_len) == 0) {
 			subscriptions_add(user, pool, subs, key + prefix_len,

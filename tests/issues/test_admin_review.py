@@ -1,0 +1,71 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""What an admin sets up who reads docs/, and hasn't written them."""
+
+import contextlib
+import sqlite3
+from pathlib import Path
+
+import pytest
+from harness.config import by_dialect
+from harness.mails import chat, mail
+from harness.push import subscriptions
+from harness.server import ROOT
+
+pytestmark = pytest.mark.private
+
+SQLITE = Path("/usr/lib/dovecot/modules/dict/libdriver_sqlite.so")
+TABLE = (
+    "CREATE TABLE metadata (username VARCHAR(255), box VARCHAR(40), attr VARCHAR(255),"
+    " value TEXT, PRIMARY KEY (username, box, attr))"
+)
+
+
+def sql_dict(directory):
+    """As configure.md has it, with a database that is a file."""
+    file, map_file = directory / "metadata.sqlite", directory / "dict-sql.conf"
+    with contextlib.closing(sqlite3.connect(file)) as connection:
+        connection.execute(TABLE)
+    map_file.write_text(
+        f"connect = {file}\nmap {{\n  pattern = priv/$box/$key\n  table = metadata\n"
+        "  username_field = username\n  value_field = value\n"
+        "  fields {\n    box = $box\n    attr = $key\n  }\n}\n"
+    )
+    directory.chmod(0o777)
+    file.chmod(0o666)
+    return "service dict {\n  unix_listener dict {\n    mode = 0666\n  }\n}\n" + by_dialect(
+        v2_3=f"dict {{\n  metadata = sqlite:{map_file}\n}}\n"
+        "mail_attribute_dict = proxy::metadata\n",
+        v2_4="dict_server {\n  dict metadata {\n    driver = sql\n    sql_driver = sqlite\n"
+        f"    sqlite_path = {file}\n    dict_map priv/$box/$key {{\n"
+        "      sql_table = metadata\n      username_field = username\n"
+        "      value_field value {\n      }\n"
+        "      key_field box {\n        value = $box\n      }\n"
+        "      key_field attr {\n        value = $key\n      }\n    }\n  }\n}\n"
+        "mail_attribute {\n  dict proxy {\n    name = metadata\n  }\n}\n",
+    )
+
+
+@pytest.mark.skipif(not SQLITE.exists(), reason="dovecot-sqlite isn't here")
+def test_SUB_2_SUB_4_MSG_1_nobody_could_subscribe_with_metadata_in_SQL(
+    fresh_server, subscriber, work_dir
+):
+    """Dovecot's SQL dict can't list what begins within the last variable of its map."""
+    directory = work_dir / "sql"
+    directory.mkdir()
+    server = fresh_server(before=sql_dict(directory))
+    user = server.coi_user("active")
+    phone, tablet = subscriber(server, user).subscribe(), subscriber(server, user).subscribe()
+    assert subscriptions(server, user).keys() == {phone.id, tablet.id}
+    server.deliver("lmtp", user, mail("mail"))
+    server.deliver("lmtp", user, chat("chat"))
+    assert phone.until("chat") == tablet.until("chat") == ["mail", "chat"]
+    assert tablet.remove().ok
+    assert subscriptions(server, user).keys() == {phone.id}
+    with server.imap(user) as client:
+        assert client.setmetadata({f"{ROOT}/message-filter": None}).ok
+        assert client.getmetadata(ROOT, depth=1).keys() == {
+            f"{ROOT}/enabled",
+            f"{ROOT}/mailbox-root",
+        }
