@@ -11,7 +11,9 @@
 #include "coi-user.h"
 #include "coi-dict.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 struct dict_question {
 	struct ioloop *ioloop;
@@ -142,4 +144,30 @@ int coi_dict_check(struct mail_user *user, struct dict *dict,
 		return -1;
 	(void)coi_dict_lookup(user, dict, path, &value, error_r);
 	return cuser->dict_checked ? 0 : -1;
+}
+
+/* Dovecot's file dict gives a new file the permissions of its folder, and one that it
+   replaces those of the old file. */
+void coi_dict_keep_private(struct mail_user *user, struct dict *dict)
+{
+	const char *path = coi_compat_dict_file_path(user, dict);
+	struct stat st;
+	int fd;
+
+	if (path == NULL || !coi_compat_dict_is_ours(user))
+		return;
+	fd = open(path,
+		  O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
+		  0600);
+	/* whoever writes to it says what is wrong; it may have to be made with
+	   its folder, which is then nobody else's */
+	if (fd == -1)
+		return;
+	if (fstat(fd, &st) == 0 && S_ISREG(st.st_mode) &&
+	    (st.st_mode & S_IRWXO) != 0 &&
+	    fchmod(fd, st.st_mode & (S_IRWXU | S_IRWXG)) < 0) {
+		e_warning(user->event,
+			  "coi: Can't keep others from reading %s: %m", path);
+	}
+	i_close_fd(&fd);
 }

@@ -30,4 +30,8 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 int coi_dict_check(struct mail_user *user, struct dict *dict,
 		   struct mailbox *inbox, const char **error_r);
 
+/* Called before a secret is stored: in a home that others may look into they mustn't
+   read it. A dict of Dovecot's own is the admin's affair. */
+void coi_dict_keep_private(struct mail_user *user, struct dict *dict);
+
 #endif

@@ -282,6 +282,7 @@ int coi_subscription_write(struct mailbox_transaction_context *t,
 			dict, mail_user_get_dict_op_settings(user));
 	}
 	dtrans = t->attr_pvt_trans;
+	coi_dict_keep_private(user, dict);
 	coi_compat_dict_hide_values(dtrans, path);
 	/* dict_set() without its debug message (MSG-12) */
 	dtrans->dict->v.set(dtrans, path, value);

@@ -72,6 +72,18 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 		attribute_dict_init(user, "coi_attribute", dict_r, error_r);
 }
 
+bool coi_compat_dict_is_ours(struct mail_user *user)
+{
+	struct dict *dict;
+	const char *error;
+	int ret;
+
+	ret = attribute_dict_init(user, "mail_attribute", &dict, &error);
+	if (ret > 0)
+		dict_deinit(&dict);
+	return ret == 0;
+}
+
 /* The settings of Dovecot's file dict, which are in none of its headers. They have to
    be the same ones in the same order, or else it gives us none. */
 struct dict_file_settings {
@@ -162,14 +174,17 @@ void coi_compat_settings_free(const struct coi_settings **set)
 	pool_unref(&pool);
 }
 
+bool coi_compat_dict_is_ours(struct mail_user *user)
+{
+	return mail_user_set_get_storage_set(user)->mail_attribute_dict[0] ==
+		'\0';
+}
+
 static const char *attribute_dict_uri(struct mail_user *user)
 {
-	const char *uri =
+	return coi_compat_dict_is_ours(user) ?
+		mail_user_plugin_getenv(user, "coi_attribute_dict") :
 		mail_user_set_get_storage_set(user)->mail_attribute_dict;
-
-	return *uri != '\0' ?
-		uri :
-		mail_user_plugin_getenv(user, "coi_attribute_dict");
 }
 
 const char *

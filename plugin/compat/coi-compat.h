@@ -32,6 +32,9 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 const char *
 coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict);
 
+/* TRUE unless the admin has set one for all metadata, which is the one that is used. */
+bool coi_compat_dict_is_ours(struct mail_user *user);
+
 /* Called before the first secret is set in a transaction, at that path: a slow
    commit by the dict service logs the first thing that was asked of it. */
 void coi_compat_dict_hide_values(struct dict_transaction_context *t,

@@ -8,7 +8,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from harness.config import by_dialect
+from harness.config import by_dialect, metadata_dict
 from harness.mails import chat, mail
 from harness.push import subscriptions
 from harness.server import ROOT
@@ -69,3 +69,26 @@ def test_SUB_2_SUB_4_MSG_1_nobody_could_subscribe_with_metadata_in_SQL(
             f"{ROOT}/enabled",
             f"{ROOT}/mailbox-root",
         }
+
+
+@pytest.mark.parametrize("coi", [True, False], ids=["COI before", "push alone"])
+def test_SUB_11_other_users_of_the_machine_could_read_the_secrets(server, subscriber, coi):
+    """Homes have the mode 0755 in Debian 12, and the file got that of the home."""
+    user = server.new_user()
+    home = server.write(user, "unrelated", "").parent
+    home.chmod(0o755)
+    if coi:
+        with server.imap(user) as client:
+            assert client.setmetadata({f"{ROOT}/enabled": "yes"}).ok
+    phone = subscriber(server, user).subscribe()
+    assert phone.value["resource"]["keys"]["auth"] in (home / "dovecot-attributes").read_text()
+    assert (home / "dovecot-attributes").stat().st_mode & 0o007 == 0
+
+
+def test_SUB_11_a_metadata_file_of_the_admins_keeps_its_mode(make_server, subscriber):
+    server = make_server(before=metadata_dict("admin-attributes"))
+    user = server.new_user()
+    path = server.write(user, "admin-attributes", "")
+    path.chmod(0o644)
+    subscriber(server, user).subscribe()
+    assert path.stat().st_mode & 0o777 == 0o644
