@@ -6,7 +6,7 @@
 #include "istream.h"
 #include "message-address.h"
 #include "message-header-parser.h"
-#include "mail-storage.h"
+#include "mail-storage-private.h"
 #include "coi-core.h"
 #include "coi-headers.h"
 
@@ -15,6 +15,9 @@
 #define COI_HEADERS_MAX_SIZE ((size_t)64 * 1024)
 /* The first address may have groups in front of it. */
 #define COI_HEADERS_MAX_ADDRESSES 16
+
+/* What a delivery comes with. */
+#define COI_HEADERS_RAW_STORAGE "raw"
 
 /* As Dovecot gives them: it has no NUL in them. */
 static struct coi_bytes coi_headers_copy_value(struct coi_bytes value)
@@ -74,10 +77,19 @@ static void coi_headers_parse(struct mail *mail, const char *const names[],
 	}
 }
 
+/* Not of a mail that is in a mailbox, as the one that a mail to several
+   recipients is copied from: the stream of an mbox forgets what it has given out
+   that isn't consumed, and the copy would have no header. */
+static bool coi_headers_may_scan(struct mail *mail)
+{
+	return strcmp(mail->box->storage->name, COI_HEADERS_RAW_STORAGE) == 0;
+}
+
 void coi_headers_find(const struct coi_core *core, struct mail *mail,
 		      const char *const names[], struct coi_bytes values_r[])
 {
-	if (core == NULL || !coi_headers_scan(core, mail, names, values_r))
+	if (core == NULL || !coi_headers_may_scan(mail) ||
+	    !coi_headers_scan(core, mail, names, values_r))
 		coi_headers_parse(mail, names, values_r);
 }
 

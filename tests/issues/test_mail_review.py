@@ -5,7 +5,7 @@
 
 import pytest
 from harness.config import by_dialect, settings
-from harness.mails import chat
+from harness.mails import chat, mail
 
 pytestmark = pytest.mark.private
 
@@ -27,3 +27,32 @@ def test_FIL_8_a_script_that_edits_the_mail_kept_the_Chat_of_another_recipient(
     server.lmtp(first, second, mail=chat("chat"))
     assert server.where(first) == {"chat": (server.chats, {"$Chat"})}
     assert server.where(second) == {"chat": ("INBOX", {"Mine"})}
+
+
+def text_of(server, user, folder):
+    with server.imap(user) as client:
+        client.must(f'SELECT "{folder}"')
+        (line,) = client.must("FETCH 1 BODY.PEEK[]").lines("FETCH")
+    return line[line.index(b"\r\nFrom: ") :]
+
+
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+@pytest.mark.parametrize("make", [mail, chat])
+def test_FIL_7_FIL_8_an_mbox_got_no_header_of_a_mail_to_several(
+    make_server, subscriber, make, sieve
+):
+    """What is copied to others is read from a stream that forgets what has been looked at."""
+    server = make_server(mail_format="mbox", sieve=sieve)
+    users = [server.new_user(), server.coi_user("active"), server.new_user()]
+    last = subscriber(server, users[2]).subscribe()
+    folders = ["INBOX", server.chats if make is chat else "INBOX", "INBOX"]
+    server.lmtp(*users, mail=make("to all"))
+    for user, folder in zip(users, folders):
+        assert {subject: where for subject, (where, _) in server.where(user).items()} == {
+            "to all": folder
+        }
+    texts = {text_of(server, user, folder) for user, folder in zip(users, folders)}
+    assert len(texts) == 1
+    (push,) = last.pushes(1)
+    assert push.payload["subject"] == "to all"
+    assert push.payload["content"].strip() == "Hello."
