@@ -69,7 +69,7 @@ subscription_is_good(struct mail_user *user, const char *id, const char *json)
 
 	return push != NULL &&
 		push->subscription_id_check(coi_bytes_from_str(id)) &&
-		strlen(json) <= COI_SUBSCRIPTION_MAX_SIZE;
+		strlen(json) < COI_SUBSCRIPTION_MAX_SIZE;
 }
 
 static int subscription_cmp(const struct coi_subscription *sub1,

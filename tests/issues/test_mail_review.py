@@ -56,3 +56,18 @@ def test_FIL_7_FIL_8_an_mbox_got_no_header_of_a_mail_to_several(
     (push,) = last.pushes(1)
     assert push.payload["subject"] == "to all"
     assert push.payload["content"].strip() == "Hello."
+
+
+def test_SUB_3_one_that_is_a_little_too_large_took_the_push_from_all(make_server, subscriber):
+    """As it may come by dsync or another tool: we store none that is so large."""
+    server = make_server()
+    one = subscriber(server, server.new_user()).subscribe()
+    path = server.home(one.user) / "dovecot-attributes"
+    lines = path.read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if line.endswith(f"/{one.id}"))
+    stored = lines[at + 1]
+    stored = stored.replace('"client":"', '"client":"' + "x" * (16384 - len(stored)))
+    lines[at:at] = [lines[at].removesuffix(one.id) + "A-large-one", stored]
+    server.write(one.user, "dovecot-attributes", "\n".join(lines) + "\n")
+    server.deliver("lmtp", one.user, mail("mail"))
+    assert one.until("mail") == ["mail"]
