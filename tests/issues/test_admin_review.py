@@ -8,9 +8,10 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from harness.config import by_dialect, metadata_dict
+from harness.config import by_dialect, metadata_dict, settings
 from harness.mails import chat, mail
 from harness.push import subscriptions
+from harness.push_service import answer
 from harness.server import ROOT
 
 pytestmark = pytest.mark.private
@@ -92,3 +93,62 @@ def test_SUB_11_a_metadata_file_of_the_admins_keeps_its_mode(make_server, subscr
     path.chmod(0o644)
     subscriber(server, user).subscribe()
     assert path.stat().st_mode & 0o777 == 0o644
+
+
+def with_keys(one, **keys):
+    value = one.value
+    value["resource"]["keys"].update(keys)
+    return value
+
+
+def with_endpoint(one, endpoint):
+    value = one.value
+    value["resource"]["endpoint"] = endpoint
+    return value
+
+
+# How a subscription is refused, and with what answer: clients.md has the same table.
+REFUSALS = {
+    "[CANNOT] The subscription can't be used: ": lambda one: one.set("{}"),
+    "[CANNOT] resource.keys.p256dh is not a key": lambda one: one.set(
+        with_keys(one, p256dh="BA" + "A" * 85)
+    ),
+    "[CANNOT] The value is too long": lambda one: one.set("x" * 9000),
+    "[CANNOT] This push service is not allowed": lambda one: one.set(
+        with_endpoint(one, "https://10.0.0.1/")
+    ),
+    "[CANNOT] The push service refused the message": lambda one: (
+        one.service.on(one.path, answer(403)),
+        one.set(),
+    )[1],
+    "[UNAVAILABLE] The push service is unreachable": lambda one: one.set(
+        with_endpoint(one, "https://127.0.0.1:1/")
+    ),
+    "[CANNOT] The validation text is wrong or too old": lambda one: one.validate("x"),
+}
+
+
+@pytest.mark.parametrize("text", REFUSALS)
+def test_SUB_12_a_client_is_told_by_a_code_what_to_do(server, subscriber, text):
+    response = REFUSALS[text](subscriber(server, server.new_user()))
+    assert response.status == "NO"
+    assert response.text.startswith(text)
+    documented = Path(__file__).resolve().parents[2] / "docs/clients.md"
+    assert f"| `{text}" in documented.read_text()
+
+
+@pytest.mark.parametrize("place", ["everybody", "one user"])
+def test_CFG_1_CAP_1_the_userdb_may_set_it_for_one_user(make_server, place):
+    fields = ("coi_push=no", "coi_mailbox_root=Chatting") if place == "one user" else ()
+    server = make_server(userdb_fields=fields)
+    with server.imap(server.coi_user()) as client:
+        assert ("WEBPUSH" in client.capabilities()) == (not fields)
+        assert ("Chatting/Chats" in client.folders()) == bool(fields)
+
+
+def test_CFG_1_the_root_is_told_in_UTF_8(make_server):
+    server = make_server(after=settings(coi_mailbox_root="Gespräche"))
+    with server.imap(server.coi_user()) as client:
+        entry = f"{ROOT}/mailbox-root"
+        assert client.getmetadata(entry) == {entry: "Gespräche".encode()}
+        assert "Gespr&AOQ-che/Chats" in client.folders()
