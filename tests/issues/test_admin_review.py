@@ -4,11 +4,13 @@
 """What an admin sets up who reads docs/, and hasn't written them."""
 
 import contextlib
+import hashlib
 import sqlite3
 from pathlib import Path
 
 import pytest
 from harness.config import by_dialect, metadata_dict, settings
+from harness.imap import Literal
 from harness.mails import chat, mail
 from harness.push import subscriptions
 from harness.push_service import answer
@@ -152,3 +154,56 @@ def test_CFG_1_the_root_is_told_in_UTF_8(make_server):
         entry = f"{ROOT}/mailbox-root"
         assert client.getmetadata(entry) == {entry: "Gespräche".encode()}
         assert "Gespr&AOQ-che/Chats" in client.folders()
+
+
+def mbox_as_debian_has_it():
+    """The default of Debian 12 and 13: INBOX elsewhere than the folders, and both kinds of lock."""
+    return by_dialect(
+        v2_3="mail_location = mbox:~/mail:INBOX=~/spool\nmbox_write_locks = fcntl dotlock\n",
+        v2_4="mail_path = %{home}/mail\nmail_inbox_path = %{home}/spool\n"
+        "mbox_write_locks {\n  fcntl = yes\n  dotlock = yes\n}\n",
+    )
+
+
+@pytest.mark.parametrize("sieve", [False, True], ids=["", "sieve"])
+@pytest.mark.parametrize("message_filter", ["none", "active", "seen"])
+def test_FIL_1_FIL_2_FIL_3_MSG_1_BLK_3_mbox(make_server, subscriber, message_filter, sieve):
+    server = make_server(mail_format="mbox", after=mbox_as_debian_has_it(), sieve=sieve)
+    user = server.coi_user(message_filter)
+    phone = subscriber(server, user).subscribe()
+    for way in ("lmtp", "lda"):
+        server.deliver(way, user, mail(f"mail by {way}"))
+        server.deliver(way, user, chat(f"chat by {way}"))
+        phone.until(f"chat by {way}")
+    delivered = server.chats if message_filter == "active" else "INBOX"
+    chats = {f"chat by {way}": (delivered, {"$Chat"}) for way in ("lmtp", "lda")}
+    mails = {f"mail by {way}": ("INBOX", set()) for way in ("lmtp", "lda")}
+    assert server.where(user) == chats | mails
+    with server.imap(user) as client:
+        for push in phone.pushes(4):
+            (found,) = [
+                found
+                for found in client.mails(push.payload["folder"])
+                if found.uid == push.payload["uid"]
+            ]
+            assert found.subject == push.payload["subject"]
+        # another session has it open meanwhile
+        with server.imap(user) as other:
+            other.must("SELECT INBOX")
+            client.must("SELECT INBOX")
+            client.store("1:*", "+FLAGS", "\\Seen")
+            other.must("NOOP")
+    seen = server.chats if message_filter == "seen" else delivered
+    flags = set() if message_filter == "active" else {"\\Seen"}
+    assert server.where(user) == {name: (seen, {"$Chat"} | flags) for name in chats} | {
+        name: ("INBOX", {"\\Seen"}) for name in mails
+    }
+    sender = hashlib.sha3_256(b"sender@example.org").hexdigest()
+    contact = mail("c", "Chat-Content: contact", f"COI-From-Hash: {sender}", "COI-Blocked: yes")
+    with server.imap(user) as client:
+        client.must(f'APPEND "{server.contacts}" ', Literal(contact.replace(b"\n", b"\r\n")))
+    server.deliver("lmtp", user, chat("blocked"))
+    assert server.where(user)["blocked"] == ("Blocked", {"$Chat"})
+    with server.imap(user) as client:
+        client.must(f'DELETE "{server.chats}"')
+        assert f"{ROOT}/enabled" not in client.getmetadata(ROOT, depth=1)
