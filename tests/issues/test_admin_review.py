@@ -5,6 +5,7 @@
 
 import contextlib
 import hashlib
+import shutil
 import sqlite3
 from pathlib import Path
 
@@ -12,9 +13,10 @@ import pytest
 from harness.config import by_dialect, metadata_dict, settings
 from harness.imap import Literal
 from harness.mails import chat, mail
-from harness.push import subscriptions
+from harness.push import read_vapid, subscriptions, vapid_key
 from harness.push_service import answer
 from harness.server import ROOT
+from test_third_review import dsync
 
 pytestmark = pytest.mark.private
 
@@ -207,3 +209,34 @@ def test_FIL_1_FIL_2_FIL_3_MSG_1_BLK_3_mbox(make_server, subscriber, message_fil
     with server.imap(user) as client:
         client.must(f'DELETE "{server.chats}"')
         assert f"{ROOT}/enabled" not in client.getmetadata(ROOT, depth=1)
+
+
+def test_SUB_1_MSG_7_users_who_are_moved_to_another_server(fresh_server, subscriber):
+    """As operate.md has it: their subscriptions and the key of these come along."""
+    old, new = fresh_server(), fresh_server()
+    user = old.coi_user("active")
+    phone = subscriber(old, user).subscribe()
+    key = vapid_key(old, user)
+    assert dsync(old, user, new).returncode == 0
+    copy = new.dir / "push/keys/vapid-moved.pem"
+    copy.write_bytes((old.dir / "push/keys/vapid.pem").read_bytes())
+    copy.chmod(0o600)
+    shutil.chown(copy, copy.parent.stat().st_uid)
+    new.doveadm("reload")
+    assert subscriptions(new, user).keys() == {phone.id}
+    new.deliver("lmtp", user, chat("on the new one"))
+    assert phone.until("on the new one") == ["on the new one"]
+    assert new.where(user) == {"on the new one": (new.chats, {"$Chat"})}
+    read_vapid(phone.requests()[-1].header("Authorization"), key)
+
+
+def test_SUB_4_MSG_1_a_user_who_is_renamed(make_server, subscriber):
+    server = make_server()
+    old, new = server.coi_user("active"), server.new_user()
+    phone = subscriber(server, old).subscribe()
+    server.home(old).rename(server.home(new))
+    assert subscriptions(server, new).keys() == {phone.id}
+    assert not subscriptions(server, old)
+    server.deliver("lmtp", new, chat("by the new name"))
+    assert phone.until("by the new name") == ["by the new name"]
+    assert server.where(new) == {"by the new name": (server.chats, {"$Chat"})}
