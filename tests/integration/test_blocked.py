@@ -10,7 +10,7 @@ from harness.imap import Literal
 from harness.mails import chat, mail
 from harness.server import ROOT
 
-FORMATS = ("maildir", "sdbox", "mdbox")
+FORMATS = ("maildir", "sdbox", "mdbox", "mbox")
 WAYS = ("lmtp", "lda")
 # The From of what harness.mails makes.
 SENDER = "sender@example.org"

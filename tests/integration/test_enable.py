@@ -42,7 +42,7 @@ def test_ENA_2_only_Chats_is_subscribed(server):
 
 
 @pytest.mark.private
-@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
 def test_ENA_1_ENA_2_in_every_mail_format(make_server, mail_format):
     server = make_server(mail_format=mail_format, prefix="INBOX/")
     with server.imap(server.coi_user()) as client:

@@ -9,7 +9,7 @@ import itertools
 import pytest
 from harness.mails import CHAT_KINDS, chat, mail
 
-FORMATS = ("maildir", "sdbox", "mdbox")
+FORMATS = ("maildir", "sdbox", "mdbox", "mbox")
 WAYS = ("lmtp", "lda")
 
 

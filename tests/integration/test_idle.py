@@ -14,7 +14,7 @@ from harness import config
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 
-FORMATS = ("maildir", "sdbox", "mdbox")
+FORMATS = ("maildir", "sdbox", "mdbox", "mbox")
 
 
 def seconds_a_mail(server, count):

@@ -42,7 +42,7 @@ def test_FIL_8_every_order_of_recipients(server, users, order):
 
 @pytest.mark.private
 @pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
-@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
 @pytest.mark.parametrize("first", ["active", "without"])
 def test_FIL_8_in_every_setup(make_server, mail_format, sieve, first):
     server = make_server(mail_format=mail_format, sieve=sieve)

@@ -11,7 +11,7 @@ from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 
 SEEN = "\\Seen"
-FORMATS = ("maildir", "sdbox", "mdbox")
+FORMATS = ("maildir", "sdbox", "mdbox", "mbox")
 
 # Ways to make the mail with sequence number and UID 1 \Seen.
 COMMANDS = {

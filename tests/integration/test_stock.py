@@ -73,7 +73,7 @@ def files(server, user):
 
 
 @pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
-@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
 def test_FIL_7_the_same_answers_folders_flags_and_files(make_server, mail_format, sieve):
     user = "alike"
     stock, ours = (
@@ -85,7 +85,7 @@ def test_FIL_7_the_same_answers_folders_flags_and_files(make_server, mail_format
 
 
 @pytest.mark.parametrize("make", [chat, mail])
-@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
 def test_FIL_7_the_first_mail_of_all_makes_the_same_files(make_server, mail_format, make):
     """In an empty home, even to look for a folder can change how INBOX is made."""
     user = f"first-{make.__name__}"

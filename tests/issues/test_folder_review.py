@@ -24,7 +24,7 @@ ANOTHER_NAMESPACE = by_dialect(
 
 
 @pytest.mark.parametrize("flags", ["\\Deleted \\Seen", "\\Seen \\Deleted"])
-@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
 def test_FIL_3_a_mail_that_the_client_deletes_came_back_in_Chats(make_server, mail_format, flags):
     """Clients that have no MOVE: a copy to Trash, both flags in one STORE, EXPUNGE."""
     server = make_server(mail_format=mail_format)

@@ -15,7 +15,7 @@ EDITHEADER = by_dialect(
 )
 
 
-@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
 def test_FIL_8_a_script_that_edits_the_mail_kept_the_Chat_of_another_recipient(
     make_server, mail_format
 ):
