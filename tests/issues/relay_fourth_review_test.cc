@@ -197,6 +197,32 @@ TEST_F(RelayFourthReview, END_4_one_user_was_before_all_others_at_the_gateway) {
   }
 }
 
+// What of it one user has to leave to others is read when there is room again, and not
+// looked for all the time.
+TEST_F(RelayFourthReview, END_4_what_is_left_to_others_is_sent_later) {
+  const auto ask = [&](const string& user, int count) {
+    std::vector<string> urls;
+    urls.reserve(100);
+    for (int i = 0; i < count; ++i) {
+      urls.push_back("https://push.example/" + user + std::to_string(i));
+    }
+    Ask(MakeHandoff(user, urls));
+  };
+  ask("mallory", 40);
+  ask("alice", 1);
+  ask("mallory", 80);
+  relay_.reset();
+  Reopen();
+  Run();
+  int sent = 0;
+  for (; !sender_->requests.empty(); Run()) {
+    EXPECT_FALSE(relay_->HasWork()) << sent;
+    sender_->AnswerHttp(201);
+    ++sent;
+  }
+  EXPECT_EQ(sent, 121);
+}
+
 // So many hang that those are put away which have nothing to do.
 TEST_F(RelayFourthReview, END_4_many_services_that_hang_kept_out_a_good_one) {
   const auto is_bad = [](const relay::PushRequest& request) {
@@ -278,6 +304,7 @@ TEST_F(RelayFourthReview, MSG_10_a_service_that_refuses_filled_the_queue_for_all
   EXPECT_EQ(Ask(MakeHandoff("alice", {"https://bad.example/alice"})), "+\tqueued\n");
   AnswerAll(201);
   EXPECT_EQ(refuse(20), "+\tqueued\n");
+  EXPECT_EQ(refuse(21), "+\tqueued\n");
 }
 
 // -- MSG-9 --
