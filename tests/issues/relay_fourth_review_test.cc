@@ -80,8 +80,7 @@ class RelayFourthReview : public OpenRelayTest {
     }
   }
   // What the queue says on disk.
-  int64_t Number(const string& sql) {
-    relay_.reset();
+  int64_t Number(const string& sql) const {
     sqlite3* database = nullptr;
     sqlite3_stmt* statement = nullptr;
     EXPECT_EQ(sqlite3_open((queue_dir_ + "/queue.sqlite").c_str(), &database), SQLITE_OK);
@@ -90,14 +89,42 @@ class RelayFourthReview : public OpenRelayTest {
     const int64_t number = sqlite3_column_int64(statement, 0);
     sqlite3_finalize(statement);
     sqlite3_close(database);
-    Reopen();
     return number;
+  }
+  // A line whose pushes have two origins, as its gateway was changed. The second one
+  // has nothing that is due, so it is put away.
+  void MakeLineOfTwoOrigins() {
+    settings_.queue_user_limit = 100;
+    Reopen();
+    Ask(MakeTokens("alice", {"alice"}));
+    Ask(MakeTokens("alice", {"alice"}));
+    ASSERT_EQ(sender_->requests.size(), 2U);
+    sender_->AnswerHttp(503);
+    sender_->AnswerHttp(503);
+    Run();
+    settings_.device_token_gateway = "https://other.example.org/notify";
+    Reopen();
+    clock_.Advance(30);
+    Run();
+    ASSERT_EQ(sender_->requests.size(), 1U);
+    EXPECT_EQ(sender_->AnswerHttp(503, 3600).endpoint.host, "other.example.org");
+    Run();
+    for (int i = 0; i < 45; ++i) {
+      Ask(MakeHandoff("user" + std::to_string(i), NewUrls()));
+      AnswerAll(201);
+      clock_.Advance(1);
+      Run();
+    }
   }
   void FailAll() {
     for (; !sender_->requests.empty(); Run()) {
       sender_->AnswerUnreachable();
     }
   }
+  // Pushes that nobody will look for after a restart.
+  static constexpr const char* kForgotten =
+      "SELECT count(*) FROM push WHERE next IS NOT NULL AND origin NOT IN "
+      "(SELECT id FROM origin)";
   static bool IsBadToken(const relay::PushRequest& request) {
     return request.body.starts_with("bad");
   }
@@ -241,44 +268,37 @@ TEST_F(RelayFourthReview, END_4_many_services_that_hang_kept_out_a_good_one) {
 
 // -- MSG-10 --
 
-// A line whose pushes have two origins, as its gateway was changed. The second one
-// has nothing that is due, so it was put away, and forgotten.
 TEST_F(RelayFourthReview, MSG_10_a_push_stayed_for_ever_whose_service_was_forgotten) {
-  settings_.queue_user_limit = 100;
-  Reopen();
-  Ask(MakeTokens("alice", {"alice"}));
-  Ask(MakeTokens("alice", {"alice"}));
-  ASSERT_EQ(sender_->requests.size(), 2U);
-  sender_->AnswerHttp(503);
-  sender_->AnswerHttp(503);
-  Run();
-  settings_.device_token_gateway = "https://other.example.org/notify";
-  Reopen();
-  clock_.Advance(30);
-  Run();
-  ASSERT_EQ(sender_->requests.size(), 1U);
-  EXPECT_EQ(sender_->AnswerHttp(503, 3600).endpoint.host, "other.example.org");
-  Run();
-  for (int i = 0; i < 45; ++i) {
-    Ask(MakeHandoff("user" + std::to_string(i), NewUrls()));
-    AnswerAll(201);
-    clock_.Advance(1);
-    Run();
-  }
+  MakeLineOfTwoOrigins();
   ASSERT_EQ(Status().queued, 2U);
   // The user has too many, so the first of the line goes.
   for (int i = 0; i < 99; ++i) {
     Ask(MakeHandoff("alice", {"https://dead.example/"}));
     FailAll();
   }
-  EXPECT_EQ(Number("SELECT count(*) FROM push WHERE next IS NOT NULL AND origin NOT IN "
-                   "(SELECT id FROM origin)"),
-            0);
+  EXPECT_EQ(Number(kForgotten), 0);
+  Reopen();
   for (int i = 0; i < 3 * 24 * 6; ++i) {
     AnswerAll(200);
     clock_.Advance(600);
     Run();
   }
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+// The first one is sent, and the service ends before the second one is.
+TEST_F(RelayFourthReview, MSG_10_a_push_was_forgotten_whose_service_was_when_its_turn_came) {
+  MakeLineOfTwoOrigins();
+  ASSERT_EQ(Status().queued, 2U);
+  clock_.Advance(5000);
+  Run();
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  sender_->AnswerHttp(200);
+  for (int i = 0; i < 20; ++i) {
+    relay_->Run();
+    EXPECT_EQ(Number(kForgotten), 0) << i;
+  }
+  EXPECT_EQ(AnswerAll(200), 1);
   EXPECT_EQ(Status().queued, 0U);
 }
 
