@@ -60,6 +60,8 @@ constexpr unsigned int kInterimMax = 16;
 constexpr size_t kStreamsMax = 100;
 // Until there is an answer, and before it the service's limit.
 constexpr size_t kStreamsFirst = 8;
+// By then the limit has come, whatever hangs.
+constexpr int64_t kSilenceMsecs = 1000;
 // libcurl 7.88 resets each stream when it is over, and 8.14 doesn't. Services close
 // a connection that does so a thousand times (CVE-2023-44487), and what is under
 // way there fails. So it is closed before.
@@ -126,6 +128,8 @@ struct Origin {
   bool is_ready = false;
   // When there last was an answer to what is active; 0 for none.
   int64_t answered_at = 0;
+  // When the first that is active had its connection.
+  int64_t connected_at = 0;
   // A stream of its connection timed out while nothing was answered, so the
   // connection may be dead; or it has had enough of them. Nothing is started before
   // it is closed.
@@ -306,6 +310,8 @@ class CurlSender final : public Sender {
   // is over stays in them until its time.
   std::deque<Deadline> deadlines_;
   std::deque<Deadline> body_deadlines_;
+  // When an origin may have more streams even if nothing has been answered.
+  std::deque<std::pair<int64_t, string>> silences_;
   int64_t curl_due_ = kNever;
   int64_t armed_at_ = kNever;
 
@@ -511,6 +517,10 @@ int CurlSender::OnConnected(void* context, char* /*remote_ip*/, char* /*local_ip
   }
   if (origin->protocol != protocol) {
     origin->protocol = protocol;
+    origin->connected_at = NowMsecs();
+    if (protocol == Origin::Protocol::kHttp2) {
+      transfer->sender->silences_.emplace_back(origin->connected_at + kSilenceMsecs, origin->name);
+    }
     transfer->sender->CountConnections(origin);
     transfer->sender->MakeReady(origin);
   }
@@ -626,7 +636,9 @@ bool CurlSender::MayStart(const Origin& origin) const noexcept {
     case Origin::Protocol::kHttp1:
       return active < limits_.connections_origin;
     case Origin::Protocol::kHttp2:
-      return active < (origin.answered_at != 0 ? kStreamsMax : kStreamsFirst);
+      return active < (origin.answered_at != 0 || NowMsecs() - origin.connected_at >= kSilenceMsecs
+                           ? kStreamsMax
+                           : kStreamsFirst);
   }
   return false;
 }
@@ -911,6 +923,12 @@ void CurlSender::TakeDeadlines(int64_t now) {
   };
   take(&deadlines_);
   take(&body_deadlines_);
+  for (; !silences_.empty() && silences_.front().first <= now; silences_.pop_front()) {
+    const auto origin = origins_.find(silences_.front().second);
+    if (origin != origins_.end()) {
+      MakeReady(origin->second.get());
+    }
+  }
 }
 
 void CurlSender::Act(curl_socket_t fd, int what) {
@@ -977,6 +995,9 @@ void CurlSender::Arm(int64_t now) {
   }
   if (!body_deadlines_.empty()) {
     due = std::min(due, body_deadlines_.front().at);
+  }
+  if (!silences_.empty()) {
+    due = std::min(due, silences_.front().first);
   }
   if (has_new_ || !results_.empty()) {
     due = now;

@@ -175,6 +175,21 @@ def test_hangs_for_some_streams(certificate, send):
     assert service.connections == 1
 
 
+def test_END_4_hangs_for_the_first_streams(certificate, send):
+    """As many as are sent before there is an answer. Others don't wait for them."""
+
+    class Hangs(Behaviour):
+        def on_request(self, stream):
+            if stream >= 16:
+                self.answer(stream)
+
+    with push_service(certificate, Hangs) as service:
+        results = send(service.url, count=50, in_flight=50, timeout=15000)
+    assert count(results, status="unreachable") == 8
+    assert count(results, http=201) == 42
+    assert service.connections == 1
+
+
 def test_resets_some_streams(certificate, send):
     """They fail alone."""
 
