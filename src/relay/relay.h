@@ -125,10 +125,10 @@ class Relay {
     int64_t refused_at = 0;
     // The queue may have due pushes that are not in `ready`.
     bool backlog = false;
-    // All of those are of these users, when it was last known; empty for anybody's.
-    std::vector<int64_t> owners;
-    // That was all of it.
+    // All of those were looked at when `owners` was last set.
     bool saw_all = false;
+    // They are of these users; empty for anybody's.
+    std::vector<int64_t> owners;
     std::deque<Item> ready;
     bool runnable = false;
     int64_t wake = 0;

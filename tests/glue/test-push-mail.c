@@ -58,8 +58,7 @@ static void test_MSG_2_other_mail(void **state)
 		"multipart/report; boundary=disposition-notification",
 		"multipart/report; x=\"report-type=disposition-notification\"",
 		"multipart/report; (report-type=disposition-notification)",
-		"multipart/report; x=/; x=\"; "
-		"report-type=disposition-notification",
+		"multipart/report;/;x=\";report-type=disposition-notification",
 		"multipart/report; report-type",
 		"multipart/report; =",
 		"multipart/mixed; report-type=disposition-notification",
