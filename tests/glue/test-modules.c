@@ -42,12 +42,25 @@ check_exports(const char *module, const char *const *prefixes)
 
 static void test_exports_of_the_plugin(void **state)
 {
-	static const char *const prefixes[] = { "coi_plugin_init ",
-						"coi_plugin_deinit ",
-						"coi_plugin_version ", NULL };
+	static const char *const prefixes[] = {
+		"coi_plugin_init ", "coi_plugin_deinit ", "coi_plugin_version ",
+		/* for doveadm's module */
+		"coi_admin_get_status ", "coi_admin_get_subscriptions ", NULL
+	};
 
 	(void)state;
-	assert_int_equal(check_exports(GLUE_PLUGIN, prefixes), 3);
+	assert_int_equal(check_exports(GLUE_PLUGIN, prefixes), 5);
+}
+
+static void test_exports_of_the_doveadm_module(void **state)
+{
+	static const char *const prefixes[] = { "doveadm_coi_plugin_init ",
+						"doveadm_coi_plugin_deinit ",
+						"doveadm_coi_plugin_version ",
+						NULL };
+
+	(void)state;
+	assert_int_equal(check_exports(GLUE_DOVEADM, prefixes), 3);
 }
 
 #ifdef GLUE_SETTINGS
@@ -62,6 +75,7 @@ static void test_exports_of_the_settings_module(void **state)
 
 static const struct CMUnitTest tests[] = {
 	cmocka_unit_test(test_exports_of_the_plugin),
+	cmocka_unit_test(test_exports_of_the_doveadm_module),
 #ifdef GLUE_SETTINGS
 	cmocka_unit_test(test_exports_of_the_settings_module),
 #endif
