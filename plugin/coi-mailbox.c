@@ -7,6 +7,7 @@
 #include "dict-private.h"
 #include "mail-storage-private.h"
 #include "mailbox-list-private.h"
+#include "coi-compat.h"
 #include "coi-deliver.h"
 #include "coi-device-token.h"
 #include "coi-list-notify.h"
@@ -335,10 +336,18 @@ coi_mailbox_attribute_set(struct mailbox_transaction_context *t,
 static bool coi_mailbox_lists_all(struct mailbox *box)
 {
 	struct mail_user *user = box->storage->user;
+	struct dict *dict = user->_attr_dict;
+	const char *error;
+	bool ret;
 
-	/* which has opened it */
-	return (user->_attr_dict != NULL || coi_user_is_offered(user)) &&
-		strcmp(user->_attr_dict->name, "file") != 0;
+	/* Where Dovecot itself wouldn't open one, this isn't to let it do so. */
+	if (dict == NULL &&
+	    coi_compat_attribute_dict_init(user, &dict, &error) <= 0)
+		return FALSE;
+	ret = strcmp(dict->name, "file") != 0;
+	if (dict != user->_attr_dict)
+		dict_deinit(&dict);
+	return ret;
 }
 
 static struct mailbox_attribute_iter *
