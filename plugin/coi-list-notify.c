@@ -179,12 +179,8 @@ static bool coi_list_notify_is_too_early(struct coi_list_notify *list)
    maildir is still writing: so the next one may follow soon, but each time later. */
 static void coi_list_notify_looks(struct coi_list_notify *list)
 {
-	if (coi_notify_get_delay(&list->last_time, COI_NOTIFY_INTERVAL_MSECS) ==
-	    0)
-		list->interval_msecs = 1;
-	else
-		list->interval_msecs = I_MIN(list->interval_msecs * 2,
-					     COI_NOTIFY_INTERVAL_MSECS);
+	list->interval_msecs = coi_notify_next_interval(&list->last_time,
+							list->interval_msecs);
 	list->last_time = ioloop_timeval;
 }
 

@@ -76,6 +76,15 @@ unsigned int coi_notify_get_delay(const struct timeval *last_time,
 	return interval_msecs - msecs;
 }
 
+unsigned int coi_notify_next_interval(const struct timeval *last_time,
+				      unsigned int interval_msecs)
+{
+	/* Twice the longest: it is no quiet to have waited for as long as one must. */
+	if (coi_notify_get_delay(last_time, 2 * COI_NOTIFY_INTERVAL_MSECS) == 0)
+		return 1;
+	return I_MIN(interval_msecs * 2, COI_NOTIFY_INTERVAL_MSECS);
+}
+
 static void coi_notify_look_soon(struct coi_notify *notify)
 {
 	struct mailbox *box = notify->box;

@@ -54,5 +54,10 @@ bool coi_notify_hook_io(struct mail_user *user);
 /* How long a client has to wait for which one has looked then, in milliseconds. */
 unsigned int coi_notify_get_delay(const struct timeval *last_time,
 				  unsigned int interval_msecs);
+/* Returns the least time from a look now to the next one, where that was
+   interval_msecs after the last one: little after some quiet, then twice as long each
+   time. */
+unsigned int coi_notify_next_interval(const struct timeval *last_time,
+				      unsigned int interval_msecs);
 
 #endif
