@@ -4,10 +4,8 @@
 
 #include "lib.h"
 #include "array.h"
-#include "dict-private.h"
 #include "mail-storage-private.h"
 #include "mailbox-list-private.h"
-#include "coi-compat.h"
 #include "coi-deliver.h"
 #include "coi-device-token.h"
 #include "coi-list-notify.h"
@@ -40,8 +38,6 @@ struct coi_attribute_iter {
 	struct mailbox_attribute_iter *super;
 	enum mail_attribute_type type_flags;
 	char *prefix;
-	/* super lists all attributes of the mailbox */
-	bool all;
 };
 
 static MODULE_CONTEXT_DEFINE_INIT(coi_storage_module,
@@ -331,25 +327,6 @@ coi_mailbox_attribute_set(struct mailbox_transaction_context *t,
 	return cbox->module_ctx.super.attribute_set(t, type_flags, key, value);
 }
 
-/* Dovecot's SQL dict can list all keys of a mailbox, and no part of them (see
-   coi-subscriptions.c). */
-static bool coi_mailbox_lists_all(struct mailbox *box)
-{
-	struct mail_user *user = box->storage->user;
-	struct dict *dict = user->_attr_dict;
-	const char *error;
-	bool ret;
-
-	/* Where Dovecot itself wouldn't open one, this isn't to let it do so. */
-	if (dict == NULL &&
-	    coi_compat_attribute_dict_init(user, &dict, &error) <= 0)
-		return FALSE;
-	ret = strcmp(dict->name, "file") != 0;
-	if (dict != user->_attr_dict)
-		dict_deinit(&dict);
-	return ret;
-}
-
 static struct mailbox_attribute_iter *
 coi_mailbox_attribute_iter_init(struct mailbox *box,
 				enum mail_attribute_type type_flags,
@@ -368,33 +345,9 @@ coi_mailbox_attribute_iter_init(struct mailbox *box,
 	iter->iter.box = box;
 	iter->type_flags = type_flags;
 	iter->prefix = i_strdup(prefix);
-	iter->all = coi_mailbox_lists_all(box);
 	iter->super = cbox->module_ctx.super.attribute_iter_init(
-		box, type_flags, iter->all ? "" : prefix);
+		box, type_flags, prefix);
 	return &iter->iter;
-}
-
-/* Returns the key below the prefix, or NULL if it isn't to be listed. */
-static const char *
-coi_attribute_iter_key(struct coi_attribute_iter *iter, const char *key)
-{
-	size_t len = strlen(iter->prefix);
-	bool ours;
-
-	if (!iter->all) {
-		T_BEGIN {
-			ours = coi_webpush_owns(
-				iter->iter.box, iter->type_flags,
-				t_strconcat(iter->prefix, key, NULL));
-		}
-		T_END;
-		return ours ? NULL : key;
-	}
-	if (strncmp(key, iter->prefix, len) != 0 ||
-	    coi_webpush_owns(iter->iter.box, iter->type_flags, key))
-		return NULL;
-	/* a prefix of doveadm's needn't end with it */
-	return len > 0 && key[len] == '/' ? key + len + 1 : key + len;
 }
 
 /* Leaves out what is stored of ours: the internal attributes list what there
@@ -404,14 +357,21 @@ coi_mailbox_attribute_iter_next(struct mailbox_attribute_iter *_iter)
 {
 	struct coi_attribute_iter *iter = (struct coi_attribute_iter *)_iter;
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(_iter->box);
-	const char *key, *name = NULL;
+	const char *key;
+	bool ours;
 
 	do {
 		key = cbox->module_ctx.super.attribute_iter_next(iter->super);
-		if (key != NULL)
-			name = coi_attribute_iter_key(iter, key);
-	} while (key != NULL && name == NULL);
-	return key == NULL ? NULL : name;
+		if (key == NULL)
+			break;
+		T_BEGIN {
+			ours = coi_webpush_owns(_iter->box, iter->type_flags,
+						t_strconcat(iter->prefix, key,
+							    NULL));
+		}
+		T_END;
+	} while (ours);
+	return key;
 }
 
 static int
