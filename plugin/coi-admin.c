@@ -8,11 +8,10 @@
 #include "mail-namespace.h"
 #include "coi-core.h"
 #include "coi-folders.h"
+#include "coi-metadata.h"
 #include "coi-subscriptions.h"
 #include "coi-user.h"
 #include "coi-admin.h"
-
-#define COI_EXPORT __attribute__((visibility("default")))
 
 static int admin_count_mails(struct mail_user *user, const char *vname,
 			     int *count_r, const char **error_r)
@@ -71,18 +70,23 @@ admin_count_subscriptions(struct mail_user *user,
 	return 0;
 }
 
-COI_EXPORT int
-coi_admin_get_status(struct mail_user *user, struct coi_admin_status *status_r,
-		     const char **error_r)
+int coi_admin_get_status(struct mail_user *user,
+			 struct coi_admin_status *status_r,
+			 const char **error_r)
 {
+	struct coi_config config;
+
 	i_zero(status_r);
 	if (admin_check_offered(user, error_r) < 0)
 		return -1;
 	/* logs why */
-	if (coi_config_read(user, NULL, &status_r->config) < 0) {
+	if (coi_config_read(user, NULL, &config) < 0) {
 		*error_r = "Can't read the user's metadata";
 		return -1;
 	}
+	status_r->enabled = config.enabled;
+	if (config.enabled)
+		status_r->filter = coi_filter_name(config.filter);
 	status_r->root = coi_folder_root(user);
 	if (admin_count_mails(user, coi_folder_chats(user), &status_r->chats,
 			      error_r) < 0 ||
@@ -92,10 +96,9 @@ coi_admin_get_status(struct mail_user *user, struct coi_admin_status *status_r,
 	return admin_count_subscriptions(user, status_r, error_r);
 }
 
-COI_EXPORT int
-coi_admin_get_subscriptions(struct mail_user *user,
-			    ARRAY_TYPE(coi_admin_subscription) *subs,
-			    const char **error_r)
+int coi_admin_get_subscriptions(struct mail_user *user,
+				ARRAY_TYPE(coi_admin_subscription) *subs,
+				const char **error_r)
 {
 	const struct coi_push *push = coi_push_get(user->event);
 	struct coi_admin_subscription *added;

@@ -7,13 +7,15 @@
 /* What doveadm's own module (doveadm/coi-doveadm.c) asks of the mail plugin. It
    changes nothing, and makes no folder. */
 
+#include "coi-plugin.h"
 #include "coi-push.h"
-#include "coi-metadata.h"
 
 struct mail_user;
 
 struct coi_admin_status {
-	struct coi_config config;
+	bool enabled;
+	/* NULL where it isn't enabled */
+	const char *filter;
 	const char *root;
 	/* Mails in the folders; -1 where there is no such folder. */
 	int chats, contacts;
@@ -29,13 +31,14 @@ ARRAY_DEFINE_TYPE(coi_admin_subscription, struct coi_admin_subscription);
 
 /* Both return -1 if COI isn't available to the user, or if something can't be
    read: error_r is for the admin. Texts are in the data stack. */
-int coi_admin_get_status(struct mail_user *user,
-			 struct coi_admin_status *status_r,
-			 const char **error_r);
+COI_EXPORT int
+coi_admin_get_status(struct mail_user *user, struct coi_admin_status *status_r,
+		     const char **error_r);
 /* Adds the subscriptions that count, device tokens last. None is there where push
    isn't offered to the user. */
-int coi_admin_get_subscriptions(struct mail_user *user,
-				ARRAY_TYPE(coi_admin_subscription) *subs,
-				const char **error_r);
+COI_EXPORT int
+coi_admin_get_subscriptions(struct mail_user *user,
+			    ARRAY_TYPE(coi_admin_subscription) *subs,
+			    const char **error_r);
 
 #endif

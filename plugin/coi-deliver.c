@@ -256,19 +256,6 @@ static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
 		1;
 }
 
-static const char *coi_filter_name(enum coi_filter filter)
-{
-	switch (filter) {
-	case COI_FILTER_NONE:
-		return "none";
-	case COI_FILTER_ACTIVE:
-		return "active";
-	case COI_FILTER_SEEN:
-		return "seen";
-	}
-	i_unreached();
-}
-
 static void
 coi_deliver_send_event(struct mail_deliver_context *ctx,
 		       enum coi_chat_rule rule, enum coi_filter filter)

@@ -55,6 +55,19 @@ void coi_metadata_failed(uint64_t start)
 		metadata_away_until = now + COI_METADATA_AWAY_MSECS;
 }
 
+const char *coi_filter_name(enum coi_filter filter)
+{
+	switch (filter) {
+	case COI_FILTER_NONE:
+		return "none";
+	case COI_FILTER_ACTIVE:
+		return "active";
+	case COI_FILTER_SEEN:
+		return "seen";
+	}
+	i_unreached();
+}
+
 static const char *coi_config_entry_name(const char *key)
 {
 	size_t len = strlen(COI_CONFIG_KEY_PREFIX);

@@ -41,6 +41,9 @@ struct coi_config {
 	enum coi_filter filter;
 };
 
+/* As an entry has it. */
+const char *coi_filter_name(enum coi_filter filter);
+
 void coi_metadata_init(void);
 void coi_metadata_deinit(void);
 

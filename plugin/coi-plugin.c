@@ -27,8 +27,6 @@
 #include "coi-webpush.h"
 #include "coi-plugin.h"
 
-#define COI_EXPORT __attribute__((visibility("default")))
-
 COI_EXPORT const char *coi_plugin_version = DOVECOT_ABI_VERSION;
 
 static struct mail_storage_hooks coi_mail_storage_hooks = {

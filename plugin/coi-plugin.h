@@ -6,6 +6,9 @@
 
 /* Entry points that Dovecot looks up by name in the module. */
 
+/* What a module has for Dovecot, or for another module; all else is hidden. */
+#define COI_EXPORT __attribute__((visibility("default")))
+
 struct module;
 
 void coi_plugin_init(struct module *module);

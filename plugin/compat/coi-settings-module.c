@@ -7,9 +7,8 @@
 
 #include "lib.h"
 #include "settings-parser.h"
+#include "coi-plugin.h"
 #include "coi-settings-info.h"
-
-#define COI_EXPORT __attribute__((visibility("default")))
 
 extern const char *coi_settings_version;
 extern const struct setting_parser_info *coi_settings_set_infos[];

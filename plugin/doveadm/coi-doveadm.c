@@ -7,17 +7,14 @@
 
 #include "lib.h"
 #include "array.h"
-#include "str.h"
 #include "str-sanitize.h"
 #include "time-util.h"
-#include "mail-storage-private.h"
+#include "mail-user.h"
 #include "doveadm.h"
 #include "doveadm-print.h"
 #include "doveadm-mail.h"
 #include "coi-admin.h"
 #include "coi-doveadm-compat.h"
-
-#define COI_EXPORT __attribute__((visibility("default")))
 
 /* A client's text is UTF-8 of up to 128 octets. */
 #define COI_DOVEADM_TEXT_MAX_CHARS 128
@@ -26,12 +23,6 @@ void doveadm_coi_plugin_init(struct module *module);
 void doveadm_coi_plugin_deinit(void);
 
 COI_EXPORT const char *doveadm_coi_plugin_version = DOVECOT_ABI_VERSION;
-
-static const char *coi_filter_names[] = {
-	[COI_FILTER_NONE] = "none",
-	[COI_FILTER_ACTIVE] = "active",
-	[COI_FILTER_SEEN] = "seen",
-};
 
 static int cmd_coi_failed(struct doveadm_mail_cmd_context *ctx,
 			  struct mail_user *user, const char *error)
@@ -62,10 +53,8 @@ cmd_coi_status_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 
 	if (coi_admin_get_status(user, &status, &error) < 0)
 		return cmd_coi_failed(ctx, user, error);
-	doveadm_print(status.config.enabled ? "yes" : "no");
-	doveadm_print(status.config.enabled ?
-			      coi_filter_names[status.config.filter] :
-			      "-");
+	doveadm_print(status.enabled ? "yes" : "no");
+	doveadm_print(status.filter == NULL ? "-" : status.filter);
 	doveadm_print(status.root);
 	coi_print_count(status.chats);
 	coi_print_count(status.contacts);
