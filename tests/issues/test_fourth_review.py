@@ -67,14 +67,20 @@ def token_with_the_last_id():
             return token
 
 
-def test_CLI_4_more_tokens_than_a_user_may_have(make_server, gateway):
-    """The newest wasn't used: the first ten were, and for ever."""
+def two_in_sync(make_server, gateway):
+    """Two servers, and a user whose INBOX is the same in both."""
     source = make_server(push=gateway.settings)
     target = make_server(push=gateway.settings, after="# another one\n")
     user = source.new_user()
     source.deliver("lmtp", user, mail("before"))
     for _ in range(2):
         dsync(source, user, target, "sync")
+    return source, target, user
+
+
+def test_CLI_4_more_tokens_than_a_user_may_have(make_server, gateway):
+    """The newest wasn't used: the first ten were, and for ever."""
+    source, target, user = two_in_sync(make_server, gateway)
     for server in (source, target):
         for _ in range(10):
             assert set_token(server, user, new_token()) == "OK"
@@ -89,12 +95,7 @@ def test_CLI_4_more_tokens_than_a_user_may_have(make_server, gateway):
 
 def test_CLI_4_the_newest_of_more_tokens_than_a_user_may_have(make_server, gateway):
     """It is in the second ten, and nothing has been set where the mail comes."""
-    source = make_server(push=gateway.settings)
-    target = make_server(push=gateway.settings, after="# another one\n")
-    user = source.new_user()
-    source.deliver("lmtp", user, mail("before"))
-    for _ in range(2):
-        dsync(source, user, target, "sync")
+    source, target, user = two_in_sync(make_server, gateway)
     for server in (source, target):
         for _ in range(9):
             assert set_token(server, user, new_token()) == "OK"
