@@ -17,6 +17,7 @@
 #include "mail-user.h"
 #include "mail-storage-hooks.h"
 #include "coi-core.h"
+#include "coi-compat.h"
 #include "coi-deliver.h"
 #include "coi-handoff.h"
 #include "coi-imap.h"
@@ -54,5 +55,6 @@ COI_EXPORT void coi_plugin_deinit(void)
 	coi_handoff_deinit();
 	coi_metadata_deinit();
 	mail_storage_hooks_remove(&coi_mail_storage_hooks);
+	coi_compat_deinit();
 	coi_core_deinit();
 }

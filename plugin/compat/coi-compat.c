@@ -49,6 +49,10 @@ void coi_compat_settings_free(const struct coi_settings **set)
 	settings_free(*set);
 }
 
+void coi_compat_deinit(void)
+{
+}
+
 static int attribute_dict_init(struct mail_user *user, const char *filter_name,
 			       struct dict **dict_r, const char **error_r)
 {
@@ -172,6 +176,11 @@ void coi_compat_settings_free(const struct coi_settings **set)
 
 	*set = NULL;
 	pool_unref(&pool);
+}
+
+void coi_compat_deinit(void)
+{
+	coi_settings_forget();
 }
 
 bool coi_compat_dict_is_ours(struct mail_user *user)

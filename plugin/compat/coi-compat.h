@@ -20,6 +20,8 @@ int coi_compat_settings_get(struct mail_user *user,
 			    const struct coi_settings **set_r,
 			    const char **error_r);
 void coi_compat_settings_free(const struct coi_settings **set);
+/* When the plugin is unloaded. */
+void coi_compat_deinit(void);
 
 /* Opens the dict for the user's server metadata: the admin's own, or else the
    one of our setting. Returns 1 if ok, 0 if neither is configured, -1 if

@@ -102,6 +102,65 @@ const struct setting_parser_info coi_setting_parser_info = {
 
 #ifndef COI_HAVE_SETTINGS_GET
 
+/* Nearly all users of a process have the same ones, and parsing them would be a good
+   part of what a delivery costs that has nothing to do with us. */
+static struct {
+	const struct coi_settings *set;
+	/* What it was parsed from: name and value in turn, then NULL. */
+	const char **envs;
+} last_parsed;
+
+static bool coi_setting_may_be_ours(const char *name)
+{
+	return strncmp(name, "coi_", 4) == 0 ||
+		strncmp(name, "webpush_", 8) == 0;
+}
+
+static bool coi_settings_are_last(const char *const *envs, unsigned int count)
+{
+	const char *const *last = last_parsed.envs;
+
+	if (last_parsed.set == NULL)
+		return FALSE;
+	for (unsigned int i = 0; i + 1 < count; i += 2) {
+		if (!coi_setting_may_be_ours(envs[i]))
+			continue;
+		if (last[0] == NULL || strcmp(last[0], envs[i]) != 0 ||
+		    strcmp(last[1], envs[i + 1]) != 0)
+			return FALSE;
+		last += 2;
+	}
+	return last[0] == NULL;
+}
+
+static void coi_settings_set_last(const char *const *envs, unsigned int count,
+				  const struct coi_settings *set)
+{
+	unsigned int last = 0;
+
+	coi_settings_forget();
+	last_parsed.set = set;
+	last_parsed.envs = p_new(set->pool, const char *, count + 1);
+	for (unsigned int i = 0; i + 1 < count; i += 2) {
+		if (!coi_setting_may_be_ours(envs[i]))
+			continue;
+		last_parsed.envs[last++] = p_strdup(set->pool, envs[i]);
+		last_parsed.envs[last++] = p_strdup(set->pool, envs[i + 1]);
+	}
+	pool_ref(set->pool);
+}
+
+void coi_settings_forget(void)
+{
+	pool_t pool;
+
+	if (last_parsed.set == NULL)
+		return;
+	pool = last_parsed.set->pool;
+	i_zero(&last_parsed);
+	pool_unref(&pool);
+}
+
 static bool coi_setting_is_known(const char *name)
 {
 	const struct setting_define *def;
@@ -124,9 +183,7 @@ static int coi_settings_parse_all(struct event *event,
 	for (unsigned int i = 0; i + 1 < count; i += 2) {
 		if (!coi_setting_is_known(envs[i])) {
 			/* Nobody else tells the admin about a typo. */
-			if ((strncmp(envs[i], "coi_", 4) != 0 &&
-			     strncmp(envs[i], "webpush_", 8) != 0) ||
-			    warned)
+			if (!coi_setting_may_be_ours(envs[i]) || warned)
 				continue;
 			unknown = TRUE;
 			e_warning(event,
@@ -149,10 +206,16 @@ int coi_settings_parse(struct event *event, const char *const *envs,
 		       unsigned int count, const struct coi_settings **set_r,
 		       const char **error_r)
 {
-	pool_t pool = pool_alloconly_create("coi settings", 2048);
 	struct setting_parser_context *parser;
 	struct coi_settings *set;
+	pool_t pool;
 
+	if (coi_settings_are_last(envs, count)) {
+		pool_ref(last_parsed.set->pool);
+		*set_r = last_parsed.set;
+		return 0;
+	}
+	pool = pool_alloconly_create("coi settings", 2048);
 	parser = settings_parser_init(pool, &coi_setting_parser_info, 0);
 	if (coi_settings_parse_all(event, parser, envs, count, error_r) < 0) {
 		settings_parser_deinit(&parser);
@@ -162,6 +225,7 @@ int coi_settings_parse(struct event *event, const char *const *envs,
 	set = settings_parser_get(parser);
 	set->pool = pool;
 	settings_parser_deinit(&parser);
+	coi_settings_set_last(envs, count, set);
 	*set_r = set;
 	return 0;
 }

@@ -19,11 +19,14 @@ extern const struct setting_parser_info coi_setting_parser_info;
 #ifndef COI_HAVE_SETTINGS_GET
 
 /* envs is the plugin section, as name and value in turn. Logs once a process
-   what is called like a setting of ours and isn't one. The settings are freed
-   with set->pool. Returns 0 if ok, -1 if a value can't be used. */
+   what is called like a setting of ours and isn't one. The caller drops the
+   reference to set->pool. Returns 0 if ok, -1 if a value can't be used. */
 int coi_settings_parse(struct event *event, const char *const *envs,
 		       unsigned int count, const struct coi_settings **set_r,
 		       const char **error_r);
+
+/* Before the process ends: drops what is kept for the next user. */
+void coi_settings_forget(void);
 
 #endif
 
