@@ -368,6 +368,9 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		cuser->delivering = TRUE;
 		cuser->have_inbox = FALSE;
 		guid_128_empty(cuser->inbox_guid);
+		cuser->dict_looked_for = FALSE;
+		cuser->dict_is_missing = FALSE;
+		cuser->dict_entries = NULL;
 		cuser->delivering_chat = FALSE;
 		cuser->delivering_others_chat = coi_deliver_is_others_chat(ctx);
 		coi_raise_delivery_begin(ctx->rcpt_user, ctx->event,
@@ -375,6 +378,8 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		if (coi_user_settings(ctx->rcpt_user) != NULL) {
 			place = coi_deliver_get_place(ctx);
 			have_contacts = coi_deliver_check_contacts(ctx, &place);
+			/* then there is one */
+			cuser->dict_looked_for = have_contacts;
 		}
 		rule = coi_deliver_detect(ctx, have_contacts ? &from : NULL);
 	}

@@ -3,17 +3,31 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 #include "lib.h"
+#include "array.h"
 #include "dict-private.h"
 #include "ioloop.h"
 #include "mail-storage-private.h"
 #include "coi-compat.h"
 #include "coi-metadata.h"
+#include "coi-subscriptions.h"
 #include "coi-user.h"
 #include "coi-dict.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+struct coi_dict_entry {
+	const char *path;
+	/* NULL of a subscription, which may be long, and which
+	   coi_subscriptions_read() reads anew */
+	const char *value;
+};
+
+/* What is in a dict in a file, of all that we may ask for. */
+struct coi_dict_entries {
+	ARRAY(struct coi_dict_entry) all;
+};
 
 struct dict_question {
 	struct ioloop *ioloop;
@@ -75,6 +89,11 @@ static bool dict_is_remote(const struct dict *dict)
 	return strcmp(dict->name, "proxy") == 0;
 }
 
+static bool dict_is_file(const struct dict *dict)
+{
+	return strcmp(dict->name, "file") == 0;
+}
+
 /* Reading anything from a file dict takes all of it into memory; and where that isn't
    enough, the process ends, and with it the delivery to everybody else. */
 static int
@@ -95,12 +114,112 @@ dict_file_check(struct mail_user *user, struct dict *dict, const char **error_r)
 	return 0;
 }
 
+static int
+dict_file_read(struct mail_user *user, struct dict *dict, pool_t pool,
+	       struct coi_dict_entries *entries, const char **error_r)
+{
+	struct dict_iterate_context *iter;
+	struct coi_dict_entry *entry;
+	const char *path, *value;
+	bool config;
+
+	p_array_init(&entries->all, pool, 4);
+	iter = dict_iterate_init(dict, mail_user_get_dict_op_settings(user),
+				 DICT_PATH_PRIVATE, DICT_ITERATE_FLAG_RECURSE);
+	while (dict_iterate(iter, &path, &value)) {
+		config = strstr(path, "/" COI_CONFIG_KEY_PREFIX) != NULL;
+		if (!config &&
+		    strstr(path, "/" COI_SUBSCRIPTIONS_KEY_PREFIX) == NULL)
+			continue;
+		entry = array_append_space(&entries->all);
+		entry->path = p_strdup(pool, path);
+		entry->value = config ? p_strdup(pool, value) : NULL;
+	}
+	return dict_iterate_deinit(&iter, error_r);
+}
+
+/* Returns NULL (and error_r) if the file can't be read, or is too large. */
+static const struct coi_dict_entries *
+dict_file_entries(struct mail_user *user, struct dict *dict,
+		  const char **error_r)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct coi_dict_entries *entries;
+	pool_t pool;
+
+	if (cuser->delivering && cuser->dict_entries != NULL)
+		return cuser->dict_entries;
+	if (coi_dict_check(user, dict, NULL, error_r) < 0)
+		return NULL;
+	pool = cuser->delivering ? user->pool : pool_datastack_create();
+	entries = p_new(pool, struct coi_dict_entries, 1);
+	if (dict_file_read(user, dict, pool, entries, error_r) < 0)
+		return NULL;
+	if (cuser->delivering)
+		cuser->dict_entries = entries;
+	return entries;
+}
+
+bool coi_dict_is_missing(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (!cuser->delivering)
+		return FALSE;
+	if (!cuser->dict_looked_for) {
+		cuser->dict_looked_for = TRUE;
+		cuser->dict_is_missing =
+			coi_compat_attribute_dict_is_missing(user);
+	}
+	return cuser->dict_is_missing;
+}
+
+bool coi_dict_may_have(struct mail_user *user, struct dict *dict,
+		       const char *prefix)
+{
+	const struct coi_dict_entries *entries;
+	const struct coi_dict_entry *entry;
+	const char *error;
+
+	if (!dict_is_file(dict))
+		return TRUE;
+	entries = dict_file_entries(user, dict, &error);
+	/* whoever reads it says what is wrong */
+	if (entries == NULL)
+		return TRUE;
+	array_foreach(&entries->all, entry) {
+		if (strstr(entry->path, prefix) != NULL)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+static int
+dict_file_lookup(struct mail_user *user, struct dict *dict, const char *path,
+		 const char **value_r, const char **error_r)
+{
+	const struct coi_dict_entries *entries;
+	const struct coi_dict_entry *entry;
+
+	*value_r = NULL;
+	entries = dict_file_entries(user, dict, error_r);
+	if (entries == NULL)
+		return -1;
+	array_foreach(&entries->all, entry) {
+		if (strcmp(entry->path, path) == 0)
+			*value_r = entry->value;
+	}
+	return *value_r != NULL ? 1 : 0;
+}
+
 int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 		    const char **value_r, const char **error_r)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	struct dict_question question;
 
+	if (cuser->delivering && dict_is_file(dict))
+		return dict_file_lookup(user, dict, path, value_r, error_r);
 	if (!cuser->delivering || !dict_is_remote(dict)) {
 		if (coi_dict_check(user, dict, NULL, error_r) < 0)
 			return -1;

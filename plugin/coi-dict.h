@@ -7,7 +7,10 @@
 /* Reads from the dict with the user's server metadata. Another process serves it in
    most large installations, and waits for a database; Dovecot would have a
    delivery wait for half a minute, and we don't. Else it is a file, and Dovecot would
-   read it however large the user has made it (FIL-10, MSG-11). */
+   read it however large the user has made it (FIL-10, MSG-11).
+
+   A file is read as a whole whatever is asked for, and each question takes another
+   look at it. So a delivery asks once, for all that we may need. */
 
 struct dict;
 struct mail_user;
@@ -18,9 +21,20 @@ struct mailbox;
 /* How much of a file a delivery reads: a few times of it is what that takes. */
 #define COI_DICT_FILE_MAX_SIZE ((off_t)16 * 1024 * 1024)
 
-/* As dict_lookup(), for a dict of coi_user_get_dict(). Where that doesn't answer a
-   delivery in time, it is closed, and so can't be used any more. The value is in the
-   data stack. */
+/* TRUE in a delivery if it is certain that there is no dict, because nothing has been
+   stored yet. That is so for most users of most servers, and then it needn't be
+   opened. */
+bool coi_dict_is_missing(struct mail_user *user);
+
+/* FALSE if it is certain, and cheap to find out, that the dict has no such key for any
+   mailbox. prefix is COI_CONFIG_KEY_PREFIX or COI_SUBSCRIPTIONS_KEY_PREFIX. */
+bool coi_dict_may_have(struct mail_user *user, struct dict *dict,
+		       const char *prefix);
+
+/* As dict_lookup(), for a dict of coi_user_get_dict() and a key with
+   COI_CONFIG_KEY_PREFIX. Where the dict doesn't answer a delivery in time, it is
+   closed, and so can't be used any more. The value is good for as long as the
+   data stack's frame, and the delivery. */
 int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 		    const char **value_r, const char **error_r);
 

@@ -98,13 +98,15 @@ coi_config_read_from(struct mail_user *user, struct mailbox *inbox,
 	const char *value;
 	int ret;
 
+	ret = coi_user_get_dict(user, &dict, error_r);
+	if (ret <= 0)
+		return ret;
+	if (!coi_dict_may_have(user, dict, COI_CONFIG_KEY_PREFIX))
+		return 0;
 	/* The entries hang on the GUID of INBOX. Where INBOX hasn't been made
 	   yet, there are none, and it is not for us to make it. */
 	if (inbox == NULL && !coi_folder_have_inbox(user))
 		return 0;
-	ret = coi_user_get_dict(user, &dict, error_r);
-	if (ret <= 0)
-		return ret;
 	ret = coi_config_lookup(user, dict, inbox, COI_CONFIG_ENABLED, &value,
 				error_r);
 	if (ret <= 0)
@@ -147,6 +149,8 @@ int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 	int ret;
 
 	i_zero(config_r);
+	if (coi_dict_is_missing(user))
+		return 0;
 	/* logs why, if there is something to log */
 	if (!coi_user_is_offered(user) ||
 	    (cuser->delivering && coi_metadata_is_away()))

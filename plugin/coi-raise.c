@@ -20,6 +20,7 @@
 #include "mail-namespace.h"
 #include "coi-compat.h"
 #include "coi-core.h"
+#include "coi-dict.h"
 #include "coi-folders.h"
 #include "coi-handoff.h"
 #include "coi-keyword.h"
@@ -69,7 +70,7 @@ static void raise_read_subscriptions(struct mail_user *user, pool_t pool,
 	int ret;
 
 	p_array_init(subs, pool, 4);
-	if (coi_push_settings(user) == NULL)
+	if (coi_dict_is_missing(user) || coi_push_settings(user) == NULL)
 		return;
 	start = coi_handoff_clock();
 	if (coi_metadata_is_away() || !coi_subscriptions_may_exist(user))

@@ -6,8 +6,7 @@
  * A delivery has to know whether the user has subscriptions, and most users
  * have none. The keys hang on the GUID of INBOX, which takes opening INBOX. So
  * a dict in a file is first asked for any such key at all: where the file isn't
- * there that is one open() that fails, and where it is, the file is read, which
- * the dict then needn't do again. Another dict has to be asked for the prefix.
+ * there that is one open() that fails. Another dict has to be asked for the prefix.
  */
 
 #include "lib.h"
@@ -42,24 +41,11 @@ const struct coi_settings *coi_push_settings(struct mail_user *user)
 
 bool coi_subscriptions_may_exist(struct mail_user *user)
 {
-	struct dict_iterate_context *iter;
 	struct dict *dict;
-	const char *key, *value, *error;
-	bool found = FALSE;
+	const char *error;
 
-	if (coi_user_get_dict(user, &dict, &error) <= 0)
-		return FALSE;
-	if (strcmp(dict->name, "file") != 0)
-		return TRUE;
-	/* whoever reads it says what is wrong */
-	if (coi_dict_check(user, dict, NULL, &error) < 0)
-		return TRUE;
-	iter = dict_iterate_init(
-		dict, mail_user_get_dict_op_settings(user), DICT_PATH_PRIVATE,
-		DICT_ITERATE_FLAG_RECURSE | DICT_ITERATE_FLAG_NO_VALUE);
-	while (!found && dict_iterate(iter, &key, &value))
-		found = strstr(key, "/" COI_SUBSCRIPTIONS_KEY_PREFIX) != NULL;
-	return dict_iterate_deinit(&iter, &error) < 0 || found;
+	return coi_user_get_dict(user, &dict, &error) > 0 &&
+		coi_dict_may_have(user, dict, COI_SUBSCRIPTIONS_KEY_PREFIX);
 }
 
 static bool

@@ -12,6 +12,7 @@
 #include "mail-user.h"
 
 struct dict;
+struct coi_dict_entries;
 struct coi_raise;
 struct coi_settings;
 
@@ -33,8 +34,10 @@ struct coi_user {
 	/* A delivery to this user is going on. INBOX then stays what it is:
 	   whether it is there (if it is) and its GUID are asked once. */
 	bool delivering;
-	/* Its metadata dict has answered, or isn't too large (coi-dict.c). */
-	bool dict_checked;
+	/* Its metadata dict has answered, or isn't too large; and what it has, if
+	   it is a file (coi-dict.c). */
+	bool dict_checked, dict_looked_for, dict_is_missing;
+	const struct coi_dict_entries *dict_entries;
 	bool have_inbox;
 	guid_128_t inbox_guid;
 	/* The mail being delivered gets $Chat wherever it is stored. */

@@ -13,6 +13,8 @@
 #include "coi-settings-info.h"
 #include "coi-compat.h"
 
+#include <sys/stat.h>
+
 static bool dict_is_file(const struct dict *dict)
 {
 	return strcmp(dict->name, "file") == 0;
@@ -86,6 +88,11 @@ bool coi_compat_dict_is_ours(struct mail_user *user)
 	if (ret > 0)
 		dict_deinit(&dict);
 	return ret == 0;
+}
+
+bool coi_compat_attribute_dict_is_missing(struct mail_user *user ATTR_UNUSED)
+{
+	return FALSE;
 }
 
 /* The settings of Dovecot's file dict, which are in none of its headers. They have to
@@ -196,15 +203,28 @@ static const char *attribute_dict_uri(struct mail_user *user)
 		mail_user_set_get_storage_set(user)->mail_attribute_dict;
 }
 
-const char *
-coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict)
+static const char *uri_file_path(struct mail_user *user, const char *uri)
 {
-	const char *uri = attribute_dict_uri(user);
-
-	if (!dict_is_file(dict) || strncmp(uri, "file:", 5) != 0)
+	if (uri == NULL || strncmp(uri, "file:", 5) != 0)
 		return NULL;
 	/* behind a colon there may be how to lock it */
 	return user_path_expand(user, t_strcut(uri + 5, ':'));
+}
+
+const char *
+coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict)
+{
+	return dict_is_file(dict) ?
+		uri_file_path(user, attribute_dict_uri(user)) :
+		NULL;
+}
+
+bool coi_compat_attribute_dict_is_missing(struct mail_user *user)
+{
+	const char *path = uri_file_path(user, attribute_dict_uri(user));
+	struct stat st;
+
+	return path != NULL && stat(path, &st) < 0 && errno == ENOENT;
 }
 
 int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
