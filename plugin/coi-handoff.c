@@ -367,7 +367,7 @@ int coi_handoff_ask(const char *socket_path, const string_t *line,
 					   socket_path);
 		return -1;
 	}
-	fd_close_on_exec(fd, TRUE);
+	/* nothing is executed while it is open */
 	input = t_buffer_create(1024);
 	ret = handoff_send(fd, line, deadline, error_r);
 	if (ret == 0)
