@@ -7,6 +7,7 @@ import itertools
 
 import pytest
 from harness.config import Config, by_dialect, dialect, metadata_dict, plugins, settings
+from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 from harness.server import ROOT
 
@@ -115,3 +116,18 @@ def test_the_admins_own_setting_wins(make_server, place):
     server = make_server(**{place: settings(coi_mailbox_root="Chatting")})
     with server.imap(server.coi_user()) as client:
         assert "Chatting/Chats" in client.folders()
+
+
+def test_each_user_has_settings_of_their_own(make_server):
+    """An LMTP process keeps what it has parsed for the next user."""
+    server = make_server(after=settings(coi_mailbox_root="COI-%{user}"))
+    users = [server.coi_user("active") for _ in range(2)]
+    order = [users[0], users[0], users[1], users[0]]
+    with Lmtp(server.lmtp_address) as client:
+        for number, user in enumerate(order):
+            (reply,) = client.deliver([user], chat(f"mail {number}"))
+            assert reply.startswith("250"), reply
+    for user in users:
+        found = {subject: folder for subject, (folder, _) in server.where(user).items()}
+        wanted = [f"mail {number}" for number, name in enumerate(order) if name == user]
+        assert found == dict.fromkeys(wanted, server.chats.replace("COI", f"COI-{user}", 1))
