@@ -163,14 +163,21 @@ dict_file_entries(struct mail_user *user, struct dict *dict,
 bool coi_dict_is_missing(struct mail_user *user)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	const char *path;
+	struct stat st;
 
 	if (!cuser->delivering)
 		return FALSE;
-	if (!cuser->dict_looked_for) {
-		cuser->dict_looked_for = TRUE;
-		cuser->dict_is_missing =
-			coi_compat_attribute_dict_is_missing(user);
-	}
+	if (cuser->dict_looked_for)
+		return cuser->dict_is_missing;
+	cuser->dict_looked_for = TRUE;
+	path = coi_compat_attribute_dict_file_path(user);
+	if (path == NULL)
+		return FALSE;
+	if (stat(path, &st) < 0)
+		cuser->dict_is_missing = errno == ENOENT;
+	else if (st.st_size <= COI_DICT_FILE_MAX_SIZE)
+		cuser->dict_checked = TRUE;
 	return cuser->dict_is_missing;
 }
 

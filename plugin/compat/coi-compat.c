@@ -13,8 +13,6 @@
 #include "coi-settings-info.h"
 #include "coi-compat.h"
 
-#include <sys/stat.h>
-
 static bool dict_is_file(const struct dict *dict)
 {
 	return strcmp(dict->name, "file") == 0;
@@ -90,11 +88,6 @@ bool coi_compat_dict_is_ours(struct mail_user *user)
 	return ret == 0;
 }
 
-bool coi_compat_attribute_dict_is_missing(struct mail_user *user ATTR_UNUSED)
-{
-	return FALSE;
-}
-
 /* The settings of Dovecot's file dict, which are in none of its headers. They have to
    be the same ones in the same order, or else it gives us none. */
 struct dict_file_settings {
@@ -125,18 +118,86 @@ static const struct setting_parser_info dict_file_setting_parser_info = {
 	.pool_offset1 = 1 + offsetof(struct dict_file_settings, pool),
 };
 
-const char *
-coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict)
+static const char *
+dict_file_path(struct mail_user *user, struct event *dict_event)
 {
 	const struct dict_file_settings *set;
 	const char *path, *error;
 
-	if (!dict_is_file(dict) ||
-	    settings_get(dict->event, &dict_file_setting_parser_info, 0, &set,
+	if (settings_get(dict_event, &dict_file_setting_parser_info, 0, &set,
 			 &error) < 0)
 		return NULL;
 	path = user_path_expand(user, t_strdup(set->dict_file_path));
 	settings_free(set);
+	return path;
+}
+
+const char *
+coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict)
+{
+	return dict_is_file(dict) ? dict_file_path(user, dict->event) : NULL;
+}
+
+/* The name of the dict that dict_init_auto() would take, NULL if that would fail, "" if
+   there is none. */
+static const char *dict_get_name(struct event *event)
+{
+	const struct dict_settings *set;
+	const char *name, *error;
+
+	if (settings_get(event, &dict_setting_parser_info, 0, &set, &error) < 0)
+		return NULL;
+	if (array_is_empty(&set->dicts))
+		name = "";
+	else if (array_count(&set->dicts) > 1)
+		name = NULL;
+	else
+		name = t_strdup(array_idx_elem(&set->dicts, 0));
+	settings_free(set);
+	return name;
+}
+
+static bool dict_has_file_driver(struct event *event)
+{
+	const struct dict_settings *set;
+	const char *error;
+	bool ret;
+
+	if (settings_get(event, &dict_setting_parser_info, 0, &set, &error) < 0)
+		return FALSE;
+	ret = strcmp(set->dict_driver, "file") == 0;
+	settings_free(set);
+	return ret;
+}
+
+/* Returns FALSE if there is no such dict. path_r is NULL if it isn't a file. */
+static bool
+attribute_dict_get_path(struct mail_user *user, const char *filter_name,
+			const char **path_r)
+{
+	struct event *event = event_create(user->event), *dict_event;
+	const char *name;
+
+	*path_r = NULL;
+	settings_event_add_filter_name(event, filter_name);
+	name = dict_get_name(event);
+	if (name != NULL && name[0] != '\0') {
+		dict_event = event_create(event);
+		settings_event_add_list_filter_name(dict_event, "dict", name);
+		if (dict_has_file_driver(dict_event))
+			*path_r = dict_file_path(user, dict_event);
+		event_unref(&dict_event);
+	}
+	event_unref(&event);
+	return name == NULL || name[0] != '\0';
+}
+
+const char *coi_compat_attribute_dict_file_path(struct mail_user *user)
+{
+	const char *path;
+
+	if (!attribute_dict_get_path(user, "mail_attribute", &path))
+		(void)attribute_dict_get_path(user, "coi_attribute", &path);
 	return path;
 }
 
@@ -214,17 +275,13 @@ static const char *uri_file_path(struct mail_user *user, const char *uri)
 const char *
 coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict)
 {
-	return dict_is_file(dict) ?
-		uri_file_path(user, attribute_dict_uri(user)) :
-		NULL;
+	return dict_is_file(dict) ? coi_compat_attribute_dict_file_path(user) :
+				    NULL;
 }
 
-bool coi_compat_attribute_dict_is_missing(struct mail_user *user)
+const char *coi_compat_attribute_dict_file_path(struct mail_user *user)
 {
-	const char *path = uri_file_path(user, attribute_dict_uri(user));
-	struct stat st;
-
-	return path != NULL && stat(path, &st) < 0 && errno == ENOENT;
+	return uri_file_path(user, attribute_dict_uri(user));
 }
 
 int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,

@@ -34,9 +34,8 @@ int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 const char *
 coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict);
 
-/* TRUE if the dict is a file that isn't there. For where it hasn't been opened, and may
-   not have to be; FALSE where this can't be told for less. */
-bool coi_compat_attribute_dict_is_missing(struct mail_user *user);
+/* The same for a dict that hasn't been opened, and may not have to be. */
+const char *coi_compat_attribute_dict_file_path(struct mail_user *user);
 
 /* TRUE unless the admin has set one for all metadata, which is the one that is used. */
 bool coi_compat_dict_is_ours(struct mail_user *user);
