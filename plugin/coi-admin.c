@@ -4,14 +4,20 @@
 
 #include "lib.h"
 #include "array.h"
+#include "str.h"
+#include "str-sanitize.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
 #include "coi-core.h"
 #include "coi-folders.h"
+#include "coi-handoff.h"
 #include "coi-metadata.h"
 #include "coi-subscriptions.h"
 #include "coi-user.h"
 #include "coi-admin.h"
+
+/* It looks through all of its queue, and may have other things to do. */
+#define ADMIN_QUEUE_TIMEOUT_MSECS 10000
 
 static int admin_count_mails(struct mail_user *user, const char *vname,
 			     int *count_r, const char **error_r)
@@ -123,6 +129,96 @@ int coi_admin_get_subscriptions(struct mail_user *user,
 		if (!push->subscription_get_info(coi_bytes_from_str(sub->json),
 						 &added->info))
 			array_pop_back(subs);
+	}
+	return 0;
+}
+
+static struct coi_admin_queue_row *
+admin_queue_add(ARRAY_TYPE(coi_admin_queue) *queue, const char *service)
+{
+	struct coi_admin_queue_row *row = array_append_space(queue);
+	unsigned int i;
+
+	row->service = service;
+	for (i = 0; i < COI_QUEUE_NUMBERS; i++)
+		row->numbers[i] = -1;
+	return row;
+}
+
+static int admin_queue_parse(const char *const *words, int64_t *numbers)
+{
+	unsigned int i;
+
+	for (i = 0; i < COI_QUEUE_NUMBERS; i++) {
+		if (words[i] == NULL || str_to_int64(words[i], &numbers[i]) < 0)
+			return -1;
+	}
+	return 0;
+}
+
+/* docs/handoff.md */
+static int admin_queue_add_answer(const struct coi_handoff_answer *answer,
+				  ARRAY_TYPE(coi_admin_queue) *queue)
+{
+	static const char *const names[] = { "queued",	  "in-flight",
+					     "delivered", "deferred",
+					     "dropped",	  "gone" };
+	struct coi_admin_queue_row *row = admin_queue_add(queue, "all");
+	const char *const *words;
+	const char *value;
+	unsigned int i, pos;
+
+	for (i = 0; i < N_ELEMENTS(names); i++) {
+		pos = 0;
+		value = coi_handoff_answer_next(answer, names[i], &pos);
+		if (value == NULL || str_to_int64(value, &row->numbers[i]) < 0)
+			return -1;
+	}
+	pos = 0;
+	while ((value = coi_handoff_answer_next(answer, "service", &pos)) !=
+	       NULL) {
+		words = t_strsplit(value, " ");
+		row = admin_queue_add(queue, words[0]);
+		if (admin_queue_parse(words + 1, row->numbers) < 0)
+			return -1;
+	}
+	pos = 0;
+	value = coi_handoff_answer_next(answer, "more", &pos);
+	if (value == NULL)
+		return 0;
+	words = t_strsplit(value, " ");
+	row = admin_queue_add(queue, t_strconcat(words[0], " others", NULL));
+	return words[1] == NULL ?
+		-1 :
+		str_to_int64(words[1], &row->numbers[COI_QUEUE_WAITING]);
+}
+
+int coi_admin_get_queue(const char *base_dir,
+			ARRAY_TYPE(coi_admin_queue) *queue,
+			const char **error_r)
+{
+	struct coi_handoff_answer answer;
+	string_t *line = t_str_new(16);
+	const char *error;
+
+	coi_handoff_write_status(line);
+	if (coi_handoff_ask(
+		    t_strconcat(base_dir, "/" COI_HANDOFF_SOCKET_NAME, NULL),
+		    line, ADMIN_QUEUE_TIMEOUT_MSECS, &answer, &error) < 0) {
+		*error_r = t_strdup_printf("coi-push doesn't answer: %s. "
+					   "Is push on, and Dovecot running?",
+					   error);
+		return -1;
+	}
+	if (!answer.ok && strcmp(answer.word, "not-permitted") == 0) {
+		*error_r = "coi-push tells its queue to root "
+			   "and to its own user only";
+		return -1;
+	}
+	if (!answer.ok || admin_queue_add_answer(&answer, queue) < 0) {
+		*error_r = t_strdup_printf("coi-push doesn't tell: %s",
+					   str_sanitize(answer.word, 40));
+		return -1;
 	}
 	return 0;
 }

@@ -37,8 +37,9 @@
 #include <unistd.h>
 
 #define HANDOFF_VERSION "1"
-/* as many fields gone=<id> as a request can have subscriptions, or a key */
-#define HANDOFF_ANSWER_MAX_SIZE 16384
+/* as many fields gone=<id> as a request can have subscriptions, a key, or what is
+   told of 100 push services */
+#define HANDOFF_ANSWER_MAX_SIZE 65536
 #define HANDOFF_AWAY_MSECS 5000
 /* Longer than Dovecot throttles a service that has failed for the first time,
    and for a minute, which is the longest that it does. */
@@ -234,6 +235,12 @@ void coi_handoff_write_register(string_t *line, const char *username,
 void coi_handoff_write_vapid(string_t *line)
 {
 	handoff_begin(line, "vapid");
+	str_append_c(line, '\n');
+}
+
+void coi_handoff_write_status(string_t *line)
+{
+	handoff_begin(line, "status");
 	str_append_c(line, '\n');
 }
 

@@ -63,6 +63,7 @@ unsigned int coi_handoff_write_forget(string_t *line, const char *username,
 void coi_handoff_write_register(string_t *line, const char *username,
 				const struct coi_subscription *sub);
 void coi_handoff_write_vapid(string_t *line);
+void coi_handoff_write_status(string_t *line);
 
 /* Milliseconds of a clock that never jumps. */
 uint64_t coi_handoff_clock(void);

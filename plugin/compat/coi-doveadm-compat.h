@@ -11,7 +11,9 @@
 /* of init() of struct doveadm_mail_cmd_vfuncs; none is looked at */
 #ifdef COI_HAVE_SETTINGS_GET
 #define COI_DOVEADM_INIT_PARAMS struct doveadm_mail_cmd_context *ctx ATTR_UNUSED
+#define coi_doveadm_error(cctx, ...) e_error((cctx)->event, __VA_ARGS__)
 #else
+#define coi_doveadm_error(cctx, ...) i_error(__VA_ARGS__)
 #define COI_DOVEADM_INIT_PARAMS                           \
 	struct doveadm_mail_cmd_context *ctx ATTR_UNUSED, \
 		const char *const args[] ATTR_UNUSED

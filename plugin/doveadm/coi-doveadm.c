@@ -18,6 +18,9 @@
 
 /* A client's text is UTF-8 of up to 128 octets. */
 #define COI_DOVEADM_TEXT_MAX_CHARS 128
+/* that of a host, and some */
+#define COI_DOVEADM_SERVICE_MAX_CHARS 300
+#define COI_DOVEADM_TIME_FORMAT "%Y-%m-%d %H:%M:%S"
 
 void doveadm_coi_plugin_init(struct module *module);
 void doveadm_coi_plugin_deinit(void);
@@ -96,7 +99,7 @@ static void coi_print_subscription(const struct coi_admin_subscription *sub)
 	doveadm_print(sub->id);
 	doveadm_print(info->is_device_token ? "token" : info->msgtype);
 	doveadm_print(info->validated ? "yes" : "no");
-	doveadm_print(t_strflocaltime("%Y-%m-%d %H:%M:%S", info->created));
+	doveadm_print(t_strflocaltime(COI_DOVEADM_TIME_FORMAT, info->created));
 	coi_print_text(info->is_device_token ? "-" : info->push_service);
 	coi_print_text(info->client);
 	coi_print_text(info->device);
@@ -139,6 +142,56 @@ static struct doveadm_mail_cmd_context *cmd_coi_subscriptions_alloc(void)
 	return ctx;
 }
 
+static void coi_print_queue_row(const struct coi_admin_queue_row *row)
+{
+	unsigned int i;
+
+	doveadm_print(
+		str_sanitize_utf8(row->service, COI_DOVEADM_SERVICE_MAX_CHARS));
+	for (i = 0; i < COI_QUEUE_NUMBERS; i++) {
+		int64_t number = row->numbers[i];
+
+		if (number < 0 || (number == 0 && i == COI_QUEUE_OLDEST))
+			doveadm_print("-");
+		else if (number == 0 && i == COI_QUEUE_NEXT)
+			doveadm_print("now");
+		else if (i == COI_QUEUE_NEXT || i == COI_QUEUE_OLDEST)
+			doveadm_print(t_strflocaltime(COI_DOVEADM_TIME_FORMAT,
+						      (time_t)number));
+		else
+			doveadm_print_num((uintmax_t)number);
+	}
+}
+
+static void cmd_coi_queue(struct doveadm_cmd_context *cctx ATTR_UNUSED)
+{
+	static const char *const titles[COI_QUEUE_NUMBERS] = {
+		"waiting", "sending", "delivered", "deferred",
+		"dropped", "gone",    "failures"
+	};
+	ARRAY_TYPE(coi_admin_queue) queue;
+	const struct coi_admin_queue_row *row;
+	const char *error;
+	unsigned int i;
+
+	t_array_init(&queue, 16);
+	if (coi_admin_get_queue(doveadm_settings->base_dir, &queue, &error) <
+	    0) {
+		coi_doveadm_error(cctx, "coi: %s", error);
+		doveadm_exit_code = EX_TEMPFAIL;
+		return;
+	}
+	doveadm_print_init(DOVEADM_PRINT_TYPE_TABLE);
+	doveadm_print_header_simple("service");
+	for (i = 0; i <= COI_QUEUE_FAILURES; i++)
+		doveadm_print_header(titles[i], titles[i],
+				     DOVEADM_PRINT_HEADER_FLAG_RIGHT_JUSTIFY);
+	doveadm_print_header_simple("next");
+	doveadm_print_header_simple("oldest");
+	array_foreach(&queue, row)
+		coi_print_queue_row(row);
+}
+
 static struct doveadm_cmd_ver2 coi_commands[] = {
 	{ .name = "coi status",
 	  .usage = DOVEADM_CMD_MAIL_USAGE_PREFIX,
@@ -150,6 +203,10 @@ static struct doveadm_cmd_ver2 coi_commands[] = {
 	  .mail_cmd = cmd_coi_subscriptions_alloc,
 	  DOVEADM_CMD_PARAMS_START DOVEADM_CMD_MAIL_COMMON
 		  DOVEADM_CMD_PARAMS_END },
+	{ .name = "coi queue",
+	  .usage = "",
+	  .cmd = cmd_coi_queue,
+	  DOVEADM_CMD_PARAMS_START DOVEADM_CMD_PARAMS_END },
 };
 
 COI_EXPORT void doveadm_coi_plugin_init(struct module *module ATTR_UNUSED)

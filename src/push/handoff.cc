@@ -29,11 +29,15 @@ struct KindName {
   string_view name;
   HandoffKind kind;
 };
-constexpr KindName kKinds[] = {{"deliver", HandoffKind::kDeliver},
-                               {"register", HandoffKind::kRegister},
-                               {"gone", HandoffKind::kGone},
-                               {"forget", HandoffKind::kForget},
-                               {"vapid", HandoffKind::kVapid}};
+constexpr KindName kKinds[] = {
+    {"deliver", HandoffKind::kDeliver}, {"register", HandoffKind::kRegister},
+    {"gone", HandoffKind::kGone},       {"forget", HandoffKind::kForget},
+    {"vapid", HandoffKind::kVapid},     {"status", HandoffKind::kStatus}};
+
+// These have no fields.
+constexpr bool IsBare(HandoffKind kind) noexcept {
+  return kind == HandoffKind::kVapid || kind == HandoffKind::kStatus;
+}
 
 // Fields that are what they are.
 struct TextField {
@@ -162,7 +166,7 @@ FieldResult TakeMailField(string_view name, string* value, Handoff* out) {
 }
 
 FieldResult TakeField(string_view name, string* value, Handoff* out) {
-  if (out->kind == HandoffKind::kVapid) {
+  if (IsBare(out->kind)) {
     return FieldResult::kUnknown;
   }
   if (name == "id") {
@@ -187,7 +191,7 @@ FieldResult TakeField(string_view name, string* value, Handoff* out) {
 
 const char* WhatIsMissing(const Handoff& handoff) noexcept {
   const size_t count = handoff.subscriptions.size();
-  if (handoff.kind == HandoffKind::kVapid) {
+  if (IsBare(handoff.kind)) {
     return nullptr;
   }
   if (handoff.kind == HandoffKind::kDeliver && handoff.id.empty()) {
@@ -303,7 +307,7 @@ string WriteHandoff(const Handoff& handoff) {
   string line(kVersion);
   line += '\t';
   line += std::ranges::find(kKinds, handoff.kind, &KindName::kind)->name;
-  if (handoff.kind == HandoffKind::kVapid) {
+  if (IsBare(handoff.kind)) {
     return line;
   }
   AppendText("id", handoff.id, &line);

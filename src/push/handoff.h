@@ -18,7 +18,7 @@ namespace coi::push {
 
 constexpr size_t kMaxHandoffSize = 262144;
 
-enum class HandoffKind { kDeliver, kRegister, kGone, kForget, kVapid };
+enum class HandoffKind { kDeliver, kRegister, kGone, kForget, kVapid, kStatus };
 
 struct Handoff {
   HandoffKind kind = HandoffKind::kDeliver;

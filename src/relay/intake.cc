@@ -71,7 +71,9 @@ void Intake::Ask(std::map<uint64_t, Client>::iterator client, bool bad, size_t s
   deadlines_.erase({from.deadline, client->first});
   from.deadline = 0;
   buffered_ -= from.buffer.size();
-  Request request{client->first, bad, {}, 0};
+  Request request;
+  request.client = client->first;
+  request.bad = bad;
   ucred peer{};
   socklen_t size_of_peer = sizeof(peer);
   if (getsockopt(from.fd, SOL_SOCKET, SO_PEERCRED, &peer, &size_of_peer) == 0) {

@@ -29,8 +29,8 @@ class Intake {
     uint64_t client = 0;
     bool bad = false;  // it is not a line
     std::string line;
-    // Of the process at the other end, when it connected.
-    unsigned int uid = 0;
+    // Of the process at the other end, when it connected; nobody's if that isn't known.
+    unsigned int uid = static_cast<unsigned int>(-1);
   };
 
   // Clients are put into this epoll, with their numbers, which are `first` and

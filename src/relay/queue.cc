@@ -116,6 +116,7 @@ constexpr const char* kStatements[] = {
     "SELECT " PUSH_COLUMNS " FROM push WHERE origin = ?1 AND next <= ?2 ORDER BY next, id",
     "SELECT next FROM push WHERE origin = ?1 AND next > ?2 ORDER BY next LIMIT 1",
     "UPDATE push SET next = ?3 WHERE origin = ?1 AND next > ?2",
+    "SELECT id, origin FROM push WHERE id > ?1 ORDER BY id LIMIT ?2",
     "SELECT gone, resume FROM subscription WHERE id = ?1",
     "INSERT INTO subscription (id, gone, resume) VALUES (?1, ?2, ?3)"
     " ON CONFLICT (id) DO UPDATE SET gone = excluded.gone, resume = excluded.resume",
@@ -180,6 +181,7 @@ enum Queue::Sql : int {
   kDue,
   kNextDue,
   kHasten,
+  kAfter,
   kGetSubscription,
   kPutSubscription,
   kDeleteSubscription,
@@ -847,6 +849,16 @@ bool Queue::NextDue(int64_t origin, int64_t now, optional<int64_t>* next) {
 
 bool Queue::Hasten(int64_t origin, int64_t later_than, int64_t now) {
   return (Use(this, kHasten) << origin << later_than << now).Run();
+}
+
+bool Queue::After(int64_t id, int64_t limit, vector<std::pair<int64_t, int64_t>>* pushes) {
+  pushes->clear();
+  Use list(this, kAfter);
+  list << id << limit;
+  while (list.Step()) {
+    pushes->emplace_back(list.Integer(0), list.Integer(1));
+  }
+  return !failed_;
 }
 
 bool Queue::GetSubscription(int64_t id, SubscriptionState* state) {

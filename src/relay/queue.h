@@ -182,6 +182,9 @@ class Queue {
   // Lets all of an origin that are due later than this be due at `now`.
   bool Hasten(int64_t origin, int64_t later_than, int64_t now);
 
+  // The pushes behind this one, and their origins.
+  bool After(int64_t id, int64_t limit, std::vector<std::pair<int64_t, int64_t>>* pushes);
+
   bool GetSubscription(int64_t id, SubscriptionState* state);
   bool PutSubscription(int64_t id, const SubscriptionState& state);
   // Deletes some that are gone since before this, or that are beyond so many, and

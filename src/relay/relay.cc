@@ -194,7 +194,11 @@ void Relay::Close() {
 }
 
 void Relay::GetStatus(coi_relay_status* status) const {
-  *status = status_;
+  *status = {};
+  status->delivered = outcomes_[COI_RELAY_DELIVERED];
+  status->deferred = outcomes_[COI_RELAY_DEFERRED];
+  status->dropped = outcomes_[COI_RELAY_DROPPED];
+  status->gone = outcomes_[COI_RELAY_GONE];
   status->queued = static_cast<uint64_t>(std::max<int64_t>(queue_->count(), 0));
   status->in_flight = in_flight_ + registrations_.size();
   status->clients = intake_ == nullptr ? 0 : intake_->size();
@@ -220,19 +224,9 @@ void Relay::TellSometimes(enum coi_relay_log level, const string& name, int64_t 
 
 void Relay::Emit(enum coi_relay_outcome outcome, const Busy& push, unsigned int status,
                  string_view error, bool validation) {
-  switch (outcome) {
-    case COI_RELAY_DELIVERED:
-      ++status_.delivered;
-      break;
-    case COI_RELAY_DEFERRED:
-      ++status_.deferred;
-      break;
-    case COI_RELAY_DROPPED:
-      ++status_.dropped;
-      break;
-    case COI_RELAY_GONE:
-      ++status_.gone;
-      break;
+  ++outcomes_[outcome];
+  if (push.origin != nullptr) {
+    ++push.origin->outcomes[outcome];
   }
   if (callbacks_.event == nullptr) {
     return;
@@ -362,6 +356,7 @@ void Relay::Run() {
   } else if (!updates_.empty() && retry_queue_at_ <= now_) {
     work_left_ = true;
   }
+  MakeStatus();
   // Validations that the service takes too long for.
   for (auto& [id, registration] : registrations_) {
     if (registration.client != 0 && registration.deadline <= steady_) {

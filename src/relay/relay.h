@@ -4,6 +4,7 @@
 #ifndef COI_RELAY_RELAY_H
 #define COI_RELAY_RELAY_H
 
+#include <array>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -83,6 +84,12 @@ class Relay {
   static constexpr size_t kTopicSize = 24;
   // A service that has refused so many users' pushes, and taken none since, fails.
   static constexpr size_t kRefusedMax = 3;
+  // Points of failure: the third user whose push can't reach it is the last straw, or
+  // the ninth who is told that it is broken.
+  static constexpr int64_t kSick = 9;
+
+  // How often something came out, by coi_relay_outcome.
+  using Outcomes = std::array<uint64_t, COI_RELAY_GONE + 1>;
 
   // A hand-off in memory, shared by its pushes.
   struct Mail {
@@ -113,6 +120,9 @@ class Relay {
     // `resume`, and then asked once.
     int64_t failures = 0;
     int64_t resume = 0;
+    // Tries since it last took a push, as far as we know; and what came of all.
+    int64_t vain = 0;
+    Outcomes outcomes{};
     // Users whose pushes have given it points since it last worked.
     std::vector<int64_t> failed;
     // Who has requests under way, and how many.
@@ -240,6 +250,30 @@ class Relay {
   void RegistrationFailed(int64_t user, const std::string& name);
   void FinishRegistration(const SendResult& result);
 
+  // relay_status.cc
+  // What waits for one push service.
+  struct Waiting {
+    int64_t origin = 0;
+    // The oldest push.
+    int64_t first = 0;
+    int64_t count = 0;
+  };
+  // The answer to a request `status`, being made.
+  struct Census {
+    int64_t last = 0;
+    std::unordered_map<int64_t, Waiting> services;
+    // Of services that there was no room for.
+    int64_t others = 0;
+    // Those that are told of, once all are counted.
+    std::optional<std::vector<Waiting>> told;
+    std::vector<std::string> fields;
+  };
+  void AskStatus(const Intake::Request& request);
+  void MakeStatus();
+  bool StepCensus(bool* done);
+  bool Count(bool* done);
+  bool Describe(const Waiting& waiting, std::string* field);
+
   // Queue
   bool Flush();
   bool ApplyUpdates(std::vector<Expected>* expected);
@@ -270,11 +304,13 @@ class Relay {
   bool HasRunnable() const;
   Origin* NextRunnable();
   bool LoadBacklog(Origin* origin);
+  bool LoadMail(int64_t handoff_id);
   std::optional<Item> LoadItem(const QueuedPush& row, Busy* busy);
   bool StartItem(Origin* origin, Item item);
   void Unready(Origin* origin, const std::function<bool(const Item&)>& matches);
   std::string Authorization(const push::Subscription& subscription, const Endpoint& endpoint);
   void Finish(const SendResult& result);
+  static int64_t LeastVain(int64_t failures);
   void NoteHealth(Origin* origin, const Busy& push, const SendResult& result);
 
   coi_relay_settings settings_;
@@ -357,7 +393,10 @@ class Relay {
   std::deque<int64_t> recent_order_;
 
   int64_t housekeep_at_ = 0;
-  coi_relay_status status_{};
+  Outcomes outcomes_{};
+  // Who has asked for the status; the first one's answer is being made.
+  std::deque<uint64_t> status_clients_;
+  std::unique_ptr<Census> census_;
 };
 
 }  // namespace coi::relay

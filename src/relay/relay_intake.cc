@@ -51,6 +51,9 @@ void Relay::Handle(Intake::Request request, vector<Incoming>* deliveries) {
       intake_->Answer(request.client,
                       push::WriteReply(true, {"ok", "key=" + keys_->vapid().PublicPem()}));
       return;
+    case HandoffKind::kStatus:
+      AskStatus(request);
+      return;
     case HandoffKind::kGone:
       AnswerGone(request.client, request.uid, handoff);
       return;

@@ -35,9 +35,7 @@ constexpr size_t kOriginsMax = 4096;
 constexpr int64_t kPollCount = 64;
 // Never less either, so that a few requests that hang don't hold all of it.
 constexpr unsigned int kLeastWindow = 4;
-// Points of failure: the third user whose push can't reach it is the last straw, or
-// the ninth who is told that it is broken.
-constexpr int64_t kSick = 9;
+// See kSick.
 constexpr int64_t kUnreachablePoints = 3;
 
 constexpr size_t kTokensMax = 1024;
@@ -58,10 +56,16 @@ bool Relay::CanStart(const Origin& origin) const {
   return origin.in_flight < std::min(origin.window, settings_.in_flight_origin_limit);
 }
 
+// What is remembered is for how many of them it was left alone.
+int64_t Relay::LeastVain(int64_t failures) {
+  return std::max<int64_t>(failures - kSick + 1, 0);
+}
+
 Relay::Origin* Relay::MakeOrigin(const OriginState& state) {
   auto origin = std::make_unique<Origin>();
   origin->id = state.id;
   origin->failures = state.failures;
+  origin->vain = LeastVain(state.failures);
   origin->resume = std::min(state.resume, now_ + kMaxDelayMsecs);
   origin->window = kLeastWindow;
   origin->used = now_;
@@ -455,35 +459,45 @@ bool Relay::LoadBacklog(Origin* origin) {
   return true;
 }
 
+// Reads a hand-off back into last_mail_, which is nullptr where it isn't there or can't
+// be opened. False where the queue failed.
+bool Relay::LoadMail(int64_t handoff_id) {
+  if (last_mail_ != nullptr && last_mail_id_ == handoff_id) {
+    return true;
+  }
+  last_mail_.reset();
+  optional<QueuedHandoff> stored;
+  if (!queue_->GetHandoff(handoff_id, &stored)) {
+    return false;
+  }
+  const auto line =
+      stored ? keys_->storage().Decrypt(stored->sealed, std::to_string(handoff_id)) : std::nullopt;
+  auto mail = std::make_shared<Mail>();
+  const char* error = nullptr;
+  if (line && push::ParseHandoff(*line, &mail->handoff, &error)) {
+    mail->accepted_usecs = stored->accepted_usecs;
+    mail->size = line->size();
+    last_mail_ = std::move(mail);
+    last_mail_id_ = handoff_id;
+  }
+  return true;
+}
+
 // Reads a push back. Nullopt where it isn't sent; then an update says why.
 optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
   Update update;
   update.id = row.id;
   const int64_t handoff_id = row.id / kPushesPerHandoff;
   const auto place = static_cast<size_t>(row.id % kPushesPerHandoff);
-  if (last_mail_ == nullptr || last_mail_id_ != handoff_id) {
-    last_mail_.reset();
-    optional<QueuedHandoff> stored;
-    if (!queue_->GetHandoff(handoff_id, &stored)) {
-      // Left as it is; it is tried again after a while.
-      QueueFailed("read a hand-off");
-      update.kind = Update::kDefer;
-      update.next = now_ + kMinute;
-      update.attempts = row.attempts;
-      update.flags = row.flags;
-      Note(update);
-      return std::nullopt;
-    }
-    const auto line = stored ? keys_->storage().Decrypt(stored->sealed, std::to_string(handoff_id))
-                             : std::nullopt;
-    auto mail = std::make_shared<Mail>();
-    const char* error = nullptr;
-    if (line && push::ParseHandoff(*line, &mail->handoff, &error)) {
-      mail->accepted_usecs = stored->accepted_usecs;
-      mail->size = line->size();
-      last_mail_ = std::move(mail);
-      last_mail_id_ = handoff_id;
-    }
+  if (!LoadMail(handoff_id)) {
+    // Left as it is; it is tried again after a while.
+    QueueFailed("read a hand-off");
+    update.kind = Update::kDefer;
+    update.next = now_ + kMinute;
+    update.attempts = row.attempts;
+    update.flags = row.flags;
+    Note(update);
+    return std::nullopt;
   }
   optional<Subscription> subscription;
   if (last_mail_ != nullptr && place < last_mail_->handoff.subscriptions.size()) {
@@ -732,6 +746,11 @@ void Relay::Finish(const SendResult& result) {
     return item.push.subscription == busy.push.subscription;
   };
   const Verdict verdict = Judge(result, (busy.push.flags & kFlagWithoutContent) != 0);
+  if (verdict == Verdict::kDelivered || verdict == Verdict::kGone) {
+    origin->vain = 0;
+  } else if (!result.is_bystander) {
+    ++origin->vain;
+  }
   if (verdict == Verdict::kDelivered) {
     origin->refused.clear();
   } else if (verdict == Verdict::kKeep) {

@@ -44,7 +44,7 @@ void CheckLine(string_view text) {
   FUZZ_CHECK(text.find('\n') == string_view::npos);
   const bool has_mail = handoff.kind == HandoffKind::kDeliver;
   FUZZ_CHECK(has_mail || (handoff.mail == push::MailInfo() && !handoff.chat));
-  if (handoff.kind == HandoffKind::kVapid) {
+  if (handoff.kind == HandoffKind::kVapid || handoff.kind == HandoffKind::kStatus) {
     FUZZ_CHECK(handoff.user.empty() && handoff.subscriptions.empty());
   } else {
     FUZZ_CHECK(!handoff.user.empty() && !handoff.subscriptions.empty());

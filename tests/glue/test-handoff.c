@@ -194,6 +194,8 @@ static void test_other_lines(void **state)
 	(void)state;
 	coi_handoff_write_vapid(line);
 	assert_line(line, "1\tvapid\n");
+	coi_handoff_write_status(line);
+	assert_line(line, "1\tstatus\n");
 	coi_handoff_write_register(line, "user", &subs[1]);
 	assert_line(line, "1\tregister\tuser=user\tsub.tablet-1234=[\001n]\n");
 	assert_int_equal(coi_handoff_write_gone(line, "user", subs, 2), 2);

@@ -45,11 +45,12 @@ static void test_exports_of_the_plugin(void **state)
 	static const char *const prefixes[] = {
 		"coi_plugin_init ", "coi_plugin_deinit ", "coi_plugin_version ",
 		/* for doveadm's module */
-		"coi_admin_get_status ", "coi_admin_get_subscriptions ", NULL
+		"coi_admin_get_queue ", "coi_admin_get_status ",
+		"coi_admin_get_subscriptions ", NULL
 	};
 
 	(void)state;
-	assert_int_equal(check_exports(GLUE_PLUGIN, prefixes), 5);
+	assert_int_equal(check_exports(GLUE_PLUGIN, prefixes), 6);
 }
 
 static void test_exports_of_the_doveadm_module(void **state)

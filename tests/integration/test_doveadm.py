@@ -5,11 +5,17 @@
 
 import json
 import os
+import re
+import signal
+import subprocess
+import sys
+import time
 
 import pytest
 from harness.config import by_dialect, settings
 from harness.gateway import Gateway, new_token, set_token
-from harness.mails import chat
+from harness.mails import chat, mail
+from harness.push import eventually, service_pids
 from harness.push_service import PushService
 
 pytestmark = pytest.mark.private
@@ -162,3 +168,127 @@ def test_without_the_plugin_doveadm_is_as_ever(fresh_server):
     assert server.run("doveadm", "mailbox", "list", "-u", user).returncode == 0
     done = server.run("doveadm", "coi", "status", "-u", user)
     assert done.returncode != 0
+
+
+# -- doveadm coi queue --
+
+
+def ask_queue(server, form="json"):
+    return server.run("doveadm", "-f", form, "coi", "queue")
+
+
+def queue(server):
+    """The row of all, and those of the services by their names."""
+    done = ask_queue(server)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    first, *rest = json.loads(done.stdout)
+    assert first["service"] == "all"
+    return first, {row["service"]: row for row in rest}
+
+
+def assert_refused(done, text):
+    assert (done.returncode, done.stdout.strip(b"[]")) == (TEMPFAIL, b""), done
+    assert re.search(text, done.stderr.decode()), done
+
+
+def test_a_queue_with_nothing_in_it(fresh_server):
+    server = fresh_server()
+    none = dict.fromkeys(
+        ("waiting", "sending", "delivered", "deferred", "dropped", "gone"), "0"
+    ) | dict.fromkeys(("failures", "next", "oldest"), "-")
+    assert queue(server) == ({"service": "all", **none}, {})
+
+
+def test_which_service_is_at_fault(fresh_server, subscriber, service, make_service, log):
+    log.expect("coi-push")
+    server = fresh_server()
+    broken = make_service()
+    users = [server.new_user() for _ in range(3)]
+    devices = [
+        subscriber(server, user, service=broken, path=f"/push/secret?token={user}").subscribe()
+        for user in users
+    ]
+    well = subscriber(server, users[0]).subscribe()
+    before, _ = queue(server)
+    broken.down()
+    began = time.localtime(time.time() - 1)
+    for user in users:
+        server.deliver("lmtp", user, mail("one"))
+        server.deliver("lmtp", user, mail("two"))
+    well.pushes(2)
+
+    def is_found():
+        every, services = queue(server)
+        row = services.get(broken.origin)
+        found = row and int(row["failures"]) >= 3 and row["next"] != "now"
+        return found and list(services) == [broken.origin] and (every, row)
+
+    every, row = eventually(is_found, "the service that is down is found to be")
+    assert int(every["delivered"]) == int(before["delivered"]) + 2
+    assert int(every["deferred"]) >= 3
+    assert (every["waiting"], row["waiting"]) == ("6", "6")
+    assert (row["delivered"], row["dropped"], row["gone"]) == ("0", "0", "0")
+    assert row["next"] > row["oldest"] >= time.strftime("%Y-%m-%d %H:%M:%S", began)
+    for form in ("table", "tab", "flow", "pager", "json"):
+        done = ask_queue(server, form)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert broken.origin.encode() in done.stdout
+        for secret in ["secret", "push/", *users, *(one.id for one in devices)]:
+            assert secret.encode() not in done.stdout
+    # The next process knows it from the queue alone.
+    server.restart(server.settings)
+    eventually(lambda: service_pids(server), "the service runs")
+    every, services = queue(server)
+    assert every["delivered"] == "0"
+    assert services[broken.origin]["waiting"] == "6"
+    assert services[broken.origin]["oldest"] == row["oldest"]
+
+
+STRANGER = """
+import os, socket, sys
+os.setgid(65534)
+os.setuid(65534)
+sock = socket.socket(socket.AF_UNIX)
+sock.connect(sys.argv[1])
+sock.sendall(b"1\\tstatus\\n")
+sys.stdout.buffer.write(sock.makefile("rb").readline())
+"""
+
+
+def test_the_queue_is_not_for_mail_users(fresh_server):
+    server = fresh_server()
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, server.dir / "run/coi-push"], capture_output=True
+    )
+    assert (done.stdout, done.stderr) == (b"-\tnot-permitted\n", b"")
+
+
+def test_doveadm_says_that_the_queue_is_not_for_mail_users(fresh_server):
+    server = fresh_server()
+    done = subprocess.run(
+        ["doveadm", "-c", server.conf, "coi", "queue"], user=65534, group=65534, capture_output=True
+    )
+    assert_refused(done, "coi-push tells its queue to root and to its own user only")
+
+
+def test_the_queue_of_a_service_that_is_stopped(fresh_server):
+    server = fresh_server()
+    server.stop()
+    assert_refused(ask_queue(server), "coi-push doesn't answer: connect\\(.*coi-push\\) failed")
+
+
+def test_the_queue_where_push_is_off(fresh_server):
+    server = fresh_server(push=(("coi_push", "no"),))
+    assert_refused(ask_queue(server), "coi-push doesn't answer: .*Is push on")
+
+
+def test_the_queue_of_a_service_that_hangs(fresh_server):
+    server = fresh_server()
+    queue(server)
+    (pid,) = service_pids(server)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        done = ask_queue(server)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert_refused(done, "coi-push doesn't answer: timed out")

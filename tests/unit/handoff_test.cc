@@ -117,6 +117,13 @@ TEST(Handoff, SUB_1_golden_vapid) {
   EXPECT_EQ(push::WriteHandoff(Parsed(kVapid)), kVapid);
 }
 
+TEST(Handoff, golden_status) {
+  constexpr string_view kStatus = "1\tstatus";
+  EXPECT_EQ(Parsed(kStatus).kind, HandoffKind::kStatus);
+  EXPECT_EQ(push::WriteHandoff(Parsed(kStatus)), kStatus);
+  EXPECT_EQ(Parsed("1\tstatus\tid=x\tuser="), Parsed(kStatus));
+}
+
 string Deliver(string_view fields) {
   return "1\tdeliver\tid="s + string(kId) + "\tuser=u\tsub.phone-0123={}" + string(fields);
 }

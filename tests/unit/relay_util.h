@@ -82,6 +82,7 @@ class FakeClock : public relay::Clock {
     return wall;
   }
   int64_t SteadyUsecs() override {
+    steady += tick;
     return steady;
   }
   void Advance(int64_t seconds) {
@@ -91,6 +92,8 @@ class FakeClock : public relay::Clock {
   // Files have real times.
   int64_t wall = static_cast<int64_t>(time(nullptr)) * 1000000;
   int64_t steady = int64_t{1000} * 1000000;
+  // What looking at it costs.
+  int64_t tick = 0;
 };
 
 // Keeps requests until the test answers them.
