@@ -186,6 +186,7 @@ bool coi_dict_may_have(struct mail_user *user, struct dict *dict,
 {
 	const struct coi_dict_entries *entries;
 	const struct coi_dict_entry *entry;
+	unsigned int count;
 	const char *error;
 
 	if (!dict_is_file(dict))
@@ -194,8 +195,9 @@ bool coi_dict_may_have(struct mail_user *user, struct dict *dict,
 	/* whoever reads it says what is wrong */
 	if (entries == NULL)
 		return TRUE;
-	array_foreach(&entries->all, entry) {
-		if (strstr(entry->path, prefix) != NULL)
+	entry = array_get(&entries->all, &count);
+	for (unsigned int i = 0; i < count; i++) {
+		if (strstr(entry[i].path, prefix) != NULL)
 			return TRUE;
 	}
 	return FALSE;
@@ -207,14 +209,16 @@ dict_file_lookup(struct mail_user *user, struct dict *dict, const char *path,
 {
 	const struct coi_dict_entries *entries;
 	const struct coi_dict_entry *entry;
+	unsigned int count;
 
 	*value_r = NULL;
 	entries = dict_file_entries(user, dict, error_r);
 	if (entries == NULL)
 		return -1;
-	array_foreach(&entries->all, entry) {
-		if (strcmp(entry->path, path) == 0)
-			*value_r = entry->value;
+	entry = array_get(&entries->all, &count);
+	for (unsigned int i = 0; i < count; i++) {
+		if (strcmp(entry[i].path, path) == 0)
+			*value_r = entry[i].value;
 	}
 	return *value_r != NULL ? 1 : 0;
 }
