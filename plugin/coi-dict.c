@@ -89,7 +89,7 @@ static bool dict_is_remote(const struct dict *dict)
 	return strcmp(dict->name, "proxy") == 0;
 }
 
-static bool dict_is_file(const struct dict *dict)
+bool coi_dict_is_file(const struct dict *dict)
 {
 	return strcmp(dict->name, "file") == 0;
 }
@@ -189,7 +189,7 @@ bool coi_dict_may_have(struct mail_user *user, struct dict *dict,
 	unsigned int count;
 	const char *error;
 
-	if (!dict_is_file(dict))
+	if (!coi_dict_is_file(dict))
 		return TRUE;
 	entries = dict_file_entries(user, dict, &error);
 	/* whoever reads it says what is wrong */
@@ -229,7 +229,7 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	struct dict_question question;
 
-	if (cuser->delivering && dict_is_file(dict))
+	if (cuser->delivering && coi_dict_is_file(dict))
 		return dict_file_lookup(user, dict, path, value_r, error_r);
 	if (!cuser->delivering || !dict_is_remote(dict)) {
 		if (coi_dict_check(user, dict, NULL, error_r) < 0)

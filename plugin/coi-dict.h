@@ -21,6 +21,9 @@ struct mailbox;
 /* How much of a file a delivery reads: a few times of it is what that takes. */
 #define COI_DICT_FILE_MAX_SIZE ((off_t)16 * 1024 * 1024)
 
+/* TRUE for Dovecot's driver that keeps all in one file. */
+bool coi_dict_is_file(const struct dict *dict);
+
 /* TRUE in a delivery if it is certain that there is no dict, because nothing has been
    stored yet. That is so for most users of most servers, and then it needn't be
    opened. */

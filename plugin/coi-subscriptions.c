@@ -5,8 +5,8 @@
 /*
  * A delivery has to know whether the user has subscriptions, and most users
  * have none. The keys hang on the GUID of INBOX, which takes opening INBOX. So
- * a dict in a file is first asked for any such key at all: where the file isn't
- * there that is one open() that fails. Another dict has to be asked for the prefix.
+ * a dict in a file is first asked for any such key at all, which takes no GUID.
+ * Another dict has to be asked for the prefix.
  */
 
 #include "lib.h"
@@ -87,7 +87,7 @@ subscriptions_iterate(struct mail_user *user, struct dict *dict,
 		mail_user_get_dict_op_settings(user);
 	struct dict_iterate_context *iter;
 
-	if (strcmp(dict->name, "file") == 0) {
+	if (coi_dict_is_file(dict)) {
 		iter = dict_iterate_init(dict, set, prefix, 0);
 		dict_iterate_set_limit(iter, SUBSCRIPTIONS_MAX_ROWS);
 	} else {

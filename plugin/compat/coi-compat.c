@@ -10,13 +10,9 @@
 #include "mail-storage-settings.h"
 #include "mail-user.h"
 #include "coi-config.h"
+#include "coi-dict.h"
 #include "coi-settings-info.h"
 #include "coi-compat.h"
-
-static bool dict_is_file(const struct dict *dict)
-{
-	return strcmp(dict->name, "file") == 0;
-}
 
 static const char *user_path_expand(struct mail_user *user, const char *path)
 {
@@ -135,7 +131,8 @@ dict_file_path(struct mail_user *user, struct event *dict_event)
 const char *
 coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict)
 {
-	return dict_is_file(dict) ? dict_file_path(user, dict->event) : NULL;
+	return coi_dict_is_file(dict) ? dict_file_path(user, dict->event) :
+					NULL;
 }
 
 /* The name of the dict that dict_init_auto() would take, NULL if that would fail, "" if
@@ -275,8 +272,9 @@ static const char *uri_file_path(struct mail_user *user, const char *uri)
 const char *
 coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict)
 {
-	return dict_is_file(dict) ? coi_compat_attribute_dict_file_path(user) :
-				    NULL;
+	return coi_dict_is_file(dict) ?
+		coi_compat_attribute_dict_file_path(user) :
+		NULL;
 }
 
 const char *coi_compat_attribute_dict_file_path(struct mail_user *user)
