@@ -130,6 +130,8 @@ struct Origin {
   int64_t answered_at = 0;
   // When the first that is active had its connection.
   int64_t connected_at = 0;
+  // Where libcurl waits for it; for HTTP/2 that's its one connection.
+  curl_socket_t fd = CURL_SOCKET_BAD;
   // A stream of its connection timed out while nothing was answered, so the
   // connection may be dead; or it has had enough of them. Nothing is started before
   // it is closed.
@@ -253,6 +255,8 @@ class CurlSender final : public Sender {
   static int OnConnected(void* context, char* remote_ip, char* local_ip, int remote_port,
                          int local_port);
   void CountStream(Origin* origin, SSL* tls);
+  void Cork(curl_socket_t fd);
+  void Uncork();
   static size_t OnHeader(char* data, size_t size, size_t count, void* context);
   static size_t OnBody(char* data, size_t size, size_t count, void* context);
 
@@ -293,6 +297,8 @@ class CurlSender final : public Sender {
   size_t in_flight_ = 0;
   // Start() was called since Dispatch().
   bool has_new_ = false;
+  // Sockets that keep back what doesn't fill a packet.
+  std::vector<curl_socket_t> corked_;
   // Those whose connection has had enough streams.
   std::vector<Origin*> worn_;
   // Where a connection's TLS keeps their number; -1 where nobody has to count.
@@ -423,9 +429,15 @@ EasyPtr CurlSender::NewEasy() {
 
 // -- libcurl calls --
 
-int CurlSender::OnSocket(CURL* /*easy*/, curl_socket_t fd, int what, void* context, void* known) {
+int CurlSender::OnSocket(CURL* easy, curl_socket_t fd, int what, void* context, void* known) {
   auto* sender = static_cast<CurlSender*>(context);
   struct epoll_event event = {.events = 0, .data = {.fd = fd}};
+  // libcurl has handles of its own, too.
+  Transfer* transfer = nullptr;
+  if (curl_easy_getinfo(easy, CURLINFO_PRIVATE, &transfer) == CURLE_OK && transfer != nullptr &&
+      transfer->easy == easy) {
+    transfer->origin->fd = what == CURL_POLL_REMOVE ? CURL_SOCKET_BAD : fd;
+  }
   if (what == CURL_POLL_REMOVE) {
     epoll_ctl(sender->epoll_fd_, EPOLL_CTL_DEL, fd, &event);
     return 0;
@@ -513,6 +525,7 @@ int CurlSender::OnConnected(void* context, char* /*remote_ip*/, char* /*local_ip
     if (size == 2 && std::memcmp(name, "h2", 2) == 0) {
       protocol = Origin::Protocol::kHttp2;
       transfer->sender->CountStream(origin, tls);
+      transfer->sender->Cork(origin->fd);
     }
   }
   if (origin->protocol != protocol) {
@@ -539,6 +552,25 @@ void CurlSender::CountStream(Origin* origin, SSL* tls) {
     origin->is_draining = true;
     worn_.push_back(origin);
   }
+}
+
+// libcurl writes each frame by itself, three for a request. All that are written in one
+// go share their packets.
+void CurlSender::Cork(curl_socket_t fd) {
+  if (fd != CURL_SOCKET_BAD && std::ranges::find(corked_, fd) == corked_.end()) {
+    const int on = 1;
+    setsockopt(fd, IPPROTO_TCP, TCP_CORK, &on, sizeof(on));
+    corked_.push_back(fd);
+  }
+}
+
+// One may be closed by now. Where its number is another socket's, this does it no harm.
+void CurlSender::Uncork() {
+  for (const curl_socket_t fd : corked_) {
+    const int off = 0;
+    setsockopt(fd, IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+  }
+  corked_.clear();
 }
 
 // Called for each line; 0 ends the request.
@@ -827,6 +859,9 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
 
   transfer->easy = nullptr;
   if (easy != nullptr) {
+    if (origin->protocol == Origin::Protocol::kHttp2) {
+      Cork(origin->fd);
+    }
     curl_multi_remove_handle(multi_, easy);
     EasyPtr owner(easy);
     // libcurl counts retries for the life of a handle, and gives up after five.
@@ -847,6 +882,7 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   if (origin->active.empty()) {
     origin->protocol = Origin::Protocol::kUnknown;
     origin->answered_at = 0;
+    origin->fd = CURL_SOCKET_BAD;
     origin->is_draining = false;
   }
   CountConnections(origin);
@@ -970,12 +1006,14 @@ void CurlSender::Run() {
     }
     curl_due_ = kNever;
     Act(CURL_SOCKET_TIMEOUT, 0);
+    Uncork();
     now = NowMsecs();
   }
   DrainWorn();
   TakeMessages();
   TakeDeadlines(now);
   Dispatch();
+  Uncork();
 
   // They may call Start().
   std::vector<SendResult> results;
