@@ -526,7 +526,7 @@ void Relay::QueueFailed(const char* what) {
     return entry.second.done;
   });
   for (auto& [id, origin] : origins_) {
-    Unready(origin.get(), [](const Item&) { return true; });
+    UnreadyAll(origin.get());
     origin->backlog = false;
     origin->owners.clear();
     origin->marked = false;

@@ -33,6 +33,7 @@
 #include "relay/sender.h"
 #include "relay/spool.h"
 #include "relay/throttle.h"
+#include "relay/turns.h"
 
 // The work of coi-push, behind coi-relay.h: takes hand-offs, keeps them in the
 // queue, sends what is due.
@@ -75,9 +76,12 @@ class Relay {
   }
 
  private:
-  // Of all items that are ready; the queue has the others.
-  static constexpr size_t kReadyMax = 4096;
+  // Of all items that are ready, of a service, and of a user at one service. The queue
+  // has the others; to read one back costs half as much again as taking it in.
+  static constexpr size_t kReadyMax = 8192;
   static constexpr size_t kReadyBytesMax = size_t{16} << 20U;
+  static constexpr size_t kReadyOriginMax = 4096;
+  static constexpr size_t kReadyUserMax = 128;
   // Requests are numbered as their pushes, and from here on as registrations.
   static constexpr uint64_t kFirstRegistration = uint64_t{1} << 62U;
   static constexpr size_t kRegistrationsMax = 64;
@@ -139,7 +143,7 @@ class Relay {
     bool saw_all = false;
     // They are of these users; empty for anybody's.
     std::vector<int64_t> owners;
-    std::deque<Item> ready;
+    Turns<Item> ready;
     bool runnable = false;
     int64_t wake = 0;
     int64_t used = 0;
@@ -296,7 +300,7 @@ class Relay {
   bool HasShare(const Origin& origin, int64_t user) const;
   static bool MayOwn(const Origin& origin, int64_t user);
   bool HasUsefulBacklog(const Origin& origin) const;
-  std::deque<Item>::iterator NextItem(Origin* origin);
+  std::optional<Item> NextItem(Origin* origin);
   void MakeItemReady(Origin* origin, Item item);
   void UserFinished(int64_t user);
   bool StartSome();
@@ -307,7 +311,8 @@ class Relay {
   bool LoadMail(int64_t handoff_id);
   std::optional<Item> LoadItem(const QueuedPush& row, Busy* busy);
   bool StartItem(Origin* origin, Item item);
-  void Unready(Origin* origin, const std::function<bool(const Item&)>& matches);
+  void Unready(Origin* origin, int64_t user, const std::function<bool(const Item&)>& matches);
+  void UnreadyAll(Origin* origin);
   std::string Authorization(const push::Subscription& subscription, const Endpoint& endpoint);
   void Finish(const SendResult& result);
   static int64_t LeastVain(int64_t failures);

@@ -24,9 +24,6 @@ using std::string;
 using std::vector;
 
 constexpr size_t kSpoolBatch = 32;
-// Most mail goes to a handful of push services. What doesn't fit is read back,
-// which costs as much again as taking it.
-constexpr size_t kReadyOriginMax = 512;
 constexpr int kRegistrationsOriginMax = 8;
 constexpr int kRegistrationsUserMax = 10;
 constexpr size_t kRecentMax = 32768;
@@ -89,7 +86,7 @@ void Relay::Forget(uint64_t client, unsigned int uid, const Handoff& handoff) {
     const auto endpoint = policy_.Check(EndpointOf(*subscription));
     const auto origin = origins_.find(OriginName(endpoint ? endpoint->origin : string()));
     if (origin != origins_.end()) {
-      Unready(origin->second.get(),
+      Unready(origin->second.get(), update.user,
               [&](const Item& item) { return item.push.subscription == update.subscription; });
     }
   }
@@ -175,7 +172,8 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
       const auto unready = [this](const QueuedPush& push) {
         const auto origin = origins_.find(push.origin);
         if (origin != origins_.end()) {
-          Unready(origin->second.get(), [&](const Item& item) { return item.push.id == push.id; });
+          Unready(origin->second.get(), push.user,
+                  [&](const Item& item) { return item.push.id == push.id; });
         }
       };
       std::ranges::for_each(incoming.outdated, unready);
@@ -216,10 +214,10 @@ void Relay::ExtendReady(const QueuedPush& push, int64_t expires) {
   if (origin == origins_.end()) {
     return;
   }
-  for (Item& item : origin->second->ready) {
-    if (item.push.id == push.id) {
-      item.push.expires = std::max(item.push.expires, expires);
-    }
+  Item* item = origin->second->ready.Find(push.user,
+                                          [&](const Item& one) { return one.push.id == push.id; });
+  if (item != nullptr) {
+    item->push.expires = std::max(item->push.expires, expires);
   }
 }
 
@@ -464,7 +462,8 @@ void Relay::Accepted(Incoming* incoming) {
     }
     const bool is_behind = origin->backlog && MayOwn(*origin, item.push.user);
     if (item.endpoint.url.empty() || is_behind || IsSick(*origin) ||
-        origin->ready.size() >= kReadyOriginMax || ready_ >= kReadyMax ||
+        origin->ready.size() >= kReadyOriginMax ||
+        origin->ready.SizeOf(item.push.user) >= kReadyUserMax || ready_ >= kReadyMax ||
         ready_bytes_ + mail->size > kReadyBytesMax) {
       HasDue(origin, item.push.user);
     } else {

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <limits>
-#include <unordered_set>
 #include <utility>
 
 #include "push/payload.h"
@@ -28,9 +27,9 @@ using std::vector;
 constexpr int64_t kSendUsecs = 2000;
 constexpr unsigned int kSendCount = 64;
 
-constexpr int64_t kLoadCount = 32;
+constexpr int64_t kLoadCount = 128;
 // With so many that can't be sent now, no others are looked for behind them.
-constexpr size_t kBlockedMax = 1024;
+constexpr size_t kBlockedMax = 6144;
 constexpr size_t kOriginsMax = 4096;
 constexpr int64_t kPollCount = 64;
 // Never less either, so that a few requests that hang don't hold all of it.
@@ -221,8 +220,8 @@ void Relay::PollOrigins() {
 
 // -- sending --
 
-void Relay::Unready(Origin* origin, const std::function<bool(const Item&)>& matches) {
-  std::erase_if(origin->ready, [&](const Item& item) {
+void Relay::Unready(Origin* origin, int64_t user, const std::function<bool(const Item&)>& matches) {
+  origin->ready.EraseIf(user, [&](const Item& item) {
     if (!matches(item)) {
       return false;
     }
@@ -230,6 +229,12 @@ void Relay::Unready(Origin* origin, const std::function<bool(const Item&)>& matc
     ready_bytes_ -= item.mail->size;
     return true;
   });
+}
+
+void Relay::UnreadyAll(Origin* origin) {
+  origin->ready.ForEach([this](const Item& item) { ready_bytes_ -= item.mail->size; });
+  ready_ -= origin->ready.size();
+  origin->ready.Clear();
 }
 
 bool Relay::MayUnproven() const {
@@ -264,7 +269,8 @@ void Relay::MakeItemReady(Origin* origin, Item item) {
       origin->is_shared || origin->first_user != item.push.user || !item.subscription.token.empty();
   ++ready_;
   ready_bytes_ += item.mail->size;
-  origin->ready.push_back(std::move(item));
+  const int64_t user = item.push.user;
+  origin->ready.Add(user, std::move(item));
 }
 
 // Beyond a first request, one user gets at most as much of a service as is left to
@@ -285,33 +291,35 @@ bool Relay::HasUsefulBacklog(const Origin& origin) const {
           std::ranges::any_of(origin.owners, [&](int64_t user) { return HasShare(origin, user); }));
 }
 
-// The first whose user hasn't too much under way; or the end, and then the origin
-// is told when that has changed for one of them.
-std::deque<Relay::Item>::iterator Relay::NextItem(Origin* origin) {
+// One whose user hasn't too much under way; or none, and then the origin is told when
+// that has changed for one of them.
+optional<Relay::Item> Relay::NextItem(Origin* origin) {
   const unsigned int most = std::max(settings_.in_flight_limit / 8, 1U);
   // A service that answers goes on with a few, or it would stand still behind the
   // pushes of a user whose other services hang.
   const bool is_well = origin->proven && origin->in_flight < kLeastWindow;
-  const auto may_start = [&](const Item& item) {
-    if (!HasShare(*origin, item.push.user)) {
+  optional<Item> item = origin->ready.Take([&](int64_t user) {
+    if (!HasShare(*origin, user)) {
       return false;  // Finish() calls again.
     }
     if (is_well) {
       return true;
     }
-    const auto user = users_in_flight_.find(item.push.user);
-    return user == users_in_flight_.end() || user->second.count < most;
-  };
-  const auto next = std::ranges::find_if(origin->ready, may_start);
-  if (next == origin->ready.end()) {
-    for (const Item& item : origin->ready) {
-      vector<int64_t>& waiting = users_in_flight_[item.push.user].waiting;
+    const auto found = users_in_flight_.find(user);
+    return found == users_in_flight_.end() || found->second.count < most;
+  });
+  if (item) {
+    --ready_;
+    ready_bytes_ -= item->mail->size;
+  } else {
+    origin->ready.ForEachUser([&](int64_t user) {
+      vector<int64_t>& waiting = users_in_flight_[user].waiting;
       if (std::ranges::find(waiting, origin->id) == waiting.end()) {
         waiting.push_back(origin->id);
       }
-    }
+    });
   }
-  return next;
+  return item;
 }
 
 void Relay::UserFinished(int64_t user) {
@@ -362,8 +370,8 @@ bool Relay::StartSome() {
     }
     ++started;
     if (!origin->ready.empty()) {
-      const auto next = NextItem(origin);
-      if (next == origin->ready.end()) {
+      optional<Item> item = NextItem(origin);
+      if (!item) {
         // Finish() or UserFinished() calls again; but others may wait behind these.
         const size_t blocked = origin->ready.size();
         if (HasUsefulBacklog(*origin) && blocked < kBlockedMax && LoadBacklog(origin) &&
@@ -372,11 +380,7 @@ bool Relay::StartSome() {
         }
         continue;
       }
-      Item item = std::move(*next);
-      origin->ready.erase(next);
-      --ready_;
-      ready_bytes_ -= item.mail->size;
-      StartItem(origin, std::move(item));
+      StartItem(origin, *std::move(item));
     }
     if (!origin->ready.empty() || origin->backlog) {
       MakeRunnable(origin);
@@ -392,14 +396,12 @@ bool Relay::LoadBacklog(Origin* origin) {
     SetWake(origin, std::max(retry_queue_at_, now_ + 1));
     return false;
   }
-  std::unordered_set<int64_t> ready;
-  for (const Item& item : origin->ready) {
-    ready.insert(item.push.id);
-  }
   // They have something under way, so they are few.
   vector<int64_t> left_out;
   const auto wanted = [&](const QueuedPush& row) {
-    if (busy_.contains(row.id) || ready.contains(row.id)) {
+    if (busy_.contains(row.id) || origin->ready.Find(row.user, [&](const Item& item) {
+          return item.push.id == row.id;
+        }) != nullptr) {
       return false;
     }
     const bool has_share = HasShare(*origin, row.user);
@@ -691,7 +693,7 @@ void Relay::NoteHealth(Origin* origin, const Busy& push, const SendResult& resul
     const auto times =
         static_cast<unsigned int>(std::min<int64_t>(origin->failures - kSick + 1, 1000));
     origin->resume = now_ + OriginPause(times, random_());
-    Unready(origin, [](const Item&) { return true; });
+    UnreadyAll(origin);
     HasDue(origin);
     TellSometimes(COI_RELAY_LOG_WARNING, "sick " + push.origin_text, kHour,
                   push.origin_text + " does not work (" + Problem(result) +
@@ -767,13 +769,13 @@ void Relay::Finish(const SendResult& result) {
       break;
     case Verdict::kGone:
       update.kind = Update::kGone;
-      Unready(origin, same_subscription);
+      Unready(origin, busy.push.user, same_subscription);
       Emit(COI_RELAY_GONE, busy, http, error, false);
       break;
     case Verdict::kRetry:
       update.kind = Update::kHold;
       update.next = now_ + RetryDelay(attempts, result.retry_after_secs, random_());
-      Unready(origin, same_subscription);
+      Unready(origin, busy.push.user, same_subscription);
       Emit(COI_RELAY_DEFERRED, busy, http, error, false);
       break;
     case Verdict::kWithoutContent:

@@ -224,6 +224,27 @@ TEST_F(RelayFourthReview, END_4_one_user_was_before_all_others_at_the_gateway) {
   }
 }
 
+// Nor behind what waits for so many that no more fits into memory.
+TEST_F(RelayFourthReview, END_4_many_users_were_before_all_others_at_a_service) {
+  settings_.in_flight_origin_limit = 100;
+  settings_.queue_user_limit = 1000;
+  Reopen();
+  for (int i = 0; i < 100; ++i) {
+    Ask(MakeHandoff(i % 2 == 0 ? "alice" : "bob", {"https://push.example/"}));
+    AnswerAll(201);
+  }
+  for (int i = 0; i < 60 * 110; ++i) {
+    Ask(MakeHandoff("mallory" + std::to_string(i / 110), {"https://push.example/"}));
+  }
+  for (const char* user : {"alice", "bob", "carol"}) {
+    const size_t before = sender_->requests.size();
+    Ask(MakeHandoff(user, {string("https://push.example/") + user}));
+    ASSERT_EQ(sender_->requests.size(), before + 1) << user;
+    EXPECT_TRUE(sender_->requests.back().endpoint.url.ends_with(user));
+    EXPECT_FALSE(relay_->HasWork());
+  }
+}
+
 // What of it one user has to leave to others is read when there is room again, and not
 // looked for all the time.
 TEST_F(RelayFourthReview, END_4_what_is_left_to_others_is_sent_later) {
