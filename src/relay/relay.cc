@@ -32,8 +32,11 @@ constexpr int kEvents = 512;
 // What was sent is noted together with what comes in, or in portions, or once
 // nothing else is to be done: a transaction for each push costs more than the
 // push. What isn't noted when the process is killed is sent again.
-constexpr size_t kUpdatesMax = 64;
+constexpr size_t kUpdatesMax = 256;
 constexpr int64_t kUpdatesMsecs = 5;
+// While so many wait, there is more to be gained.
+constexpr size_t kReadyMany = 512;
+constexpr int64_t kUpdatesMsecsMany = 20;
 constexpr size_t kOriginNamesMax = 4096;
 constexpr int64_t kGoneMsecs = kHour * 24 * 90;
 constexpr int64_t kGoneMax = 100000;
@@ -351,7 +354,8 @@ void Relay::Run() {
     sender_->Run();
     quiet = !TakeResults() && quiet;
   }
-  if (quiet || updates_.size() >= kUpdatesMax || now_ - updates_since_ >= kUpdatesMsecs) {
+  const int64_t wait = ready_ >= kReadyMany ? kUpdatesMsecsMany : kUpdatesMsecs;
+  if (quiet || updates_.size() >= kUpdatesMax || now_ - updates_since_ >= wait) {
     Flush();
   } else if (!updates_.empty() && retry_queue_at_ <= now_) {
     work_left_ = true;
