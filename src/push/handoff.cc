@@ -18,6 +18,7 @@ namespace {
 
 using std::string;
 using std::string_view;
+using namespace std::string_view_literals;
 
 constexpr string_view kVersion = "1";
 constexpr size_t kIdSize = 32;
@@ -77,7 +78,7 @@ void AppendEscaped(string_view text, string* out) {
 }
 
 bool IsEscaped(string_view text) noexcept {
-  return std::ranges::none_of(text, [](char c) { return c == '\n' || c == '\r' || c == '\0'; });
+  return std::ranges::none_of("\n\r\0"sv, [&](char c) { return text.find(c) != text.npos; });
 }
 
 // Of what is free of raw control characters. False where AppendEscaped() would
