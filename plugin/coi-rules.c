@@ -126,9 +126,13 @@ int coi_rules_create_box(union mailbox_module_context *ctx, struct mailbox *box,
 
 	/* A folder that the admin has made for everybody says nothing about
 	   what the user wants. */
-	if (ret < 0 || directory || !coi_rules_apply(box) ||
-	    !coi_rules_is_chats(box) || mailbox_is_autocreated(box) ||
+	if (ret < 0 || !coi_rules_apply(box) || !coi_rules_is_chats(box) ||
+	    mailbox_is_autocreated(box) ||
 	    coi_folder_is_creating(box->storage->user))
+		return ret;
+	/* Where each folder is one for mail, as in Maildir++, one that was only to
+	   have others in it is that, too. */
+	if (directory && !coi_rules_has_chats(box))
 		return ret;
 	coi_rules_set_enabled(box, TRUE);
 	return ret;
