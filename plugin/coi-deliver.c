@@ -15,6 +15,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "lib-event-private.h"
 #include "master-service.h"
 #include "str-sanitize.h"
 #include "mail-storage-private.h"
@@ -34,7 +35,12 @@
 #pragma weak mail_deliver_hook_set
 #pragma weak mail_deliver_save
 
+/* Dovecot says so where anything hooks deliveries, and then at each of them. */
+#define NO_HOME_MESSAGE \
+	"doesn't have home dir set, disabling duplicate database"
+
 static deliver_mail_func_t *next_deliver_mail;
+static bool deliver_hides_no_home;
 
 /* from_r is left alone where nobody wants it. */
 static enum coi_chat_rule
@@ -423,6 +429,39 @@ void coi_deliver_set_keywords(struct mail_save_context *ctx)
 		coi_keyword_remove(ctx);
 }
 
+static bool ATTR_FORMAT(4, 0)
+	coi_deliver_filter_log(struct event *event ATTR_UNUSED,
+			       enum event_callback_type type,
+			       struct failure_context *ctx, const char *fmt,
+			       va_list args)
+{
+	va_list args_copy;
+	bool hide;
+
+	if (type != EVENT_CALLBACK_TYPE_SEND || ctx->type != LOG_TYPE_ERROR)
+		return TRUE;
+	VA_COPY(args_copy, args);
+	T_BEGIN {
+		hide = strstr(t_strdup_vprintf(fmt, args_copy),
+			      NO_HOME_MESSAGE) != NULL;
+	}
+	T_END;
+	va_end(args_copy);
+	return !hide;
+}
+
+/* Sieve uses that database, and there the admin is to know; we don't. */
+void coi_deliver_user_created(struct mail_user *user)
+{
+	const char *home;
+
+	if (mail_deliver_hook_set == NULL || next_deliver_mail != NULL ||
+	    deliver_hides_no_home || mail_user_get_home(user, &home) != 0)
+		return;
+	deliver_hides_no_home = TRUE;
+	event_register_callback(coi_deliver_filter_log);
+}
+
 void coi_deliver_init(void)
 {
 	if (mail_deliver_hook_set != NULL)
@@ -432,6 +471,9 @@ void coi_deliver_init(void)
 
 void coi_deliver_deinit(void)
 {
+	if (deliver_hides_no_home)
+		event_unregister_callback(coi_deliver_filter_log);
+	deliver_hides_no_home = FALSE;
 	if (mail_deliver_hook_set != NULL)
 		(void)mail_deliver_hook_set(next_deliver_mail);
 }

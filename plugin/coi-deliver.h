@@ -8,10 +8,14 @@
    goes, and $Chat on it. */
 
 struct mail_save_context;
+struct mail_user;
 
 /* Does nothing in a process that doesn't deliver mail. */
 void coi_deliver_init(void);
 void coi_deliver_deinit(void);
+
+/* Called for each user that is ours. */
+void coi_deliver_user_created(struct mail_user *user);
 
 /* Called before a mail is stored by a delivery: gives it $Chat, or takes away
    what came with the copy of another recipient's mail. */

@@ -8,6 +8,7 @@
 #include "mail-namespace.h"
 #include "coi-compat.h"
 #include "coi-core.h"
+#include "coi-deliver.h"
 #include "coi-user.h"
 
 struct coi_user_module coi_user_module =
@@ -85,6 +86,7 @@ void coi_mail_user_created(struct mail_user *user)
 	user->vlast = &cuser->module_ctx.super;
 	v->deinit = coi_mail_user_deinit;
 	MODULE_CONTEXT_SET(user, coi_user_module, cuser);
+	coi_deliver_user_created(user);
 }
 
 /* Clients and deliveries find a folder by its name. Where another namespace has
