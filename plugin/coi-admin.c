@@ -49,7 +49,9 @@ static int admin_check_offered(struct mail_user *user, const char **error_r)
 {
 	if (coi_user_is_offered(user))
 		return 0;
-	*error_r = "COI is off for this user";
+	*error_r = coi_user_lacks_home(user) ?
+		"COI is off for this user: The user has no home" :
+		"COI is off for this user";
 	return -1;
 }
 

@@ -323,6 +323,9 @@ coi_mailbox_attribute_set(struct mailbox_transaction_context *t,
 	coi_mailbox_before_dsync(t->box);
 	if (coi_webpush_is_copied(t->box, type_flags, key, value))
 		return coi_webpush_copy(t, key, value);
+	/* lib-storage would fail here, see coi_attribute_set() */
+	if (coi_metadata_is_refused(t, key))
+		return 0;
 
 	return cbox->module_ctx.super.attribute_set(t, type_flags, key, value);
 }

@@ -203,6 +203,11 @@ static int coi_attribute_get(struct mailbox *box, const char *key,
 {
 	struct mail_user *user = box->storage->user;
 
+	if (!user->dsyncing && coi_user_refuse_homeless(user)) {
+		mail_storage_set_error(box->storage, MAIL_ERROR_NOTPOSSIBLE,
+				       COI_USER_ERROR_NO_HOME);
+		return -1;
+	}
 	if (!coi_user_is_offered(user))
 		return 0;
 	if (strcmp(coi_config_entry_name(key), COI_CONFIG_MAILBOX_ROOT) != 0) {
@@ -270,8 +275,12 @@ coi_attribute_get_refusal(struct mailbox *box, const char *name,
 	struct mail_user *user = box->storage->user;
 	const char *str;
 
-	if (!coi_user_is_offered(user))
-		return "COI is not available on this server";
+	if (!coi_user_is_offered(user)) {
+		changes->refused_code = MAIL_ERROR_NOTPOSSIBLE;
+		return coi_user_refuse_homeless(user) ?
+			COI_USER_ERROR_NO_HOME :
+			"COI is not available on this server";
+	}
 	if (strcmp(name, COI_CONFIG_MAILBOX_ROOT) == 0)
 		return "coi/config/mailbox-root is set by the server";
 	if (strcmp(name, COI_CONFIG_ENABLED) != 0 &&
@@ -370,6 +379,18 @@ static const struct mailbox_attribute_internal coi_config_attribute = {
 	.set = coi_attribute_set,
 	.iter = coi_attribute_iter,
 };
+
+bool coi_metadata_is_refused(struct mailbox_transaction_context *t,
+			     const char *key)
+{
+	struct mail_user *user = t->box->storage->user;
+
+	return !user->dsyncing &&
+		strncmp(key, COI_CONFIG_KEY_PREFIX,
+			strlen(COI_CONFIG_KEY_PREFIX)) == 0 &&
+		coi_transaction_get(t)->metadata.refused != NULL &&
+		!coi_user_is_offered(user);
+}
 
 int coi_metadata_before_commit(struct mailbox_transaction_context *t,
 			       const struct coi_metadata_changes *changes)

@@ -69,6 +69,11 @@ void coi_metadata_log_failure(struct mail_user *user, const char *consequence,
 int coi_config_set_enabled(struct mail_user *user, bool enabled,
 			   const char **error_r);
 
+/* TRUE if the key is one of ours, and nothing can be stored for the user: one of the
+   changes was refused, and the commit will say so. */
+bool coi_metadata_is_refused(struct mailbox_transaction_context *t,
+			     const char *key);
+
 /* Makes the folders that the changes need. Called before they are committed.
    Returns -1 after setting the storage's error, if the changes are refused or
    the folders can't be made. */

@@ -11,6 +11,8 @@
 #include "coi-deliver.h"
 #include "coi-user.h"
 
+#define COI_USER_NO_HOME "The user has no home"
+
 struct coi_user_module coi_user_module =
 	MODULE_CONTEXT_INIT(&mail_user_module_register);
 
@@ -195,11 +197,35 @@ const struct coi_settings *coi_user_settings(struct mail_user *user)
 	return cuser->set;
 }
 
+bool coi_user_lacks_home(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	const char *home;
+
+	if (cuser == NULL)
+		return FALSE;
+	if (!cuser->home_checked) {
+		cuser->home_checked = TRUE;
+		cuser->lacks_home = mail_user_get_home(user, &home) <= 0 &&
+			coi_compat_dict_lacks_home(user);
+		if (cuser->lacks_home) {
+			e_debug(user->event,
+				"coi: COI is off for a user without a home");
+		}
+	}
+	return cuser->lacks_home;
+}
+
 int coi_user_get_dict(struct mail_user *user, struct dict **dict_r,
 		      const char **error_r)
 {
 	int ret;
 
+	/* lib-storage may have opened one all the same, of no use */
+	if (coi_user_lacks_home(user)) {
+		*error_r = COI_USER_NO_HOME;
+		return -1;
+	}
 	/* The same field that lib-storage fills in when it first needs the
 	   metadata, and frees with the user. Setting it makes all of METADATA
 	   work with our fallback as if the admin had configured it. */
@@ -211,6 +237,26 @@ int coi_user_get_dict(struct mail_user *user, struct dict **dict_r,
 	}
 	*dict_r = user->_attr_dict;
 	return 1;
+}
+
+static void user_log_no_place(struct mail_user *user, const char *error)
+{
+	e_error(user->event,
+		"coi: COI is off, because there is no place for its metadata: "
+		"%s",
+		error);
+}
+
+bool coi_user_refuse_homeless(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (!coi_user_lacks_home(user))
+		return FALSE;
+	if (!cuser->refusal_logged)
+		user_log_no_place(user, COI_USER_NO_HOME);
+	cuser->refusal_logged = TRUE;
+	return TRUE;
 }
 
 bool coi_user_is_offered(struct mail_user *user)
@@ -225,12 +271,10 @@ bool coi_user_is_offered(struct mail_user *user)
 	ret = coi_user_get_dict(user, &dict, &error);
 	if (ret > 0)
 		return TRUE;
-	if (!logged) {
+	if (!logged && !coi_user_lacks_home(user)) {
 		logged = TRUE;
-		e_error(user->event,
-			"coi: COI is off, "
-			"because there is no place for its metadata: %s",
-			ret < 0 ? error : coi_compat_no_dict_hint);
+		user_log_no_place(user,
+				  ret < 0 ? error : coi_compat_no_dict_hint);
 	}
 	return FALSE;
 }

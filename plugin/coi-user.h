@@ -24,6 +24,8 @@ struct coi_user {
 	/* They are good for this user's namespaces. */
 	bool set_checked;
 	bool set_failed;
+	/* for coi_user_lacks_home() and coi_user_refuse_homeless() */
+	bool home_checked, lacks_home, refusal_logged;
 	/* coi_chat_rules, for the core's chat_detect() */
 	unsigned int chat_rules;
 
@@ -75,8 +77,17 @@ int coi_user_dict_path(struct mail_user *user, struct mailbox *inbox,
 int coi_user_get_dict(struct mail_user *user, struct dict **dict_r,
 		      const char **error_r);
 
+/* TRUE if the user has no home, and that is where the dict would be. There is nothing
+   wrong with that: such a user just can't have COI. */
+bool coi_user_lacks_home(struct mail_user *user);
+
+/* The same where the user asks for COI, which is then to be refused with
+   COI_USER_ERROR_NO_HOME; the log has once a session why. */
+bool coi_user_refuse_homeless(struct mail_user *user);
+#define COI_USER_ERROR_NO_HOME "The user has no home directory to keep this in"
+
 /* TRUE if the user can be offered COI: settings are good and there is a place
-   for the metadata. Logs once a process why not. */
+   for the metadata. Logs once a process why not, unless the user lacks a home. */
 bool coi_user_is_offered(struct mail_user *user);
 
 #endif

@@ -238,6 +238,11 @@ int coi_webpush_get(struct mailbox *box, const char *key, bool listing,
 	const struct coi_push *push;
 
 	value_r->value = NULL;
+	if (coi_user_refuse_homeless(user)) {
+		mail_storage_set_error(box->storage, MAIL_ERROR_NOTPOSSIBLE,
+				       COI_USER_ERROR_NO_HOME);
+		return -1;
+	}
 	if (set == NULL)
 		return 0;
 	if (strcmp(name, WEBPUSH_VAPID) == 0)
@@ -542,7 +547,10 @@ int coi_webpush_set(struct mailbox_transaction_context *t, const char *key,
 		return 0;
 	if (coi_push_settings(user) == NULL) {
 		coi_webpush_refuse(webpush, MAIL_ERROR_NOTPOSSIBLE,
-				   "Push is not available on this server");
+				   coi_user_refuse_homeless(user) ?
+					   COI_USER_ERROR_NO_HOME :
+					   "Push is not available on this "
+					   "server");
 		return 0;
 	}
 	if (strcmp(name, WEBPUSH_VAPID) == 0) {

@@ -167,21 +167,24 @@ static bool dict_has_file_driver(struct event *event)
 	return ret;
 }
 
-/* Returns FALSE if there is no such dict. path_r is NULL if it isn't a file. */
+/* Returns FALSE if there is no such dict. path_r is NULL if it isn't a file, or if that
+   isn't known. */
 static bool
 attribute_dict_get_path(struct mail_user *user, const char *filter_name,
-			const char **path_r)
+			bool *is_file_r, const char **path_r)
 {
 	struct event *event = event_create(user->event), *dict_event;
 	const char *name;
 
+	*is_file_r = FALSE;
 	*path_r = NULL;
 	settings_event_add_filter_name(event, filter_name);
 	name = dict_get_name(event);
 	if (name != NULL && name[0] != '\0') {
 		dict_event = event_create(event);
 		settings_event_add_list_filter_name(dict_event, "dict", name);
-		if (dict_has_file_driver(dict_event))
+		*is_file_r = dict_has_file_driver(dict_event);
+		if (*is_file_r)
 			*path_r = dict_file_path(user, dict_event);
 		event_unref(&dict_event);
 	}
@@ -189,13 +192,29 @@ attribute_dict_get_path(struct mail_user *user, const char *filter_name,
 	return name == NULL || name[0] != '\0';
 }
 
-const char *coi_compat_attribute_dict_file_path(struct mail_user *user)
+static const char *user_dict_file_path(struct mail_user *user, bool *is_file_r)
 {
 	const char *path;
 
-	if (!attribute_dict_get_path(user, "mail_attribute", &path))
-		(void)attribute_dict_get_path(user, "coi_attribute", &path);
+	if (!attribute_dict_get_path(user, "mail_attribute", is_file_r, &path))
+		(void)attribute_dict_get_path(user, "coi_attribute", is_file_r,
+					      &path);
 	return path;
+}
+
+const char *coi_compat_attribute_dict_file_path(struct mail_user *user)
+{
+	bool is_file;
+
+	return user_dict_file_path(user, &is_file);
+}
+
+bool coi_compat_dict_lacks_home(struct mail_user *user)
+{
+	bool is_file;
+
+	/* a path with %{home} or ~ that can't be expanded */
+	return user_dict_file_path(user, &is_file) == NULL && is_file;
 }
 
 void coi_compat_dict_hide_values(struct dict_transaction_context *t,
@@ -282,19 +301,21 @@ const char *coi_compat_attribute_dict_file_path(struct mail_user *user)
 	return uri_file_path(user, attribute_dict_uri(user));
 }
 
+bool coi_compat_dict_lacks_home(struct mail_user *user)
+{
+	const char *uri = attribute_dict_uri(user);
+
+	return uri != NULL && strncmp(uri, "file:~", 6) == 0;
+}
+
 int coi_compat_attribute_dict_init(struct mail_user *user, struct dict **dict_r,
 				   const char **error_r)
 {
 	struct dict_settings dict_set;
-	const char *uri = attribute_dict_uri(user), *home;
+	const char *uri = attribute_dict_uri(user);
 
 	if (uri == NULL || *uri == '\0')
 		return 0;
-	if (strncmp(uri, "file:~/", 7) == 0 &&
-	    mail_user_get_home(user, &home) <= 0) {
-		*error_r = t_strdup_printf("%s: The user has no home", uri);
-		return -1;
-	}
 
 	i_zero(&dict_set);
 	dict_set.base_dir = user->set->base_dir;

@@ -37,6 +37,9 @@ coi_compat_dict_file_path(struct mail_user *user, const struct dict *dict);
 /* The same for a dict that hasn't been opened, and may not have to be. */
 const char *coi_compat_attribute_dict_file_path(struct mail_user *user);
 
+/* Asked of a user who has no home: TRUE if that file would be there. */
+bool coi_compat_dict_lacks_home(struct mail_user *user);
+
 /* TRUE unless the admin has set one for all metadata, which is the one that is used. */
 bool coi_compat_dict_is_ours(struct mail_user *user);
 
