@@ -9,10 +9,19 @@
    - as long as there is one named COI_FAULT_WAIT, no mail is copied there, and who
      has stored one waits once it is committed;
    - as long as there is one named COI_FAULT_CHANGING, the log of the index looks as
-     if it had changed, each time. */
+     if it had changed, each time.
 
+   And as long as there is a file named COI_FAULT_NOTES, it is noted there who opens or
+   looks at a file whose path ends with COI_FAULT_NOTED: a line "PROGRAM open" or "PROGRAM
+   stat" each time, whether the file is there or not. */
+
+/* else open() is an inline function that calls another one */
+#undef _FORTIFY_SOURCE
 #define _GNU_SOURCE
 #include <dlfcn.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +33,9 @@ struct sdbox_sync_context;
 
 int link(const char *old_path, const char *new_path);
 int rename(const char *old_path, const char *new_path);
+int __open_2(const char *path, int flags);
+int __open64_2(const char *path, int flags);
+int lstat64(const char *path, struct stat64 *st);
 int stat64(const char *path, struct stat64 *st);
 int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success);
 
@@ -47,6 +59,70 @@ static bool is_meant(const char *path)
 	const char *part = getenv("COI_FAULT_PATH");
 
 	return part != NULL && strstr(path, part) != NULL;
+}
+
+static int real_open(const char *path, int flags, mode_t mode)
+{
+	static int (*real)(const char *, int, ...);
+
+	if (real == NULL)
+		real = (int (*)(const char *, int, ...))dlsym(RTLD_NEXT,
+							      "open64");
+	return real(path, flags, mode);
+}
+
+static void note(const char *path, const char *what)
+{
+	const char *end = getenv("COI_FAULT_NOTED");
+	const char *notes = getenv("COI_FAULT_NOTES");
+	size_t len = strlen(path);
+	int fd, old_errno = errno;
+
+	if (end == NULL || notes == NULL || len < strlen(end) ||
+	    strcmp(path + len - strlen(end), end) != 0)
+		return;
+	fd = real_open(notes, O_WRONLY | O_APPEND | O_CLOEXEC, 0);
+	if (fd != -1) {
+		(void)dprintf(fd, "%s %s\n", program_invocation_short_name,
+			      what);
+		(void)close(fd);
+	}
+	errno = old_errno;
+}
+
+/* Which of the four it is depends on how its caller was compiled. */
+int open(const char *path, int flags, ...)
+{
+	mode_t mode = 0;
+	va_list args;
+
+	if ((flags & O_CREAT) != 0 || (flags & O_TMPFILE) == O_TMPFILE) {
+		va_start(args, flags);
+		mode = va_arg(args, mode_t);
+		va_end(args);
+	}
+	note(path, "open");
+	return real_open(path, flags, mode);
+}
+
+int open64(const char *path, int flags, ...) __attribute__((alias("open")));
+
+int __open_2(const char *path, int flags)
+{
+	note(path, "open");
+	return real_open(path, flags, 0);
+}
+
+int __open64_2(const char *path, int flags) __attribute__((alias("__open_2")));
+
+int access(const char *path, int mode)
+{
+	static int (*real)(const char *, int);
+
+	if (real == NULL)
+		real = (int (*)(const char *, int))dlsym(RTLD_NEXT, "access");
+	note(path, "stat");
+	return real(path, mode);
 }
 
 int link(const char *old_path, const char *new_path)
@@ -79,10 +155,27 @@ int stat(const char *path, struct stat *st)
 	if (real == NULL)
 		real = (int (*)(const char *, struct stat *))dlsym(RTLD_NEXT,
 								   "stat");
+	note(path, "stat");
 	ret = real(path, st);
 	if (ret == 0)
 		look_changed(path, st);
 	return ret;
+}
+
+int lstat(const char *path, struct stat *st)
+{
+	static int (*real)(const char *, struct stat *);
+
+	if (real == NULL)
+		real = (int (*)(const char *, struct stat *))dlsym(RTLD_NEXT,
+								   "lstat");
+	note(path, "stat");
+	return real(path, st);
+}
+
+int lstat64(const char *path, struct stat64 *st)
+{
+	return lstat(path, (struct stat *)st);
 }
 
 int stat64(const char *path, struct stat64 *st)
