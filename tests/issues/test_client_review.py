@@ -20,7 +20,7 @@ LAYOUTS = {
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_ENA_9_Chats_created_with_a_separator_behind_it_enabled_nothing(make_server, layout):
-    """Which says that it is to have others in it. Most layouts make it one for mail all the same."""
+    """Which says that it is to have others in it. Most layouts make it one for mail, too."""
     server = make_server(before=LAYOUTS[layout])
     user = server.new_user()
     with server.imap(user) as client:
