@@ -11,6 +11,7 @@ import pytest
 from harness.config import by_dialect, metadata_dict, plugins
 from harness.imap import Literal
 from harness.mails import chat, mail
+from harness.push import eventually
 from harness.server import MAIL_UID, PROBLEM, ROOT
 
 pytestmark = pytest.mark.private
@@ -46,6 +47,13 @@ def deliver_all(server, user):
     for way in ("lmtp", "lda"):
         for make in (mail, chat):
             server.deliver(way, user, make(f"{make.__name__} by {way}"))
+
+
+def count_of_session(server, log, user, pattern):
+    """Dovecot's log comes from another process; the session's last line is behind the others."""
+    end = rf"imap\({user}\).*(Disconnected|Logged out)"
+    eventually(lambda: log.count(server, end), "the session is over")
+    return log.count(server, pattern)
 
 
 def test_nothing_is_logged_of_who_asks_for_nothing(server, log):
@@ -98,11 +106,12 @@ def test_with_Sieve_it_is_as_without_us(make_server, log):
 )
 def test_who_reads_an_entry_is_told_why_there_is_none(server, log, asked):
     log.expect("coi: COI is off, because .*The user has no home")
-    with server.imap(server.new_user()) as client:
+    user = server.new_user()
+    with server.imap(user) as client:
         for _ in range(2):
             response = client.command(f"GETMETADATA {asked}")
             assert response.status == "NO" and NO_HOME in response.text.encode(), response
-    assert log.count(server, "coi: COI is off") == 1
+    assert count_of_session(server, log, user, "coi: COI is off") == 1
 
 
 @pytest.mark.parametrize("name", [ENABLED, f"{PUSH}/vapid"])
@@ -132,17 +141,18 @@ def test_who_sets_an_entry_is_told_why_there_is_no_place(server, log, entries):
             response = client.setmetadata(entries)
             assert response.status == "NO" and NO_HOME in response.text.encode(), response
         assert client.folders() == ["INBOX"]
-    assert log.count(server, "coi: COI is off") == 1
+    assert count_of_session(server, log, user, "coi: COI is off") == 1
     assert not list(server.homes.glob(f"{user}/**/*attributes*"))
 
 
 def test_a_Chats_folder_of_ones_own(server, log):
     """It can't enable COI, but is there."""
     log.expect("coi: (COI is off|Can't enable COI in the user's metadata: The user has no home)")
-    with server.imap(server.new_user()) as client:
+    user = server.new_user()
+    with server.imap(user) as client:
         client.must("CREATE COI/Chats")
         assert "COI/Chats" in client.folders()
-    assert log.count(server, "coi: Can't enable COI") == 1
+    assert count_of_session(server, log, user, "coi: Can't enable COI") == 1
 
 
 def test_doveadm_says_why(server):
