@@ -114,9 +114,14 @@ static void coi_folder_subscribe(struct mailbox *box)
 static int coi_folder_stat(struct mail_user *user, const char *vname)
 {
 	struct mailbox_list *list = coi_folder_namespace(user)->list;
-	const char *path, *name = mailbox_list_get_storage_name(list, vname);
+	const char *path, *error;
+	const char *name = mailbox_list_get_storage_name(list, vname);
 	struct stat st;
 
+	/* coi_mailbox_root may be what this layout refuses, and then asking for
+	   the path ends the process. */
+	if (!mailbox_list_is_valid_name(list, name, &error))
+		return 0;
 	if (mailbox_list_get_path(list, name, MAILBOX_LIST_PATH_TYPE_MAILBOX,
 				  &path) <= 0)
 		return -1;
