@@ -12,9 +12,12 @@
  * been told anything lately, else when the interval is over. Nothing wakes up
  * that would not have woken up before, and no file is watched twice.
  *
- * At once can be too early: in a maildir the file appears before the delivery
- * has given it its UID, and a look in between sees nothing, with no event to
- * follow. So a second look is taken when Dovecot would have taken its first.
+ * At once can be too early in a maildir. The file appears first; then the delivery
+ * notes in the index that it knows of that change, and then what the mail is. A look
+ * in between finds nothing, and no event follows. But all the while the delivery has
+ * the list of UIDs locked. So we wait until it hasn't, which is also sooner over than
+ * Dovecot's own waiting. As that lock may be anybody's, there is an end to it; and a
+ * second look is always taken when Dovecot would have taken its first.
  *
  * For NOTIFY, Dovecot 2.3 stops watching the selected mailbox when it looks, and
  * begins again a second later without another look. What comes in between isn't told.
@@ -29,6 +32,7 @@
 #include "mail-index-modseq.h"
 #include "mail-storage-private.h"
 #include "maildir-storage.h"
+#include "maildir-uidlist.h"
 #include "coi-compat.h"
 #include "coi-user.h"
 #include "coi-list-notify.h"
@@ -47,10 +51,45 @@ static void coi_notify_late(struct coi_notify *notify)
 	box->notify_callback(box, box->notify_context);
 }
 
+static bool coi_notify_is_maildir(const struct mailbox *box)
+{
+	return strcmp(box->storage->name, MAILDIR_STORAGE_NAME) == 0;
+}
+
+static bool coi_notify_is_locked(struct mailbox *box)
+{
+	const char *dir, *path;
+	struct stat st;
+
+	if (!coi_notify_is_maildir(box) ||
+	    mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_CONTROL, &dir) <= 0)
+		return FALSE;
+	path = t_strconcat(dir, "/" MAILDIR_UIDLIST_NAME ".lock", NULL);
+	return stat(path, &st) == 0;
+}
+
+static void coi_notify_now(struct coi_notify *notify);
+
+static void coi_notify_look_in(struct coi_notify *notify, unsigned int msecs)
+{
+	struct mailbox *box = notify->box;
+
+	timeout_remove(&box->to_notify_delay);
+	box->to_notify_delay = timeout_add_short(msecs, coi_notify_now, notify);
+	notify->to_delay = box->to_notify_delay;
+}
+
 static void coi_notify_now(struct coi_notify *notify)
 {
 	struct mailbox *box = notify->box;
 
+	if (notify->wait_msecs < COI_NOTIFY_INTERVAL_MSECS &&
+	    coi_notify_is_locked(box)) {
+		notify->wait_msecs = I_MAX(notify->wait_msecs * 2, 1);
+		coi_notify_look_in(notify, notify->wait_msecs);
+		return;
+	}
+	notify->wait_msecs = 0;
 	timeout_remove(&box->to_notify_delay);
 	notify->to_delay = NULL;
 	notify->last_time = ioloop_timeval;
@@ -87,14 +126,9 @@ unsigned int coi_notify_next_interval(const struct timeval *last_time,
 
 static void coi_notify_look_soon(struct coi_notify *notify)
 {
-	struct mailbox *box = notify->box;
-
-	timeout_remove(&box->to_notify_delay);
-	box->to_notify_delay = timeout_add_short(
-		coi_notify_get_delay(&notify->last_time,
-				     COI_NOTIFY_INTERVAL_MSECS),
-		coi_notify_now, notify);
-	notify->to_delay = box->to_notify_delay;
+	coi_notify_look_in(notify,
+			   coi_notify_get_delay(&notify->last_time,
+						COI_NOTIFY_INTERVAL_MSECS));
 }
 
 static void coi_notify_before_io(struct mail_user *user ATTR_UNUSED)
@@ -163,7 +197,7 @@ void coi_notify_read_status(struct mailbox *box,
 static void coi_notify_stat_new(struct mailbox *box, struct stat *st_r)
 {
 	/* not every kind of mailbox has a path */
-	if (strcmp(box->storage->name, MAILDIR_STORAGE_NAME) != 0 ||
+	if (!coi_notify_is_maildir(box) ||
 	    stat(t_strconcat(mailbox_get_path(box), "/new", NULL), st_r) < 0)
 		i_zero(st_r);
 }
@@ -185,6 +219,7 @@ static void coi_notify_watch(struct coi_notify *notify, struct mailbox *box)
 	notify->watched = TRUE;
 	notify->box = box;
 	notify->to_delay = NULL;
+	notify->wait_msecs = 0;
 	DLLIST_PREPEND(&watched_mailboxes, notify);
 	if (!notify->was_watched)
 		coi_notify_read_view(box->view, &notify->status);

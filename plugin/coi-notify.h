@@ -29,6 +29,8 @@ struct coi_notify {
 	/* the delay that we have put in place of Dovecot's, for comparison
 	   only: the mailbox owns it */
 	const struct timeout *to_delay;
+	/* how long it was last waited for whoever has a maildir locked */
+	unsigned int wait_msecs;
 	/* our own, for the second look */
 	struct timeout *to_late;
 	struct timeval last_time;

@@ -11,6 +11,9 @@
    - as long as there is one named COI_FAULT_CHANGING, the log of the index looks as
      if it had changed, each time.
 
+   On maildir, as long as there is a file named COI_FAULT_SLOW, imap waits 2 ms before it
+   looks at cur/, and who makes a cache file waits 6 ms once it is there.
+
    And as long as there is a file named COI_FAULT_NOTES, it is noted there who opens or
    looks at a file whose path ends with COI_FAULT_NOTED: a line "PROGRAM open" or "PROGRAM
    stat" each time, whether the file is there or not. */
@@ -54,6 +57,13 @@ static void wait_while_told(void)
 		(void)usleep(10000);
 }
 
+static bool has_end(const char *path, const char *end)
+{
+	size_t len = strlen(path), end_len = strlen(end);
+
+	return len >= end_len && strcmp(path + len - end_len, end) == 0;
+}
+
 static bool is_meant(const char *path)
 {
 	const char *part = getenv("COI_FAULT_PATH");
@@ -75,11 +85,9 @@ static void note(const char *path, const char *what)
 {
 	const char *end = getenv("COI_FAULT_NOTED");
 	const char *notes = getenv("COI_FAULT_NOTES");
-	size_t len = strlen(path);
 	int fd, old_errno = errno;
 
-	if (end == NULL || notes == NULL || len < strlen(end) ||
-	    strcmp(path + len - strlen(end), end) != 0)
+	if (end == NULL || notes == NULL || !has_end(path, end))
 		return;
 	fd = real_open(notes, O_WRONLY | O_APPEND | O_CLOEXEC, 0);
 	if (fd != -1) {
@@ -156,6 +164,9 @@ int stat(const char *path, struct stat *st)
 		real = (int (*)(const char *, struct stat *))dlsym(RTLD_NEXT,
 								   "stat");
 	note(path, "stat");
+	if (strcmp(program_invocation_short_name, "imap") == 0 &&
+	    has_end(path, "/cur") && is_there("COI_FAULT_SLOW"))
+		(void)usleep(2000);
 	ret = real(path, st);
 	if (ret == 0)
 		look_changed(path, st);
@@ -186,13 +197,20 @@ int stat64(const char *path, struct stat64 *st)
 int rename(const char *old_path, const char *new_path)
 {
 	static int (*real)(const char *, const char *);
+	int ret, old_errno;
 
 	if (real == NULL)
 		real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT,
 								  "rename");
 	if (is_meant(new_path) && strstr(new_path, "/u.") != NULL)
 		is_saving = true;
-	return real(old_path, new_path);
+	ret = real(old_path, new_path);
+	old_errno = errno;
+	if (has_end(new_path, "/dovecot.index.cache") &&
+	    is_there("COI_FAULT_SLOW"))
+		(void)usleep(6000);
+	errno = old_errno;
+	return ret;
 }
 
 int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success)

@@ -8,6 +8,7 @@ import os
 import time
 
 import pytest
+from harness.config import import_environment, settings
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 
@@ -32,6 +33,44 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_came_right_behind(make_se
             lmtp.deliver([user], mail("two"))
             count += 2
             client.read_until(f"* {count} EXISTS")
+
+
+def seconds_a_first_chat(server):
+    """What the first delivery to a folder is told after, to a client that is idle there."""
+    seconds = 0
+    for _ in range(6):
+        user = server.coi_user("active")
+        with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+            client.exists(server.chats)
+            client.idle()
+            # Until the next look is one at once.
+            time.sleep(0.1)
+            began = time.monotonic()
+            lmtp.deliver([user], chat("first"))
+            client.idle_until("EXISTS")
+            seconds += time.monotonic() - began
+    return seconds / 6
+
+
+@pytest.mark.private
+@pytest.mark.uninstrumented
+def test_IDL_1_the_first_chat_in_a_maildir_was_told_half_a_second_late(make_server, work_dir):
+    """A delivery says that it has changed cur/ before it says what is new there."""
+    slow = work_dir / "slow"
+    slow.touch()
+    preload = import_environment(
+        {
+            "LD_PRELOAD": f"{os.environ['COI_TEST_BUILD']}/tests/coi-fault.so",
+            "COI_FAULT_SLOW": slow,
+        }
+    )
+    server = make_server(mail_format="maildir", before=preload)
+    stock = make_server(
+        mail_format="maildir", before=preload, after=settings(coi_notify_instant="no")
+    )
+    half_second = seconds_a_first_chat(stock)
+    assert half_second > 0.4
+    assert seconds_a_first_chat(server) < half_second - 0.25
 
 
 # One format is enough: it takes 20 s.
