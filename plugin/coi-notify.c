@@ -92,6 +92,9 @@ static void coi_notify_now(struct coi_notify *notify)
 	notify->wait_msecs = 0;
 	timeout_remove(&box->to_notify_delay);
 	notify->to_delay = NULL;
+	notify->interval_msecs = coi_notify_next_interval(
+		&notify->last_time, notify->interval_msecs);
+	notify->looked_uid = mail_index_get_header(box->view)->next_uid;
 	notify->last_time = ioloop_timeval;
 	if (notify->to_late != NULL) {
 		timeout_reset(notify->to_late);
@@ -126,9 +129,15 @@ unsigned int coi_notify_next_interval(const struct timeval *last_time,
 
 static void coi_notify_look_soon(struct coi_notify *notify)
 {
+	const struct mail_index_header *hdr =
+		mail_index_get_header(notify->box->view);
+
+	/* A look that has found no mail may have come too early. */
+	if (hdr->next_uid != notify->looked_uid)
+		notify->interval_msecs = COI_NOTIFY_INTERVAL_MSECS;
 	coi_notify_look_in(notify,
 			   coi_notify_get_delay(&notify->last_time,
-						COI_NOTIFY_INTERVAL_MSECS));
+						notify->interval_msecs));
 }
 
 static void coi_notify_before_io(struct mail_user *user ATTR_UNUSED)

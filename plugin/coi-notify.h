@@ -34,6 +34,10 @@ struct coi_notify {
 	/* our own, for the second look */
 	struct timeout *to_late;
 	struct timeval last_time;
+	/* the least time from then to the next look */
+	unsigned int interval_msecs;
+	/* the next UID before the last look */
+	uint32_t looked_uid;
 	/* when it was watched last, or as the client has opened it */
 	struct coi_notify_status status;
 	/* of a maildir: what isn't in the index yet */
