@@ -85,6 +85,12 @@ int coi_admin_get_status(struct mail_user *user,
 	struct coi_config config;
 
 	i_zero(status_r);
+	if (coi_user_is_excluded(user)) {
+		status_r->excluded = TRUE;
+		status_r->chats = status_r->contacts = -1;
+		status_r->subscriptions = status_r->device_tokens = -1;
+		return 0;
+	}
 	if (admin_check_offered(user, error_r) < 0)
 		return -1;
 	/* logs why */
@@ -113,6 +119,8 @@ int coi_admin_get_subscriptions(struct mail_user *user,
 	ARRAY_TYPE(coi_subscription) stored;
 	const struct coi_subscription *sub;
 
+	if (coi_user_is_excluded(user))
+		return 0;
 	if (admin_check_offered(user, error_r) < 0)
 		return -1;
 	if (coi_push_settings(user) == NULL)

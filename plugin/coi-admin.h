@@ -13,9 +13,12 @@
 struct mail_user;
 
 struct coi_admin_status {
+	/* The admin wants no COI for the user. */
+	bool excluded;
 	bool enabled;
 	/* NULL where it isn't enabled */
 	const char *filter;
+	/* NULL for an excluded user */
 	const char *root;
 	/* Mails in the folders; -1 where there is no such folder. */
 	int chats, contacts;

@@ -165,7 +165,7 @@ static int coi_user_settings_read(struct mail_user *user, const char **error_r)
 	if (cuser->set == NULL &&
 	    coi_compat_settings_get(user, &cuser->set, error_r) < 0)
 		return -1;
-	if (cuser->set_checked)
+	if (cuser->set_checked || !cuser->set->coi)
 		return 0;
 	if (coi_settings_check(user, cuser->set, error_r) < 0) {
 		coi_compat_settings_free(&cuser->set);
@@ -194,7 +194,15 @@ const struct coi_settings *coi_user_settings(struct mail_user *user)
 		}
 		return NULL;
 	}
-	return cuser->set;
+	return cuser->set->coi ? cuser->set : NULL;
+}
+
+bool coi_user_is_excluded(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	(void)coi_user_settings(user);
+	return cuser != NULL && cuser->set != NULL && !cuser->set->coi;
 }
 
 bool coi_user_lacks_home(struct mail_user *user)

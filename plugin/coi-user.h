@@ -56,10 +56,13 @@ extern MODULE_CONTEXT_DEFINE(coi_user_module, &mail_user_module_register);
 
 void coi_mail_user_created(struct mail_user *user);
 
-/* Returns the admin's settings, or NULL where they can't be used. That is
-   logged once a process, and the user's mail works as without the plugin.
+/* Returns the admin's settings, or NULL where coi_user_is_excluded(), or where they can't
+   be used. That is logged once a process, and the user's mail works as without the plugin.
    Returns NULL also for a user that the plugin doesn't handle. */
 const struct coi_settings *coi_user_settings(struct mail_user *user);
+
+/* TRUE if the admin wants no COI for the user. Then all is as without the plugin. */
+bool coi_user_is_excluded(struct mail_user *user);
 
 /* The namespace that INBOX is in: its own one, not an alias. */
 struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user);

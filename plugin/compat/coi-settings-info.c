@@ -15,6 +15,7 @@
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct coi_settings)
 
 static const struct setting_define coi_setting_defines[] = {
+	DEF(BOOL, coi),
 	DEF(STR, coi_mailbox_root),
 	DEF(STR, coi_chat_rules),
 	DEF(BOOL, coi_notify_instant),
@@ -53,6 +54,7 @@ static const struct setting_define coi_setting_defines[] = {
 };
 
 static const struct coi_settings coi_default_settings = {
+	.coi = TRUE,
 	.coi_mailbox_root = COI_DEFAULT_MAILBOX_ROOT,
 	.coi_chat_rules = COI_DEFAULT_CHAT_RULES,
 	.coi_notify_instant = TRUE,
@@ -112,7 +114,7 @@ static struct {
 
 static bool coi_setting_may_be_ours(const char *name)
 {
-	return strncmp(name, "coi_", 4) == 0 ||
+	return strcmp(name, "coi") == 0 || strncmp(name, "coi_", 4) == 0 ||
 		strncmp(name, "webpush_", 8) == 0;
 }
 

@@ -12,6 +12,8 @@
 struct coi_settings {
 	pool_t pool;
 
+	/* Whether there is COI at all. */
+	bool coi;
 	/* Parent of the Chats and Contacts folders, below the prefix of the
 	   inbox namespace, with that namespace's separator. */
 	const char *coi_mailbox_root;

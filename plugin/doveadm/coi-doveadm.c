@@ -43,6 +43,11 @@ static void coi_print_count(int count)
 		doveadm_print_num(count);
 }
 
+static void coi_print_or_none(const char *text)
+{
+	doveadm_print(text == NULL ? "-" : text);
+}
+
 static void coi_print_text(const char *text)
 {
 	doveadm_print(str_sanitize_utf8(text, COI_DOVEADM_TEXT_MAX_CHARS));
@@ -56,9 +61,9 @@ cmd_coi_status_run(struct doveadm_mail_cmd_context *ctx, struct mail_user *user)
 
 	if (coi_admin_get_status(user, &status, &error) < 0)
 		return cmd_coi_failed(ctx, user, error);
-	doveadm_print(status.enabled ? "yes" : "no");
-	doveadm_print(status.filter == NULL ? "-" : status.filter);
-	doveadm_print(status.root);
+	doveadm_print(status.excluded ? "off" : status.enabled ? "yes" : "no");
+	coi_print_or_none(status.filter);
+	coi_print_or_none(status.root);
 	coi_print_count(status.chats);
 	coi_print_count(status.contacts);
 	coi_print_count(status.subscriptions);

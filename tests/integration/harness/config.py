@@ -82,6 +82,8 @@ class Config:
     keep_imap: bool = True
     # Further fields of every user's userdb entry, as NAME=VALUE.
     userdb_fields: tuple = ()
+    # Instead of the userdb that knows everybody.
+    userdb: str = ""
 
 
 BASE_2_3 = """\
@@ -91,10 +93,6 @@ mail_location = {mail_format}:{homes}/%u/{mail_format}
 passdb {{
   driver = static
   args = password={password}
-}}
-userdb {{
-  driver = static
-  args = uid={uid} gid={uid} {home_field} allow_all_users=yes {userdb_fields}
 }}
 service lmtp {{
   inet_listener lmtp {{
@@ -112,6 +110,22 @@ mail_path = {homes}/%{{user}}/{mail_format}
 passdb static {{
   password = {password}
 }}
+service lmtp {{
+  inet_listener lmtp {{
+    listen = 127.0.0.1
+    port = {lmtp_port}
+  }}
+}}
+"""
+
+USERDB_2_3 = """\
+userdb {{
+  driver = static
+  args = uid={uid} gid={uid} {home_field} allow_all_users=yes {userdb_fields}
+}}
+"""
+
+USERDB_2_4 = """\
 userdb static {{
   fields {{
     uid = {uid}
@@ -120,12 +134,6 @@ userdb static {{
     {userdb_fields}
   }}
   userdb_static_allow_all_users = yes
-}}
-service lmtp {{
-  inet_listener lmtp {{
-    listen = 127.0.0.1
-    port = {lmtp_port}
-  }}
 }}
 """
 
@@ -209,6 +217,7 @@ def render(config, shipped_conf, push_dir, **values):
     )
     home = by_dialect(v2_3="home={homes}/%u", v2_4="home = {homes}/%{{user}}")
     base = by_dialect(v2_3=BASE_2_3, v2_4=BASE_2_4) + COMMON
+    userdb = by_dialect(v2_3=USERDB_2_3, v2_4=USERDB_2_4)
     reuse = by_dialect(v2_3="service_count = 0", v2_4="restart_request_count = unlimited")
     values.update(
         reuse=reuse if config.keep_logins else "",
@@ -226,6 +235,7 @@ def render(config, shipped_conf, push_dir, **values):
         (
             head,
             base.format(**values),
+            config.userdb or userdb.format(**values),
             values["extra"],
             config.before,
             f"!include {shipped_conf}\n" + push_settings(config, push_dir) if config.coi else "",
