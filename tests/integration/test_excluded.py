@@ -65,7 +65,8 @@ def test_CAP_3_what_a_user_had_stays_and_counts_again(
         passwd.write_text(f"{user}::{owner.st_uid}:{owner.st_gid}::{home}::{extra}\n")
 
         def known():
-            return (b"coi" in server.run("doveadm", "user", user).stdout) == bool(extra)
+            (shown,) = status(server, "status", user)
+            return (shown["enabled"] == "off") == (coi == "no")
 
         # Dovecot looks at the file once a second.
         eventually(known, "the userdb has changed")
