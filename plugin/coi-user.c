@@ -118,6 +118,29 @@ static int coi_settings_check_namespace(struct mail_user *user,
 	return 0;
 }
 
+/* What a folder may be called depends on the layout, and only Dovecot knows all of it. */
+static int
+coi_settings_check_folder(struct mail_user *user,
+			  const struct coi_settings *set, const char **error_r)
+{
+	struct mail_namespace *ns = coi_user_inbox_namespace(user);
+	struct mailbox *box;
+	const char *vname;
+	int ret;
+
+	vname = t_strdup_printf("%s%s%cContacts", ns->prefix,
+				set->coi_mailbox_root,
+				mail_namespace_get_sep(ns));
+	box = mailbox_alloc(ns->list, vname, MAILBOX_FLAG_IGNORE_ACLS);
+	ret = mailbox_verify_create_name(box);
+	if (ret < 0) {
+		*error_r = t_strdup_printf("coi_mailbox_root: %s",
+					   mailbox_get_last_error(box, NULL));
+	}
+	mailbox_free(&box);
+	return ret;
+}
+
 static int
 coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 		   const char **error_r)
@@ -149,6 +172,9 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 		*error_r = t_strdup_printf("coi_mailbox_root %s", error);
 		return -1;
 	}
+	if (user->namespaces != NULL &&
+	    coi_settings_check_folder(user, set, error_r) < 0)
+		return -1;
 	error = core->config_chat_rules_parse(
 		coi_bytes_from_str(set->coi_chat_rules), &cuser->chat_rules);
 	if (error != NULL) {
@@ -167,6 +193,8 @@ static int coi_user_settings_read(struct mail_user *user, const char **error_r)
 		return -1;
 	if (cuser->set_checked || !cuser->set->coi)
 		return 0;
+	/* Who looks at the folder that it is checked with must not check again. */
+	cuser->set_checked = TRUE;
 	if (coi_settings_check(user, cuser->set, error_r) < 0) {
 		coi_compat_settings_free(&cuser->set);
 		return -1;
