@@ -16,8 +16,10 @@
 #include "eacces-error.h"
 #include "hostpid.h"
 #include "ioloop.h"
+#include "lib-event-private.h"
 #include "mkdir-parents.h"
 #include "restrict-access.h"
+#include "time-util.h"
 #include "master-service.h"
 #include "coi-relay.h"
 #include "coi-service.h"
@@ -81,9 +83,13 @@ static const char *coi_push_outcome_name(enum coi_relay_outcome outcome)
 static void
 coi_push_sent(void *context ATTR_UNUSED, const struct coi_relay_event *event)
 {
+	struct event *push = event_create(coi_event);
 	struct event_passthrough *e;
 
-	e = event_create_passthrough(coi_event)
+	/* so that Dovecot's "duration" is the age of the push, and not that of the
+	   process */
+	timeval_sub_usecs(&push->tv_created, (long long)event->age_usecs);
+	e = event_create_passthrough(push)
 		    ->set_name("coi_push_finished")
 		    ->add_str("outcome", coi_push_outcome_name(event->outcome))
 		    ->add_str("user", event->user)
@@ -101,6 +107,7 @@ coi_push_sent(void *context ATTR_UNUSED, const struct coi_relay_event *event)
 		coi_push_outcome_name(event->outcome), event->status,
 		event->error[0] == '\0' ? "" : ", ", event->error,
 		event->attempt, event->age_usecs / 1000);
+	event_unref(&push);
 }
 
 static void coi_push_client_closed(void *context ATTR_UNUSED)

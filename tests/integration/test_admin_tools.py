@@ -3,6 +3,8 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """What docs/ tells an admin to do with Dovecot's own tools does what it says there."""
 
+import time
+
 import pytest
 from harness.config import by_dialect
 from harness.mails import chat, mail
@@ -37,10 +39,14 @@ def test_ENA_1_ENA_10_doveadm_sets_and_shows_the_entries(server):
         assert {server.chats, server.contacts} <= set(client.folders())
 
 
-def counted(server, name):
+def metric(server, name, column):
     dump = server.run("doveadm", "stats", "dump").stdout
-    rows = [line.split(b"\t") for line in dump.splitlines()]
-    return [row[2] for row in rows if row[0] == name.encode()]
+    head, *rows = [line.split(b"\t") for line in dump.splitlines()]
+    return [row[head.index(column)] for row in rows if row[0] == name.encode()]
+
+
+def counted(server, name):
+    return metric(server, name, b"count")
 
 
 def test_an_event_is_sent_for_each_chat_mail(fresh_server, log):
@@ -66,3 +72,16 @@ def test_pushes_are_counted_and_registrations_apart(fresh_server, subscriber, se
     assert not another.set().ok
     for name, number in (("dropped_yes", b"1"), ("delivered_yes", b"1"), ("delivered_no", b"1")):
         eventually(lambda: counted(server, f"coi_pushes_{name}") == [number], name)
+
+
+def test_the_duration_of_a_push_is_not_the_age_of_the_process(fresh_server, subscriber):
+    server = fresh_server(
+        after="metric coi_age {\n  filter = event=coi_push_finished\n  fields = age_usecs\n}\n"
+    )
+    one = subscriber(server, server.new_user()).subscribe()
+    time.sleep(3)
+    server.deliver("lmtp", one.user, mail("mail"))
+    one.until("mail")
+    eventually(lambda: counted(server, "coi_age") == [b"2", b"2"], "both are counted")
+    duration, age = map(int, metric(server, "coi_age", b"max"))
+    assert abs(duration - age) < 1_000_000
