@@ -161,9 +161,22 @@ static void coi_push_mkdir(const char *path, mode_t mode)
 		i_fatal("chown(%s) failed: %m", path);
 }
 
+/* A relative one would be another one for each process. */
+static void coi_push_check_dir(const char *name, const char *path)
+{
+	if (*path != '/')
+		i_fatal("%s isn't an absolute path: %s", name, path);
+}
+
 static void main_preinit(void)
 {
 	if (coi_set->coi_push) {
+		coi_push_check_dir("coi_push_key_dir",
+				   coi_set->coi_push_key_dir);
+		coi_push_check_dir("coi_push_queue_dir",
+				   coi_set->coi_push_queue_dir);
+		coi_push_check_dir("coi_push_spool_dir",
+				   coi_set->coi_push_spool_dir);
 		coi_push_mkdir(coi_set->coi_push_key_dir, 0700);
 		coi_push_mkdir(coi_set->coi_push_queue_dir, 0700);
 		/* Mail processes of any user may put files there, and see none

@@ -106,6 +106,8 @@ def test_with_push_off_it_makes_nothing(fresh_server):
         ("coi_push_vapid_subject", "admin@example.org"),
         ("coi_push_ttl", "soon"),
         ("coi_push_ttl", "0 s"),
+        ("coi_push_key_dir", "keys"),
+        ("coi_push_spool_dir", "push/spool"),
     ],
 )
 def test_a_bad_setting_stops_push_and_no_mail(fresh_server, log, name, value):
