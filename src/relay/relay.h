@@ -82,6 +82,10 @@ class Relay {
   static constexpr size_t kReadyBytesMax = size_t{16} << 20U;
   static constexpr size_t kReadyOriginMax = 4096;
   static constexpr size_t kReadyUserMax = 128;
+  // With so many that can't be sent now, no others are looked for behind them. One
+  // service's must not do that, and there must be room for others.
+  static constexpr size_t kBlockedMax = 6144;
+  static_assert(kReadyOriginMax < kBlockedMax && kBlockedMax < kReadyMax);
   // Requests are numbered as their pushes, and from here on as registrations.
   static constexpr uint64_t kFirstRegistration = uint64_t{1} << 62U;
   static constexpr size_t kRegistrationsMax = 64;

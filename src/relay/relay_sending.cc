@@ -28,8 +28,6 @@ constexpr int64_t kSendUsecs = 2000;
 constexpr unsigned int kSendCount = 64;
 
 constexpr int64_t kLoadCount = 128;
-// With so many that can't be sent now, no others are looked for behind them.
-constexpr size_t kBlockedMax = 6144;
 constexpr size_t kOriginsMax = 4096;
 constexpr int64_t kPollCount = 64;
 // Never less either, so that a few requests that hang don't hold all of it.
