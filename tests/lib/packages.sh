@@ -38,7 +38,7 @@ export COI_TEST_NODE_MODULES=$COI_CACHE/$http_ece/node_modules
 
 # So it is with ntfy, which the demo brings to Debian 12.
 newer_packages() { # SUITE
-	[ "$1" = bookworm ] || echo python3-http-ece ntfy
+	[ "$1" = bookworm ] || echo python3-http-ece ntfy nodejs
 }
 
 install_http_ece() {
@@ -80,6 +80,18 @@ install_delta_chat() {
 		rm "$dir/package"
 }
 
+# An IMAP client of others. It needs a newer Node.js than Debian 12 has; where that isn't,
+# its tests run in a chroot of Debian 13 only.
+imapflow=imapflow@1.7.8
+export COI_TEST_IMAPFLOW=$COI_CACHE/$imapflow/node_modules
+
+install_imapflow() {
+	[ ! -e "$COI_TEST_IMAPFLOW/imapflow/package.json" ] || return 0
+	command -v npm >/dev/null &&
+		timeout --foreground "$download_secs" npm install --ignore-scripts --no-audit \
+			--no-fund --prefix "$COI_CACHE/$imapflow" "$imapflow"
+}
+
 install_packages() {
 	local more
 	read -ra more < <(newer_packages "$(this_suite)") || true # none
@@ -89,7 +101,8 @@ install_packages() {
 		apt_install "$(clang_runtime)" || return
 	fi
 	install_delta_chat || echo "Delta Chat's core is not to be had; its test is skipped"
-	[ ${#more[@]} != 0 ] || install_http_ece
+	[ ${#more[@]} != 0 ] || install_http_ece || return
+	install_imapflow || echo "ImapFlow is not to be had; its tests are skipped"
 }
 
 # The other Debian, with all that its suite needs.
@@ -100,6 +113,10 @@ make_root() { # SUITE DIR
 	packages+=(${more[@]+"${more[@]}"})
 	"$top/docker/rootfs" "$1" "$2" || return
 	[ ! -x "$COI_TEST_DELTA_CHAT" ] || cp -u "$COI_TEST_DELTA_CHAT" "$2/usr/bin/" || return
+	if [ -e "$COI_TEST_IMAPFLOW" ]; then
+		mkdir -p "$2/usr/local/lib" &&
+			cp -au "$COI_TEST_IMAPFLOW" "$2/usr/local/lib/" || return
+	fi
 	[ "$(cat "$marker" 2>/dev/null)" != "${packages[*]}" ] || return 0
 	proxy_from_apt
 	"$in_root" "$2" apt-get -q update &&
