@@ -236,8 +236,19 @@ coi_deliver_make_and_save(struct mail_deliver_context *ctx, const char *vname,
 	return mail_deliver_save(ctx, vname, 0, NULL, storage_r) == 0;
 }
 
+static int
+coi_deliver_save_instead(struct mail_deliver_context *ctx, const char *vname,
+			 struct mail_storage **storage_r)
+{
+	ctx->rcpt_default_mailbox = p_strdup(ctx->pool, vname);
+	ctx->tempfail_error = NULL;
+	*storage_r = NULL;
+	return mail_deliver_save(ctx, vname, 0, NULL, storage_r) < 0 ? -1 : 1;
+}
+
+/* fallback may be NULL. */
 static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
-			  struct mail_storage **storage_r)
+			  const char *fallback, struct mail_storage **storage_r)
 {
 	const char *orig_mailbox = ctx->rcpt_default_mailbox;
 	int ret;
@@ -254,12 +265,13 @@ static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
 	   full, Dovecot's answer to that is the right one. */
 	if (!coi_deliver_log_failure(ctx, vname, *storage_r))
 		return ret;
-	ctx->rcpt_default_mailbox = orig_mailbox;
-	ctx->tempfail_error = NULL;
-	*storage_r = NULL;
-	return mail_deliver_save(ctx, orig_mailbox, 0, NULL, storage_r) < 0 ?
-		-1 :
-		1;
+	if (fallback != NULL) {
+		ret = coi_deliver_save_instead(ctx, fallback, storage_r);
+		if (ret > 0 ||
+		    !coi_deliver_log_failure(ctx, fallback, *storage_r))
+			return ret;
+	}
+	return coi_deliver_save_instead(ctx, orig_mailbox, storage_r);
 }
 
 static void
@@ -311,50 +323,43 @@ coi_deliver_is_blocked(struct mail_deliver_context *ctx, struct coi_bytes from)
 	return ret > 0;
 }
 
-/* Returns the folder that the mail goes to instead, or NULL. from is
-   the sender that may be blocked; its data is NULL if there are no contacts. */
+/* Returns the folder that the mail goes to instead, or NULL; and the one where it goes
+   if that fails, likewise. from is the sender that may be blocked; its data is NULL if
+   there are no contacts. */
 static const char *
 coi_deliver_get_folder(struct mail_deliver_context *ctx,
 		       enum coi_deliver_place place, enum coi_chat_rule rule,
-		       struct coi_bytes from, const struct coi_config *config)
+		       struct coi_bytes from, const struct coi_config *config,
+		       const char **fallback_r)
 {
 	struct mail_user *user = ctx->rcpt_user;
 	bool blocked = from.data != NULL && coi_deliver_is_blocked(ctx, from);
-	const char *vname;
+	const char *vname, *chats = NULL;
+
+	*fallback_r = NULL;
 
 	/* wherever it goes */
 	if (blocked)
 		coi_raise_delivery_cancel(user);
 	if (place == COI_DELIVER_OTHER && !coi_deliver_is_there(ctx))
 		place = COI_DELIVER_INBOX;
+	if (place == COI_DELIVER_INBOX && rule != COI_CHAT_RULE_NONE &&
+	    config->filter == COI_FILTER_ACTIVE)
+		chats = coi_folder_chats(user);
 	if (blocked &&
 	    (place == COI_DELIVER_INBOX || place == COI_DELIVER_CHATS)) {
 		vname = coi_folder_blocked(user);
-		if (coi_deliver_folder_usable(ctx, vname))
+		if (coi_deliver_folder_usable(ctx, vname)) {
+			*fallback_r = chats;
 			return vname;
+		}
 	}
-	if (place == COI_DELIVER_INBOX && rule != COI_CHAT_RULE_NONE &&
-	    config->filter == COI_FILTER_ACTIVE) {
-		vname = coi_folder_chats(user);
-		if (coi_deliver_folder_usable(ctx, vname))
-			return vname;
-	}
-	return NULL;
+	return chats != NULL && coi_deliver_folder_usable(ctx, chats) ? chats :
+									NULL;
 }
 
-/* A mail to several recipients is copied from the one that the first of them
-   got, and Sieve copies its keywords (FIL-8). Asked here, because a script may
-   edit the mail, and then another one is stored that is in no mailbox of theirs
-   but has the keywords all the same. */
-static bool coi_deliver_is_others_chat(struct mail_deliver_context *ctx)
-{
-	struct mail *mail = ctx->src_mail;
-	unsigned int idx;
-
-	return mail->box->storage->user != ctx->rcpt_user &&
-		coi_keyword_lookup(mail->box, &idx) &&
-		coi_keyword_in_mail(mail, idx);
-}
+/* Whose turn it is; for comparison only. */
+static const struct mail_user *deliver_rcpt_user;
 
 static int coi_deliver_mail(struct mail_deliver_context *ctx,
 			    struct mail_storage **storage_r)
@@ -365,9 +370,10 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 	struct coi_bytes from = { NULL, 0 };
 	bool have_contacts = FALSE;
 	struct coi_config config;
-	const char *vname;
+	const char *vname, *fallback;
 	int ret;
 
+	deliver_rcpt_user = ctx->rcpt_user;
 	if (cuser != NULL) {
 		/* Both stay set: where we leave a delivery to our caller, it
 		   stores the mail after we have returned. */
@@ -378,7 +384,6 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		cuser->dict_is_missing = FALSE;
 		cuser->dict_entries = NULL;
 		cuser->delivering_chat = FALSE;
-		cuser->delivering_others_chat = coi_deliver_is_others_chat(ctx);
 		coi_raise_delivery_begin(ctx->rcpt_user, ctx->event,
 					 ctx->src_mail);
 		if (coi_user_settings(ctx->rcpt_user) != NULL) {
@@ -398,9 +403,10 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 	}
 
 	cuser->delivering_chat = rule != COI_CHAT_RULE_NONE;
-	vname = coi_deliver_get_folder(ctx, place, rule, from, &config);
+	vname = coi_deliver_get_folder(ctx, place, rule, from, &config,
+				       &fallback);
 	if (vname != NULL)
-		ret = coi_deliver_to(ctx, vname, storage_r);
+		ret = coi_deliver_to(ctx, vname, fallback, storage_r);
 	else
 		ret = coi_deliver_next(ctx, storage_r);
 	if (ret > 0 && rule != COI_CHAT_RULE_NONE)
@@ -425,8 +431,11 @@ void coi_deliver_set_keywords(struct mail_save_context *ctx)
 
 	if (cuser->delivering_chat)
 		coi_keyword_add(ctx);
-	else if (cuser->delivering_others_chat)
-		coi_keyword_remove(ctx);
+}
+
+bool coi_deliver_hides_chat(struct mail_user *user)
+{
+	return user != deliver_rcpt_user;
 }
 
 static bool ATTR_FORMAT(4, 0)

@@ -17,8 +17,10 @@ void coi_deliver_deinit(void);
 /* Called for each user that is ours. */
 void coi_deliver_user_created(struct mail_user *user);
 
-/* Called before a mail is stored by a delivery: gives it $Chat, or takes away
-   what came with the copy of another recipient's mail. */
+/* Called before a mail is stored by a delivery: gives it $Chat. */
 void coi_deliver_set_keywords(struct mail_save_context *ctx);
+
+/* TRUE if it is now another user's turn to get the mail that this one has got. */
+bool coi_deliver_hides_chat(struct mail_user *user);
 
 #endif

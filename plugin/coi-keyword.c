@@ -37,38 +37,6 @@ void coi_keyword_add(struct mail_save_context *ctx)
 	mailbox_keywords_unref(&keywords);
 }
 
-void coi_keyword_remove(struct mail_save_context *ctx)
-{
-	struct mailbox *box = ctx->transaction->box;
-	const ARRAY_TYPE(keywords) *all_names =
-		mail_index_get_keywords(box->index);
-	const struct mail_keywords *old = ctx->data.keywords;
-	ARRAY_TYPE(const_string) names;
-	struct mail_keywords *keywords;
-	unsigned int idx;
-
-	if (old == NULL || !coi_keyword_lookup(box, &idx) ||
-	    !coi_keyword_in_keywords(old, idx))
-		return;
-
-	t_array_init(&names, old->count);
-	for (unsigned int i = 0; i < old->count; i++) {
-		if (old->idx[i] != idx) {
-			const char *name = array_idx_elem(all_names,
-							  old->idx[i]);
-			array_push_back(&names, &name);
-		}
-	}
-	if (array_is_empty(&names)) {
-		coi_keyword_save(ctx, NULL);
-		return;
-	}
-	array_append_zero(&names);
-	keywords = mailbox_keywords_create_valid(box, array_front(&names));
-	coi_keyword_save(ctx, keywords);
-	mailbox_keywords_unref(&keywords);
-}
-
 bool coi_keyword_lookup(struct mailbox *box, unsigned int *idx_r)
 {
 	return mail_index_keyword_lookup(box->index, COI_KEYWORD, idx_r);

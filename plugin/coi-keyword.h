@@ -14,9 +14,8 @@ struct mailbox;
 struct mail_keywords;
 struct mail_save_context;
 
-/* Adds the keyword to, or takes it from, the mail that is being saved. */
+/* Adds the keyword to the mail that is being saved. */
 void coi_keyword_add(struct mail_save_context *ctx);
-void coi_keyword_remove(struct mail_save_context *ctx);
 
 /* Finds the index of the keyword in the mailbox. Returns FALSE if no mail
    there can have it. */

@@ -8,6 +8,7 @@
 #include "mailbox-list-private.h"
 #include "coi-deliver.h"
 #include "coi-device-token.h"
+#include "coi-keyword.h"
 #include "coi-list-notify.h"
 #include "coi-notify.h"
 #include "coi-raise.h"
@@ -457,6 +458,56 @@ coi_mail_update_keywords(struct mail *_mail, enum modify_type modify_type,
 	cmail->super.update_keywords(_mail, modify_type, keywords);
 }
 
+/* A mail to several recipients is copied from the one that the first of them got, and
+   what Sieve of the others sees are the keywords of that one. $Chat isn't theirs (FIL-7,
+   FIL-8). */
+static bool coi_mail_hides_chat(struct mail *mail, unsigned int *idx_r)
+{
+	return coi_deliver_hides_chat(mail->box->storage->user) &&
+		coi_keyword_lookup(mail->box, idx_r);
+}
+
+static const ARRAY_TYPE(keyword_indexes) *
+coi_mail_get_keyword_indexes(struct mail *_mail)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+	union mail_module_context *cmail = COI_MAIL_CONTEXT(mail);
+	const ARRAY_TYPE(keyword_indexes) *all;
+	ARRAY_TYPE(keyword_indexes) *others;
+	unsigned int idx, elem;
+
+	all = cmail->super.get_keyword_indexes(_mail);
+	if (!coi_mail_hides_chat(_mail, &idx) ||
+	    !coi_keyword_in_indexes(all, idx))
+		return all;
+	others = p_new(mail->data_pool, ARRAY_TYPE(keyword_indexes), 1);
+	p_array_init(others, mail->data_pool, array_count(all));
+	array_foreach_elem(all, elem) {
+		if (elem != idx)
+			array_push_back(others, &elem);
+	}
+	return others;
+}
+
+static const char *const *coi_mail_get_keywords(struct mail *_mail)
+{
+	struct mail_private *mail = (struct mail_private *)_mail;
+	union mail_module_context *cmail = COI_MAIL_CONTEXT(mail);
+	const char *const *names = cmail->super.get_keywords(_mail);
+	ARRAY_TYPE(const_string) others;
+	unsigned int idx;
+
+	if (!coi_mail_hides_chat(_mail, &idx))
+		return names;
+	p_array_init(&others, mail->data_pool, str_array_length(names) + 1);
+	for (; *names != NULL; names++) {
+		if (strcasecmp(*names, COI_KEYWORD) != 0)
+			array_push_back(&others, names);
+	}
+	array_append_zero(&others);
+	return array_front(&others);
+}
+
 void coi_mail_allocated(struct mail *_mail)
 {
 	struct mail_private *mail = (struct mail_private *)_mail;
@@ -466,13 +517,19 @@ void coi_mail_allocated(struct mail *_mail)
 
 	/* Mode seen is about INBOX only, and not about mail that is only just
 	   being stored. */
-	if (cuser == NULL || cuser->delivering || !_mail->box->inbox_user)
+	if (cuser == NULL || (cuser->delivering && !cuser->delivering_chat) ||
+	    (!cuser->delivering && !_mail->box->inbox_user))
 		return;
 
 	cmail = p_new(mail->pool, union mail_module_context, 1);
 	cmail->super = *v;
 	mail->vlast = &cmail->super;
-	v->update_flags = coi_mail_update_flags;
-	v->update_keywords = coi_mail_update_keywords;
+	if (cuser->delivering) {
+		v->get_keywords = coi_mail_get_keywords;
+		v->get_keyword_indexes = coi_mail_get_keyword_indexes;
+	} else {
+		v->update_flags = coi_mail_update_flags;
+		v->update_keywords = coi_mail_update_keywords;
+	}
 	MODULE_CONTEXT_SET_SELF(mail, coi_mail_module, cmail);
 }

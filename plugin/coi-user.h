@@ -44,8 +44,6 @@ struct coi_user {
 	guid_128_t inbox_guid;
 	/* The mail being delivered gets $Chat wherever it is stored. */
 	bool delivering_chat;
-	/* It is copied from the one of another recipient, which has $Chat. */
-	bool delivering_others_chat;
 	/* The push of that delivery; NULL where the admin wants none. */
 	struct coi_raise *raise;
 };

@@ -286,6 +286,28 @@ def test_BLK_3_FIL_6_where_Blocked_is_unusable_the_mail_arrives(make_server, log
     }
 
 
+@pytest.mark.parametrize("sieve", [False, True], ids=["", "sieve"])
+@pytest.mark.parametrize("message_filter", ["none", "active"])
+def test_BLK_3_FIL_6_where_Blocked_can_no_longer_be_written(
+    make_server, log, message_filter, sieve
+):
+    """A chat went to INBOX then, and not to Chats."""
+    log.expect("Blocked|coi: ")
+    server = make_server(mail_format="maildir", sieve=sieve)
+    user = server.coi_user(message_filter)
+    add(server, user, contact(SENDER, blocked=True))
+    server.deliver("lmtp", user, mail("first"))
+    for name in ("tmp", "new", "cur"):
+        (server.home(user) / "maildir/.Blocked" / name).chmod(0o500)
+    server.deliver("lmtp", user, chat("a chat"))
+    server.deliver("lmtp", user, mail("a mail"))
+    assert where(server, user) == {
+        "first": ("Blocked", set()),
+        "a chat": (server.chats if message_filter == "active" else "INBOX", {"$Chat"}),
+        "a mail": ("INBOX", set()),
+    }
+
+
 def test_BLK_3_FIL_8_each_recipient_by_their_own_contacts(server):
     blocking, other, plain = server.coi_user("active"), server.coi_user("active"), server.new_user()
     add(server, blocking, contact(SENDER, blocked=True))
