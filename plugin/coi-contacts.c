@@ -536,25 +536,27 @@ static bool coi_contacts_sender_is_blocked(const struct coi_contacts *contacts,
 					   struct coi_bytes from)
 {
 	const struct coi_core *core = contacts->core;
-	const struct message_address *addr = coi_headers_first_address(from);
-	char first[COI_ADDRESS_MAX_SIZE], last[COI_ADDRESS_MAX_SIZE];
-	size_t first_size = 0, last_size = 0;
+	const struct message_address *addr;
+	char normalized[COI_ADDRESS_MAX_SIZE], last[COI_ADDRESS_MAX_SIZE];
+	size_t size, last_size = 0;
 	struct coi_bytes local_part, domain;
 
-	if (addr != NULL) {
-		first_size = core->address_normalize(
-			coi_bytes_from_str(addr->mailbox),
-			coi_bytes_from_str(addr->domain), first, sizeof(first));
-	}
 	if (core->address_find_last(from, &local_part, &domain)) {
 		last_size = core->address_normalize(local_part, domain, last,
 						    sizeof(last));
 	}
-	if (coi_contacts_address_is_blocked(contacts, first, first_size))
-		return TRUE;
-	return (last_size != first_size ||
-		memcmp(last, first, last_size) != 0) &&
-		coi_contacts_address_is_blocked(contacts, last, last_size);
+	for (addr = coi_headers_first_address(from); addr != NULL;
+	     addr = coi_headers_next_address(addr)) {
+		size = core->address_normalize(
+			coi_bytes_from_str(addr->mailbox),
+			coi_bytes_from_str(addr->domain), normalized,
+			sizeof(normalized));
+		if (coi_contacts_address_is_blocked(contacts, normalized, size))
+			return TRUE;
+		if (size == last_size && memcmp(normalized, last, size) == 0)
+			last_size = 0;
+	}
+	return coi_contacts_address_is_blocked(contacts, last, last_size);
 }
 
 int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,

@@ -93,17 +93,32 @@ void coi_headers_find(const struct coi_core *core, struct mail *mail,
 		coi_headers_parse(mail, names, values_r);
 }
 
-const struct message_address *coi_headers_first_address(struct coi_bytes value)
+static const struct message_address *
+coi_headers_parse_addresses(struct coi_bytes value)
 {
-	const struct message_address *addr;
-
-	addr = message_address_parse(pool_datastack_create(),
+	return message_address_parse(pool_datastack_create(),
 				     (const unsigned char *)value.data,
 				     value.size, COI_HEADERS_MAX_ADDRESSES, 0);
-	/* the beginning and the end of a group have no domain */
+}
+
+/* From this one on. The beginning and the end of a group have no domain. */
+static const struct message_address *
+coi_headers_find_address(const struct message_address *addr)
+{
 	while (addr != NULL &&
 	       (addr->mailbox == NULL || addr->mailbox[0] == '\0' ||
 		addr->domain == NULL || addr->domain[0] == '\0'))
 		addr = addr->next;
 	return addr;
+}
+
+const struct message_address *coi_headers_first_address(struct coi_bytes value)
+{
+	return coi_headers_find_address(coi_headers_parse_addresses(value));
+}
+
+const struct message_address *
+coi_headers_next_address(const struct message_address *addr)
+{
+	return coi_headers_find_address(addr->next);
 }

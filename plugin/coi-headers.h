@@ -23,5 +23,8 @@ void coi_headers_find(const struct coi_core *core, struct mail *mail,
 /* The first address in a header like From, of a group or not, in the data stack;
    NULL if there is none. It has a mailbox and a domain. */
 const struct message_address *coi_headers_first_address(struct coi_bytes value);
+/* The one behind it, likewise; a header has as many as 16. */
+const struct message_address *
+coi_headers_next_address(const struct message_address *addr);
 
 #endif

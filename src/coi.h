@@ -72,7 +72,7 @@ enum coi_chat_rule {
 };
 
 /* A set of rules has 1 << rule for each. */
-#define COI_CHAT_RULES_DEFAULT                                       \
+#define COI_CHAT_RULES_DEFAULT                                          \
 	(1U << COI_CHAT_RULE_VERSION | 1U << COI_CHAT_RULE_MESSAGE_ID | \
 	 1U << COI_CHAT_RULE_REFERENCES)
 
@@ -172,8 +172,8 @@ struct coi_core {
 	   UTF-8, or it doesn't fit into buf; 1000 bytes fit any address of RFC
 	   5321 and 6531. */
 	size_t (*address_normalize)(struct coi_bytes local_part,
-				    struct coi_bytes domain,
-				    char *buf, size_t buf_size);
+				    struct coi_bytes domain, char *buf,
+				    size_t buf_size);
 
 	/* Value of a COI-From-Hash header: 64 hexadecimal digits of either
 	   case, with white space around them. Returns false for anything
@@ -214,7 +214,7 @@ struct coi_core {
 			     size_t count);
 
 	/* Finds the last address in angle brackets in the value of a header
-	   like From, whatever is around it; where there is no such bracket,
+	   like From, not in quotes or a comment unless these never end; where there is no such bracket,
 	   all of the value is taken for one. The parts are pieces of it.
 	   Returns false, and no parts, where there is none. */
 	bool (*address_find_last)(struct coi_bytes value,

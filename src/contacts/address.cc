@@ -53,6 +53,21 @@ std::optional<AddressParts> Split(string_view text) noexcept {
   return parts.local_part.empty() || parts.domain.empty() ? std::nullopt : std::optional(parts);
 }
 
+// Where there is none, it is the one before.
+std::optional<AddressParts> InBrackets(string_view rest,
+                                       std::optional<AddressParts> before) noexcept {
+  const auto parts = Split(rest.substr(0, rest.find_first_of("<>")));
+  return parts ? parts : before;
+}
+
+std::optional<AddressParts> FindLastBrackets(string_view value) noexcept {
+  std::optional<AddressParts> last;
+  for (size_t open = value.find('<'); open != string_view::npos; open = value.find('<', open + 1)) {
+    last = InBrackets(value.substr(open + 1), last);
+  }
+  return last;
+}
+
 }  // namespace
 
 size_t NormalizeAddress(string_view local_part, string_view domain, std::span<char> buf) noexcept {
@@ -64,19 +79,39 @@ size_t NormalizeAddress(string_view local_part, string_view domain, std::span<ch
 }
 
 std::optional<AddressParts> FindLastAddress(string_view value) noexcept {
-  size_t open = value.rfind('<');
-  if (open == string_view::npos) {
-    return Split(value);
-  }
-  for (string_view rest = value; open != string_view::npos; open = rest.rfind('<')) {
-    const string_view inner = rest.substr(open + 1);
-    const auto parts = Split(inner.substr(0, inner.find('>')));
-    if (parts) {
-      return parts;
+  std::optional<AddressParts> last;
+  bool brackets = false;
+  bool quoted = false;
+  size_t comments = 0;
+  for (size_t i = 0; i < value.size(); i++) {
+    switch (value[i]) {
+      case '\\':
+        i += quoted || comments > 0 ? 1 : 0;
+        break;
+      case '"':
+        quoted = quoted != (comments == 0);
+        break;
+      case '(':
+        comments += quoted ? 0 : 1;
+        break;
+      case ')':
+        comments -= !quoted && comments > 0 ? 1 : 0;
+        break;
+      case '<':
+        if (!quoted && comments == 0) {
+          brackets = true;
+          last = InBrackets(value.substr(i + 1), last);
+        }
+        break;
+      default:
+        break;
     }
-    rest = rest.substr(0, open);
   }
-  return std::nullopt;
+  if (quoted || comments > 0) {
+    // It never ends, so nobody knows what is in it.
+    return FindLastBrackets(value);
+  }
+  return brackets ? last : Split(value);
 }
 
 }  // namespace coi::contacts

@@ -26,8 +26,9 @@ struct AddressParts {
   std::string_view domain;
 };
 
-// The last address in angle brackets in a header like From, whatever is around it;
-// without such brackets, all of the value. nullopt where that is no address.
+// The last address in angle brackets in a header like From, whatever is around them, but
+// not in quotes or a comment; without such brackets, all of the value. nullopt where that is no
+// address.
 std::optional<AddressParts> FindLastAddress(std::string_view value) noexcept;
 
 }  // namespace coi::contacts

@@ -105,6 +105,10 @@ def test_BLK_1_what_does_not_block(server, text):
         ("=?utf-8?q?J=C3=B6hn?= <john.doe@example.org>", "john.doe@example.org"),
         ("J <JÖHN@example.org>", "jöhn@example.org"),
         ("One <one@example.org>, Two <two@example.org>", "one@example.org"),
+        ("one@example.org, two@example.org, three@example.org", "two@example.org"),
+        ("Group: one@example.org, two@example.org;", "two@example.org"),
+        # not well-formed: what clients show
+        ("one@example.org <two@example.org>", "two@example.org"),
     ],
 )
 def test_BLK_2_addresses_are_normalised(server, sender, address):
@@ -115,8 +119,18 @@ def test_BLK_2_addresses_are_normalised(server, sender, address):
     assert where(server, user)["mail"][0] == server.folder("Blocked")
 
 
-@pytest.mark.parametrize("sender", ["", "nobody", "<>", "@", "a@", '"'])
-def test_BLK_2_senders_without_an_address_are_not_blocked(server, sender):
+@pytest.mark.parametrize(
+    "sender",
+    [
+        *("", "nobody", "<>", "@", "a@", '"'),
+        # An address in a comment or a name isn't the sender's.
+        "Bob <bob@example.org> (formerly <sender@example.org>)",
+        "bob@example.org (was <sender@example.org>)",
+        '"<sender@example.org>": bob@example.org;',
+        '"sender@example.org" <bob@example.org>',
+    ],
+)
+def test_BLK_2_senders_with_no_such_address_are_not_blocked(server, sender):
     user = server.coi_user("active")
     add(server, user, contact(SENDER, blocked=True))
     text = mail("mail").replace(b"Sender <sender@example.org>", sender.encode())
