@@ -202,17 +202,25 @@ void coi_webpush_ask_gone(struct mail_user *user,
 	const struct coi_settings *set = coi_push_settings(user);
 	struct coi_handoff_answer answer;
 	string_t *line = t_str_new(1024);
+	const struct coi_subscription *next;
+	unsigned int asked, count;
 	const char *error;
 
 	if (set == NULL || array_is_empty(subs) || coi_handoff_is_away())
 		return;
-	(void)coi_handoff_write_gone(line, user->username, array_front(subs),
-				     array_count(subs));
-	if (coi_handoff_ask(coi_webpush_socket_path(user), line,
-			    set->coi_push_handoff_timeout, &answer,
-			    &error) == 0 &&
-	    answer.ok)
+	next = array_get(subs, &count);
+	/* As many at a time as a request may have. */
+	for (; count > 0; next += asked, count -= asked) {
+		asked = coi_handoff_write_gone(line, user->username, next,
+					       count);
+		i_assert(asked > 0);
+		if (coi_handoff_ask(coi_webpush_socket_path(user), line,
+				    set->coi_push_handoff_timeout, &answer,
+				    &error) < 0 ||
+		    !answer.ok)
+			return;
 		coi_webpush_get_gone(&answer, subs, gone);
+	}
 }
 
 bool coi_webpush_is_gone(struct mail_user *user,

@@ -29,7 +29,8 @@ def test_FIL_7_FIL_8_a_script_saw_the_Chat_of_another_recipient(
     other = server.coi_user(first)
     server.lmtp(user, other, mail=chat("behind us"))
     server.lmtp(other, user, mail=chat("before us"))
-    folder, flags = (server.chats if second == "active" else "INBOX"), {"$Chat"} if second else set()
+    folder = server.chats if second == "active" else "INBOX"
+    flags = {"$Chat"} if second else set()
     assert server.where(user) == {"behind us": (folder, flags), "before us": (folder, flags)}
     folder = server.chats if first == "active" else "INBOX"
     assert server.where(other) == {

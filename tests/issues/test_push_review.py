@@ -149,3 +149,49 @@ def test_SUB_5_those_that_were_gone_kept_out_new_ones(fresh_server, subscriber, 
     gone(server, one)
     another.subscribe()
     assert set(subscriptions(server, one.user)) == {another.id}
+
+
+def test_SUB_2_a_removal_was_kept_from_the_service_that_had_been_away(
+    fresh_server, subscriber, service, log
+):
+    log.expect("coi: |coi-push")
+    server = fresh_server(push=(("coi_push_handoff_timeout", "1 s"),))
+    one = subscriber(server, server.new_user()).subscribe()
+    service.on(one.path, answer(503))
+    server.deliver("lmtp", one.user, mail("secret"))
+    eventually(lambda: queued(server) == 1 and one.requests(), "it waits")
+    (pid,) = service_pids(server)
+    with server.imap(one.user) as client:
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            client.command(f'GETMETADATA "" ({one.entry.rpartition("/subscriptions")[0]}/vapid)')
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        # It is back, which this session finds out when it next asks.
+        assert queued(server) == 1
+        assert client.setmetadata({one.entry: None}).ok
+    eventually(lambda: queued(server) == 0, "it is forgotten")
+
+
+def test_SUB_2_of_many_large_ones_that_were_removed_some_were_sent(
+    fresh_server, subscriber, service, log
+):
+    """They did not fit into one request to the service."""
+    log.expect("coi-push")
+    server = fresh_server(
+        push=(("webpush_subscription_limit", "40"), ("coi_push_register_limit", "100"))
+    )
+    user = server.new_user()
+    all_of_them = []
+    for _ in range(36):
+        one = subscriber(server, user)
+        large = {"exclude_from": [f"{number}{'x' * 240}@x.org" for number in range(31)]}
+        assert one.set(json.dumps(one.value | large)).ok
+        assert one.validate(one.validations()[-1].payload["validation"]).ok
+        service.on(one.path, answer(503))
+        all_of_them.append(one)
+    server.deliver("lmtp", user, mail("secret"))
+    eventually(lambda: queued(server) == len(all_of_them), "they wait")
+    with server.imap(user) as client:
+        assert client.setmetadata({one.entry: None for one in all_of_them}).ok
+    assert queued(server) == 0
