@@ -214,9 +214,10 @@ struct coi_core {
 			     size_t count);
 
 	/* Finds the last address in angle brackets in the value of a header
-	   like From, not in quotes or a comment unless these never end; where there is no such bracket,
-	   all of the value is taken for one. The parts are pieces of it.
-	   Returns false, and no parts, where there is none. */
+	   like From, but not in quotes or a comment unless these never end.
+	   Where there is no such bracket, all of the value is taken for one.
+	   The parts are pieces of it. Returns false, and no parts, where there
+	   is none. */
 	bool (*address_find_last)(struct coi_bytes value,
 				  struct coi_bytes *local_part_r,
 				  struct coi_bytes *domain_r);

@@ -27,8 +27,8 @@ struct AddressParts {
 };
 
 // The last address in angle brackets in a header like From, whatever is around them, but
-// not in quotes or a comment; without such brackets, all of the value. nullopt where that is no
-// address.
+// not in quotes or a comment unless these never end; without such brackets, all of the
+// value. nullopt where that is no address.
 std::optional<AddressParts> FindLastAddress(std::string_view value) noexcept;
 
 }  // namespace coi::contacts
