@@ -12,7 +12,8 @@ import sys
 import time
 
 import pytest
-from harness.config import by_dialect, settings
+from harness.config import passwd_file, settings
+from harness.doveadm import ask, rows
 from harness.gateway import Gateway, new_token, set_token
 from harness.mails import chat, mail
 from harness.push import eventually, service_pids
@@ -21,16 +22,6 @@ from harness.push_service import PushService
 pytestmark = pytest.mark.private
 
 TEMPFAIL = 75
-
-
-def ask(server, command, user, form="json"):
-    return server.run("doveadm", "-f", form, "coi", command, "-u", user)
-
-
-def rows(server, command, user):
-    done = ask(server, command, user)
-    assert done.returncode == 0, done
-    return json.loads(done.stdout)
 
 
 def test_who_has_never_heard_of_COI(server):
@@ -120,12 +111,8 @@ def test_without_push(make_server):
 
 def test_all_users(fresh_server, work_dir):
     passwd = work_dir / "passwd-of-all"
-    userdb = by_dialect(
-        v2_3=f"userdb {{\n  driver = passwd-file\n  args = {passwd}\n}}\n",
-        v2_4=f"userdb passwd-file {{\n  passwd_file_path = {passwd}\n}}\n",
-    )
     passwd.write_text("")
-    server = fresh_server(after=userdb)
+    server = fresh_server(after=passwd_file(passwd))
     users = [server.coi_user("seen"), server.new_user()]
     passwd.write_text("".join(f"{user}:::::{server.homes}/{user}::\n" for user in users))
     done = server.run("doveadm", "-f", "tab", "coi", "status", "-A")

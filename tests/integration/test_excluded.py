@@ -3,10 +3,9 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """CAP-3: the admin takes COI from one user, or gives it to one, by the setting "coi"."""
 
-import json
-
 import pytest
-from harness.config import by_dialect, settings
+from harness.config import passwd_file, settings
+from harness.doveadm import rows
 from harness.mails import chat
 from harness.push import eventually
 from harness.server import ROOT
@@ -14,12 +13,6 @@ from harness.server import ROOT
 pytestmark = pytest.mark.private
 
 WORDS = {"COI", "WEBPUSH"}
-
-
-def status(server, command, user):
-    done = server.run("doveadm", "-f", "json", "coi", command, "-u", user)
-    assert done.returncode == 0, done
-    return json.loads(done.stdout)
 
 
 @pytest.mark.parametrize(
@@ -40,10 +33,10 @@ def test_CAP_3_a_user_without_COI(make_server, config):
     assert server.where(user) == {"lmtp": ("INBOX", set()), "lda": ("INBOX", set())}
     with server.imap(user) as client:
         assert not [folder for folder in client.folders() if "Chats" in folder]
-    (shown,) = status(server, "status", user)
+    (shown,) = rows(server, "status", user)
     assert set(shown.values()) == {"off", "-"}
     assert shown["enabled"] == "off"
-    assert status(server, "subscriptions", user) == []
+    assert rows(server, "subscriptions", user) == []
 
 
 @pytest.mark.parametrize("everybody", ["yes", "no"])
@@ -51,11 +44,9 @@ def test_CAP_3_what_a_user_had_stays_and_counts_again(
     fresh_server, subscriber, work_dir, everybody
 ):
     passwd = work_dir / "passwd-with-coi"
-    userdb = by_dialect(
-        v2_3=f"userdb {{\n  driver = passwd-file\n  args = {passwd}\n}}\n",
-        v2_4=f"userdb passwd-file {{\n  passwd_file_path = {passwd}\n}}\n",
+    server = fresh_server(
+        userdb=passwd_file(passwd), after=settings(coi=everybody), keep_imap=False
     )
-    server = fresh_server(userdb=userdb, after=settings(coi=everybody), keep_imap=False)
     user = server.new_user()
 
     def set_userdb(coi):
@@ -65,7 +56,7 @@ def test_CAP_3_what_a_user_had_stays_and_counts_again(
         passwd.write_text(f"{user}::{owner.st_uid}:{owner.st_gid}::{home}::{extra}\n")
 
         def known():
-            (shown,) = status(server, "status", user)
+            (shown,) = rows(server, "status", user)
             return (shown["enabled"] == "off") == (coi == "no")
 
         # Dovecot looks at the file once a second.
@@ -82,7 +73,7 @@ def test_CAP_3_what_a_user_had_stays_and_counts_again(
     server.deliver("lmtp", user, chat("without"))
     with server.imap(user) as client:
         assert not WORDS & set(client.capabilities())
-    (shown,) = status(server, "status", user)
+    (shown,) = rows(server, "status", user)
     assert (shown["enabled"], shown["subscriptions"]) == ("off", "-")
 
     set_userdb("yes")
@@ -93,5 +84,5 @@ def test_CAP_3_what_a_user_had_stays_and_counts_again(
         "without": ("INBOX", set()),
         "again": (server.chats, {"$Chat"}),
     }
-    (shown,) = status(server, "status", user)
+    (shown,) = rows(server, "status", user)
     assert (shown["enabled"], shown["filter"], shown["subscriptions"]) == ("yes", "active", "1")

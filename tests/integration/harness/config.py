@@ -186,6 +186,14 @@ def import_environment(values):
     )
 
 
+def passwd_file(path):
+    """A userdb that knows whom the file names."""
+    return by_dialect(
+        v2_3=f"userdb {{\n  driver = passwd-file\n  args = {path}\n}}\n",
+        v2_4=f"userdb passwd-file {{\n  passwd_file_path = {path}\n}}\n",
+    )
+
+
 def push_settings(config, push_dir):
     """Push services of the tests are on this machine."""
     values = {

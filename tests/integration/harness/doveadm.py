@@ -1,0 +1,16 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""doveadm coi, for one user."""
+
+import json
+
+
+def ask(server, command, user, form="json"):
+    return server.run("doveadm", "-f", form, "coi", command, "-u", user)
+
+
+def rows(server, command, user):
+    done = ask(server, command, user)
+    assert done.returncode == 0, done
+    return json.loads(done.stdout)
