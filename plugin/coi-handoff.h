@@ -47,19 +47,20 @@ struct coi_handoff_mail {
 	const buffer_t *body;
 };
 
-/* Each writes a request. The first two write as many of the subscriptions as
+/* Each writes a request. The first three write as many of the subscriptions as
    fit into one, and return how many these are. */
 unsigned int
 coi_handoff_write_deliver(string_t *line, const char *id, const char *username,
 			  const struct coi_subscription *subs,
 			  unsigned int count,
 			  const struct coi_handoff_mail *mail);
-unsigned int
-coi_handoff_write_gone(string_t *line, const char *username,
-		       const struct coi_subscription *subs, unsigned int count);
-unsigned int coi_handoff_write_forget(string_t *line, const char *username,
-				      const struct coi_subscription *subs,
-				      unsigned int count);
+/* of gone and forget, which have nothing else */
+typedef unsigned int
+coi_handoff_write_about_t(string_t *line, const char *username,
+			  const struct coi_subscription *subs,
+			  unsigned int count);
+coi_handoff_write_about_t coi_handoff_write_gone;
+coi_handoff_write_about_t coi_handoff_write_forget;
 void coi_handoff_write_register(string_t *line, const char *username,
 				const struct coi_subscription *sub);
 void coi_handoff_write_vapid(string_t *line);

@@ -577,31 +577,6 @@ int coi_webpush_store(struct coi_webpush *webpush,
 	return 0;
 }
 
-static int webpush_tell_dismissed(struct mail_user *user,
-				  const ARRAY_TYPE(coi_subscription) *dismissed,
-				  const char **error_r)
-{
-	const struct coi_settings *set = coi_push_settings(user);
-	const struct coi_subscription *subs;
-	struct coi_handoff_answer answer;
-	string_t *line = t_str_new(1024);
-	unsigned int told, count;
-
-	i_assert(set != NULL);
-	subs = array_get(dismissed, &count);
-	/* As many at a time as a request may have. */
-	for (; count > 0; subs += told, count -= told) {
-		told = coi_handoff_write_forget(line, user->username, subs,
-						count);
-		i_assert(told > 0);
-		if (coi_handoff_ask(coi_webpush_socket_path(user), line,
-				    set->coi_push_handoff_timeout, &answer,
-				    error_r) < 0)
-			return -1;
-	}
-	return 0;
-}
-
 void coi_webpush_stored(struct coi_webpush *webpush, struct mail_user *user)
 {
 	const char *error;
@@ -613,7 +588,8 @@ void coi_webpush_stored(struct coi_webpush *webpush, struct mail_user *user)
 	/* A client that wants no more pushes has it tried in any case. */
 	if (webpush->impatient && coi_handoff_is_away())
 		return;
-	if (webpush_tell_dismissed(user, &webpush->dismissed, &error) < 0) {
+	if (coi_webpush_ask_about(user, coi_handoff_write_forget,
+				  &webpush->dismissed, NULL, &error) < 0) {
 		coi_handoff_set_away();
 		e_warning(user->event,
 			  "coi: Can't tell coi-push that a push subscription "

@@ -7,6 +7,7 @@
 /* What coi-webpush.c notes while a transaction goes on, and
    coi-webpush-commit.c makes. */
 
+#include "coi-handoff.h"
 #include "coi-webpush.h"
 
 #define COI_WEBPUSH_ERROR_UNAVAILABLE "Push is not available at the moment"
@@ -41,6 +42,14 @@ void coi_webpush_refuse(struct coi_webpush *webpush, enum mail_error code,
 			const char *reason);
 
 const char *coi_webpush_socket_path(struct mail_user *user);
+/* Tells the service of them, or asks, as many at a time as a request may have. Adds those
+   to gone, which may be NULL, that it says are. Returns -1 (and error_r) if it doesn't
+   answer. Not where push is off. */
+int coi_webpush_ask_about(struct mail_user *user,
+			  coi_handoff_write_about_t *write_about,
+			  const ARRAY_TYPE(coi_subscription) *subs,
+			  ARRAY_TYPE(coi_subscription) *gone,
+			  const char **error_r);
 /* Adds to gone those that the service knows to be. */
 void coi_webpush_ask_gone(struct mail_user *user,
 			  const ARRAY_TYPE(coi_subscription) *subs,

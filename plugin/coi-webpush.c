@@ -195,31 +195,42 @@ void coi_webpush_get_gone(const struct coi_handoff_answer *answer,
 	}
 }
 
+int coi_webpush_ask_about(struct mail_user *user,
+			  coi_handoff_write_about_t *write_about,
+			  const ARRAY_TYPE(coi_subscription) *subs,
+			  ARRAY_TYPE(coi_subscription) *gone,
+			  const char **error_r)
+{
+	const struct coi_settings *set = coi_push_settings(user);
+	const struct coi_subscription *next;
+	struct coi_handoff_answer answer;
+	string_t *line = t_str_new(1024);
+	unsigned int asked, count;
+
+	i_assert(set != NULL);
+	next = array_get(subs, &count);
+	for (; count > 0; next += asked, count -= asked) {
+		asked = write_about(line, user->username, next, count);
+		i_assert(asked > 0);
+		if (coi_handoff_ask(coi_webpush_socket_path(user), line,
+				    set->coi_push_handoff_timeout, &answer,
+				    error_r) < 0)
+			return -1;
+		if (gone != NULL && answer.ok)
+			coi_webpush_get_gone(&answer, subs, gone);
+	}
+	return 0;
+}
+
 void coi_webpush_ask_gone(struct mail_user *user,
 			  const ARRAY_TYPE(coi_subscription) *subs,
 			  ARRAY_TYPE(coi_subscription) *gone)
 {
-	const struct coi_settings *set = coi_push_settings(user);
-	struct coi_handoff_answer answer;
-	string_t *line = t_str_new(1024);
-	const struct coi_subscription *next;
-	unsigned int asked, count;
 	const char *error;
 
-	if (set == NULL || array_is_empty(subs) || coi_handoff_is_away())
-		return;
-	next = array_get(subs, &count);
-	/* As many at a time as a request may have. */
-	for (; count > 0; next += asked, count -= asked) {
-		asked = coi_handoff_write_gone(line, user->username, next,
-					       count);
-		i_assert(asked > 0);
-		if (coi_handoff_ask(coi_webpush_socket_path(user), line,
-				    set->coi_push_handoff_timeout, &answer,
-				    &error) < 0 ||
-		    !answer.ok)
-			return;
-		coi_webpush_get_gone(&answer, subs, gone);
+	if (coi_push_settings(user) != NULL && !coi_handoff_is_away()) {
+		(void)coi_webpush_ask_about(user, coi_handoff_write_gone, subs,
+					    gone, &error);
 	}
 }
 
