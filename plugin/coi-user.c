@@ -9,6 +9,7 @@
 #include "coi-compat.h"
 #include "coi-core.h"
 #include "coi-deliver.h"
+#include "coi-folders.h"
 #include "coi-user.h"
 
 #define COI_USER_NO_HOME "The user has no home"
@@ -93,25 +94,20 @@ void coi_mail_user_created(struct mail_user *user)
 
 /* Clients and deliveries find a folder by its name. Where another namespace has
    that, be it an alias, the folder that we make is none that they see. */
-static int coi_settings_check_namespace(struct mail_user *user,
-					const struct coi_settings *set,
-					const char **error_r)
+static int
+coi_settings_check_namespace(struct mail_user *user, const char **error_r)
 {
-	static const char *const names[] = { "Chats", "Contacts" };
+	const char *const vnames[] = { coi_folder_chats(user),
+				       coi_folder_contacts(user) };
 	struct mail_namespace *ns, *inbox_ns = coi_user_inbox_namespace(user);
-	const char *vname;
 
-	for (unsigned int i = 0; i < N_ELEMENTS(names); i++) {
-		vname = t_strdup_printf("%s%s%c%s", inbox_ns->prefix,
-					set->coi_mailbox_root,
-					mail_namespace_get_sep(inbox_ns),
-					names[i]);
-		ns = mail_namespace_find(user->namespaces, vname);
+	for (unsigned int i = 0; i < N_ELEMENTS(vnames); i++) {
+		ns = mail_namespace_find(user->namespaces, vnames[i]);
 		if (ns != inbox_ns) {
 			*error_r = t_strdup_printf(
 				"%s is in the namespace with the prefix "
 				"\"%s\", and not in that of INBOX",
-				vname, ns->prefix);
+				vnames[i], ns->prefix);
 			return -1;
 		}
 	}
@@ -120,18 +116,14 @@ static int coi_settings_check_namespace(struct mail_user *user,
 
 /* What a folder may be called depends on the layout, and only Dovecot knows all of it. */
 static int
-coi_settings_check_folder(struct mail_user *user,
-			  const struct coi_settings *set, const char **error_r)
+coi_settings_check_folder(struct mail_user *user, const char **error_r)
 {
-	struct mail_namespace *ns = coi_user_inbox_namespace(user);
 	struct mailbox *box;
-	const char *vname;
 	int ret;
 
-	vname = t_strdup_printf("%s%s%cContacts", ns->prefix,
-				set->coi_mailbox_root,
-				mail_namespace_get_sep(ns));
-	box = mailbox_alloc(ns->list, vname, MAILBOX_FLAG_IGNORE_ACLS);
+	box = mailbox_alloc(coi_user_inbox_namespace(user)->list,
+			    coi_folder_contacts(user),
+			    MAILBOX_FLAG_IGNORE_ACLS);
 	ret = mailbox_verify_create_name(box);
 	if (ret < 0) {
 		*error_r = t_strdup_printf("coi_mailbox_root: %s",
@@ -152,7 +144,7 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 
 	/* An IMAP session is created before its namespaces are. */
 	if (user->namespaces != NULL) {
-		if (coi_settings_check_namespace(user, set, error_r) < 0)
+		if (coi_settings_check_namespace(user, error_r) < 0)
 			return -1;
 		sep = mail_namespace_get_sep(coi_user_inbox_namespace(user));
 	}
@@ -173,7 +165,7 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 		return -1;
 	}
 	if (user->namespaces != NULL &&
-	    coi_settings_check_folder(user, set, error_r) < 0)
+	    coi_settings_check_folder(user, error_r) < 0)
 		return -1;
 	error = core->config_chat_rules_parse(
 		coi_bytes_from_str(set->coi_chat_rules), &cuser->chat_rules);
@@ -193,7 +185,7 @@ static int coi_user_settings_read(struct mail_user *user, const char **error_r)
 		return -1;
 	if (cuser->set_checked || !cuser->set->coi)
 		return 0;
-	/* Who looks at the folder that it is checked with must not check again. */
+	/* They are asked for while they are checked, by coi-folders.c. */
 	cuser->set_checked = TRUE;
 	if (coi_settings_check(user, cuser->set, error_r) < 0) {
 		coi_compat_settings_free(&cuser->set);
