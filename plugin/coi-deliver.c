@@ -215,6 +215,16 @@ coi_deliver_log_failure(struct mail_deliver_context *ctx, const char *vname,
 	return TRUE;
 }
 
+/* After something has failed. */
+static int coi_deliver_save(struct mail_deliver_context *ctx, const char *vname,
+			    struct mail_storage **storage_r)
+{
+	ctx->rcpt_default_mailbox = p_strdup(ctx->pool, vname);
+	ctx->tempfail_error = NULL;
+	*storage_r = NULL;
+	return mail_deliver_save(ctx, vname, 0, NULL, storage_r) < 0 ? -1 : 1;
+}
+
 /* What looked like the folder may be a directory that only has others in it.
    Returns TRUE if it was that, and the mail is now stored. */
 static bool
@@ -231,19 +241,7 @@ coi_deliver_make_and_save(struct mail_deliver_context *ctx, const char *vname,
 			      coi_deliver_folder_flags(ctx->rcpt_user, vname),
 			      &error, &error) < 0)
 		return FALSE;
-	ctx->tempfail_error = NULL;
-	*storage_r = NULL;
-	return mail_deliver_save(ctx, vname, 0, NULL, storage_r) == 0;
-}
-
-static int
-coi_deliver_save_instead(struct mail_deliver_context *ctx, const char *vname,
-			 struct mail_storage **storage_r)
-{
-	ctx->rcpt_default_mailbox = p_strdup(ctx->pool, vname);
-	ctx->tempfail_error = NULL;
-	*storage_r = NULL;
-	return mail_deliver_save(ctx, vname, 0, NULL, storage_r) < 0 ? -1 : 1;
+	return coi_deliver_save(ctx, vname, storage_r) > 0;
 }
 
 /* fallback may be NULL. */
@@ -266,12 +264,12 @@ static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
 	if (!coi_deliver_log_failure(ctx, vname, *storage_r))
 		return ret;
 	if (fallback != NULL) {
-		ret = coi_deliver_save_instead(ctx, fallback, storage_r);
+		ret = coi_deliver_save(ctx, fallback, storage_r);
 		if (ret > 0 ||
 		    !coi_deliver_log_failure(ctx, fallback, *storage_r))
 			return ret;
 	}
-	return coi_deliver_save_instead(ctx, orig_mailbox, storage_r);
+	return coi_deliver_save(ctx, orig_mailbox, storage_r);
 }
 
 static void
@@ -391,8 +389,9 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 			have_contacts = coi_deliver_check_contacts(ctx, &place);
 			/* then there is one */
 			cuser->dict_looked_for = have_contacts;
+			rule = coi_deliver_detect(ctx,
+						  have_contacts ? &from : NULL);
 		}
-		rule = coi_deliver_detect(ctx, have_contacts ? &from : NULL);
 	}
 	if ((rule == COI_CHAT_RULE_NONE && !have_contacts) ||
 	    coi_config_read(ctx->rcpt_user, NULL, &config) < 0 ||

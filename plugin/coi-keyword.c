@@ -7,13 +7,6 @@
 #include "mail-storage-private.h"
 #include "coi-keyword.h"
 
-static void
-coi_keyword_save(struct mail_save_context *ctx, struct mail_keywords *keywords)
-{
-	mailbox_save_set_flags(ctx, ctx->data.flags | ctx->data.pvt_flags,
-			       keywords);
-}
-
 void coi_keyword_add(struct mail_save_context *ctx)
 {
 	static const char *const names[] = { COI_KEYWORD, NULL };
@@ -33,7 +26,8 @@ void coi_keyword_add(struct mail_save_context *ctx)
 		mailbox_keywords_unref(&keywords);
 		keywords = merged;
 	}
-	coi_keyword_save(ctx, keywords);
+	mailbox_save_set_flags(ctx, ctx->data.flags | ctx->data.pvt_flags,
+			       keywords);
 	mailbox_keywords_unref(&keywords);
 }
 
