@@ -44,6 +44,7 @@ def test_CAP_3_what_a_user_had_stays_and_counts_again(
     fresh_server, subscriber, work_dir, everybody
 ):
     passwd = work_dir / "passwd-with-coi"
+    passwd.write_text("")
     server = fresh_server(
         userdb=passwd_file(passwd), after=settings(coi=everybody), keep_imap=False
     )
