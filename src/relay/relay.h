@@ -162,6 +162,8 @@ class Relay {
     bool probe = false;
     bool done = false;
     bool proven = false;
+    // Its subscription has been registered again since it was sent.
+    bool outdated = false;
     std::string user;
     std::string subscription_id;
     std::string origin_text;

@@ -616,6 +616,10 @@ void Relay::FinishRegistration(const SendResult& result) {
 
   if (good) {
     throttle_.Succeeded(registration.user);
+    // What the service says of an older request no longer holds.
+    for (auto& [id, busy] : busy_) {
+      busy.outdated = busy.outdated || busy.push.subscription == registration.subscription;
+    }
     Update update;
     update.kind = Update::kReturned;
     update.subscription = registration.subscription;

@@ -745,7 +745,10 @@ void Relay::Finish(const SendResult& result) {
   const auto same_subscription = [&](const Item& item) {
     return item.push.subscription == busy.push.subscription;
   };
-  const Verdict verdict = Judge(result, (busy.push.flags & kFlagWithoutContent) != 0);
+  Verdict verdict = Judge(result, (busy.push.flags & kFlagWithoutContent) != 0);
+  if (verdict == Verdict::kGone && busy.outdated) {
+    verdict = Verdict::kRetry;
+  }
   if (verdict == Verdict::kDelivered || verdict == Verdict::kGone) {
     origin->vain = 0;
   } else if (!result.is_bystander) {

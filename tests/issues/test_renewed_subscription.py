@@ -1,0 +1,43 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Subscriptions that were lost, or refused, by how they were renewed.
+
+What needs no server is in relay_renewal_test.cc.
+"""
+
+import threading
+
+import pytest
+from harness.mails import mail
+from harness.push_service import answer
+
+
+def once(is_open, then):
+    """Answers once is_open is set."""
+
+    def late(exchange):
+        assert is_open.wait(60)
+        return then(exchange)
+
+    return late
+
+
+@pytest.mark.parametrize("status", (404, 410))
+@pytest.mark.parametrize("removed", (False, True), ids=("replaced", "removed"))
+def test_MSG_9_a_late_answer_ended_a_renewed_one(server, subscriber, service, status, removed):
+    user = server.new_user()
+    one = subscriber(server, user).subscribe()
+    is_open = threading.Event()
+    service.on(one.path, once(is_open, answer(status)), answer(201))
+    server.deliver("lmtp", user, mail("old"))
+    service.wait(lambda: len(one.requests()) == 1, "the push is under way")
+    if removed:
+        assert one.remove().ok
+    one.subscribe()
+    is_open.set()
+    server.deliver("lmtp", user, mail("new"))
+    one.until("new")
+    assert one.stored()["validated"] is True
+    server.deliver("lmtp", user, mail("last"))
+    one.until("last")
