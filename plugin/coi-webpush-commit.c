@@ -433,19 +433,18 @@ webpush_change_set_vapid(struct coi_webpush_change *change,
 
 static int
 webpush_register_one(struct coi_webpush *webpush, struct mail_user *user,
-		     struct coi_webpush_change *change, uint64_t deadline)
+		     struct coi_webpush_change *change,
+		     unsigned int timeout_msecs)
 {
 	struct coi_subscription sub = { .id = change->id,
 					.json = change->json };
-	uint64_t now = coi_handoff_clock();
 	struct coi_handoff_answer answer;
 	string_t *line = t_str_new(1024);
 	unsigned int pos = 0;
 	const char *error, *vapid;
 
 	coi_handoff_write_register(line, user->username, &sub);
-	if (coi_handoff_ask(coi_webpush_socket_path(user), line,
-			    now < deadline ? (unsigned int)(deadline - now) : 0,
+	if (coi_handoff_ask(coi_webpush_socket_path(user), line, timeout_msecs,
 			    &answer, &error) < 0) {
 		e_error(user->event,
 			"coi: coi-push can't register a push subscription: %s",
@@ -477,15 +476,15 @@ webpush_register_all(struct coi_webpush *webpush, struct mail_user *user,
 		     const struct coi_settings *set)
 {
 	struct coi_webpush_change *change;
-	uint64_t deadline = coi_handoff_clock() +
-		set->coi_push_register_timeout + WEBPUSH_REGISTER_GRACE_MSECS;
+	unsigned int timeout_msecs = set->coi_push_register_timeout +
+		WEBPUSH_REGISTER_GRACE_MSECS;
 	int ret = 0;
 
 	array_foreach_modifiable(&webpush->changes, change) {
 		if (change->op == COI_WEBPUSH_SUBSCRIBE && ret == 0) {
 			T_BEGIN {
-				ret = webpush_register_one(webpush, user,
-							   change, deadline);
+				ret = webpush_register_one(
+					webpush, user, change, timeout_msecs);
 			}
 			T_END;
 		}

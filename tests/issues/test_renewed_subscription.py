@@ -6,6 +6,7 @@
 What needs no server is in relay_renewal_test.cc.
 """
 
+import json
 import threading
 
 import pytest
@@ -41,3 +42,22 @@ def test_MSG_9_a_late_answer_ended_a_renewed_one(server, subscriber, service, st
     assert one.stored()["validated"] is True
     server.deliver("lmtp", user, mail("last"))
     one.until("last")
+
+
+def test_SUB_6_several_in_one_command_shared_their_time(make_server, subscriber, service):
+    """Each may take as long as the setting says: these two took longer together."""
+    server = make_server(push=(("coi_push_register_timeout", "4 s"),))
+    user = server.new_user()
+    several = [subscriber(server, user) for _ in range(2)]
+
+    def slow(exchange):
+        exchange.pause(2.5)
+        return answer(201)(exchange)
+
+    for one in several:
+        service.on(one.path, slow)
+    with server.imap(user) as client:
+        response = client.setmetadata({one.entry: json.dumps(one.value) for one in several})
+    assert response.ok, response
+    for one in several:
+        assert one.validate(one.validations()[-1].payload["validation"]).ok
