@@ -122,3 +122,15 @@ coi_headers_next_address(const struct message_address *addr)
 {
 	return coi_headers_find_address(addr->next);
 }
+
+const char *coi_headers_first_name(struct coi_bytes value)
+{
+	const struct message_address *addr;
+
+	for (addr = coi_headers_parse_addresses(value); addr != NULL;
+	     addr = addr->next) {
+		if (addr->name != NULL && addr->name[0] != '\0')
+			return addr->name;
+	}
+	return NULL;
+}

@@ -26,5 +26,8 @@ const struct message_address *coi_headers_first_address(struct coi_bytes value);
 /* The one behind it, likewise; a header has as many as 16. */
 const struct message_address *
 coi_headers_next_address(const struct message_address *addr);
+/* The first name in such a header, of an address or of something that is none, as
+   in "Mail Delivery System <MAILER-DAEMON>", still encoded; NULL if there is none. */
+const char *coi_headers_first_name(struct coi_bytes value);
 
 #endif

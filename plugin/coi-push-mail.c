@@ -121,8 +121,9 @@ push_mail_read_from(struct coi_bytes value, struct coi_handoff_mail *info)
 	if (addr != NULL) {
 		info->from_email = t_strconcat(addr->mailbox, "@", addr->domain,
 					       NULL);
-		info->from_name = push_mail_decode(addr->name);
 	}
+	info->from_name = push_mail_decode(
+		addr != NULL ? addr->name : coi_headers_first_name(value));
 }
 
 static void

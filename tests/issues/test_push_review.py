@@ -195,3 +195,25 @@ def test_SUB_2_of_many_large_ones_that_were_removed_some_were_sent(
     with server.imap(user) as client:
         assert client.setmetadata({one.entry: None for one in all_of_them}).ok
     assert queued(server) == 0
+
+
+@pytest.mark.parametrize(
+    "value, name",
+    [
+        ("Mail Delivery System <MAILER-DAEMON>", "Mail Delivery System"),
+        ("MAILER-DAEMON (Mail Delivery System)", "Mail Delivery System"),
+        ("=?utf-8?q?J=C3=BCrgen?= <>", "Jürgen"),
+        ("Name <root>, Other <>", "Name"),
+        ("MAILER-DAEMON", None),
+        ('"Group": ;', None),
+        ("<root>, Name <name@example.org>", "Name"),
+        ("name@example.org, Other <root>", None),
+    ],
+)
+def test_MSG_4_the_name_of_a_sender_without_domain_was_left_out(server, subscriber, value, name):
+    user = server.new_user()
+    one = subscriber(server, user).subscribe()
+    server.deliver("lmtp", user, f"From: {value}\nSubject: s\n\nHello.\n".encode())
+    (push,) = one.pushes(1)
+    assert push.payload.get("from-name") == name
+    assert push.payload.get("from-email") in (None, "name@example.org")
