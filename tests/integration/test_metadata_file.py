@@ -5,11 +5,10 @@
 or not: of Dovecot's file dict each question may take that. A number that has gone down is to
 be written down here."""
 
-import os
 from collections import Counter
 
 import pytest
-from harness.config import import_environment
+from harness.config import faults
 from harness.mails import chat, mail
 from harness.server import ROOT
 
@@ -26,12 +25,8 @@ def notes(work_dir):
 
 @pytest.fixture
 def make_counting(make_server, notes):
-    environment = {
-        "LD_PRELOAD": f"{os.environ['COI_TEST_BUILD']}/tests/coi-fault.so",
-        "COI_FAULT_NOTES": notes,
-        "COI_FAULT_NOTED": "/dovecot-attributes",
-    }
-    return lambda **settings: make_server(before=import_environment(environment), **settings)
+    before = faults(notes=notes, noted="/dovecot-attributes")
+    return lambda **settings: make_server(before=before, **settings)
 
 
 @pytest.fixture

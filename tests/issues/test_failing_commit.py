@@ -7,12 +7,11 @@ The mix met the third of these on a loaded machine, in three of ninety runs on s
 """
 
 import contextlib
-import os
 import threading
 import time
 
 import pytest
-from harness.config import import_environment
+from harness.config import faults
 from harness.imap import ImapError
 from harness.mails import chat
 from harness.push import eventually
@@ -40,13 +39,8 @@ def wait(work_dir):
 @pytest.fixture
 def server(make_server, fault, wait, log):
     log.expect("has lost the new mails|lost uid|Rebuilding index|FETCH failed|Can't deliver|coi: ")
-    environment = {
-        "LD_PRELOAD": f"{os.environ['COI_TEST_BUILD']}/tests/coi-fault.so",
-        "COI_FAULT_FILE": fault,
-        "COI_FAULT_WAIT": wait,
-        "COI_FAULT_PATH": "/Chats/",
-    }
-    return make_server(mail_format="sdbox", before=import_environment(environment))
+    before = faults(file=fault, wait=wait, path="/Chats/")
+    return make_server(mail_format="sdbox", before=before)
 
 
 def read_all(server, user):

@@ -8,7 +8,7 @@ import os
 import time
 
 import pytest
-from harness.config import import_environment, settings
+from harness.config import faults, settings
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 
@@ -58,15 +58,10 @@ def test_IDL_1_the_first_chat_in_a_maildir_was_told_half_a_second_late(make_serv
     """A delivery says that it has changed cur/ before it says what is new there."""
     slow = work_dir / "slow"
     slow.touch()
-    preload = import_environment(
-        {
-            "LD_PRELOAD": f"{os.environ['COI_TEST_BUILD']}/tests/coi-fault.so",
-            "COI_FAULT_SLOW": slow,
-        }
-    )
-    server = make_server(mail_format="maildir", before=preload)
+    before = faults(slow=slow)
+    server = make_server(mail_format="maildir", before=before)
     stock = make_server(
-        mail_format="maildir", before=preload, after=settings(coi_notify_instant="no")
+        mail_format="maildir", before=before, after=settings(coi_notify_instant="no")
     )
     half_second = seconds_a_first_chat(stock)
     assert half_second > 0.4

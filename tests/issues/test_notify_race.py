@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from harness.config import import_environment
+from harness.config import faults
 from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
@@ -338,12 +338,8 @@ def test_a_flag_that_the_second_look_found_was_not_told(make_server):
 def test_a_log_that_changes_and_has_nothing_new(fresh_server, work_dir):
     """There are maildirs where each look makes the next one, and a session never came out."""
     changing = work_dir / "changing"
-    environment = {
-        "LD_PRELOAD": f"{os.environ['COI_TEST_BUILD']}/tests/coi-fault.so",
-        "COI_FAULT_CHANGING": changing,
-        "COI_FAULT_PATH": "/INBOX/",
-    }
-    server = fresh_server(mail_format="sdbox", before=import_environment(environment))
+    before = faults(changing=changing, path="/INBOX/")
+    server = fresh_server(mail_format="sdbox", before=before)
     user = server.new_user()
     with server.imap(user) as client, server.imap(user) as other:
         client.must("NOTIFY SET (PERSONAL (MessageNew MessageExpunge FlagChange))")

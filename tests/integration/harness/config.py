@@ -4,6 +4,7 @@
 """Configuration of a private Dovecot, in the dialect of the one that is installed."""
 
 import functools
+import os
 import re
 import subprocess
 from dataclasses import dataclass
@@ -184,6 +185,13 @@ def import_environment(values):
         + "".join(f"  {name} = {value}\n" for name, value in values.items())
         + "}\n",
     )
+
+
+def faults(**variables):
+    """Preloads fault.c, which tells what its variables COI_FAULT_… mean."""
+    library = f"{os.environ['COI_TEST_BUILD']}/tests/coi-fault.so"
+    named = {f"COI_FAULT_{name.upper()}": value for name, value in variables.items()}
+    return import_environment({"LD_PRELOAD": library, **named})
 
 
 def passwd_file(path):
