@@ -95,21 +95,21 @@ struct dict_file_settings {
 #define DEF(type, name) \
 	SETTING_DEFINE_STRUCT_##type(#name, name, struct dict_file_settings)
 
-static const struct setting_define dict_file_setting_defines[] = {
+static const struct setting_define coi_dict_file_setting_defines[] = {
 	DEF(STR, dict_file_lock_method), DEF(STR, dict_file_path),
 
 	SETTING_DEFINE_LIST_END
 };
 
-static const struct dict_file_settings dict_file_default_settings = {
+static const struct dict_file_settings coi_dict_file_default_settings = {
 	.dict_file_lock_method = "",
 	.dict_file_path = "",
 };
 
-static const struct setting_parser_info dict_file_setting_parser_info = {
+static const struct setting_parser_info coi_dict_file_setting_parser_info = {
 	.name = "dict_file",
-	.defines = dict_file_setting_defines,
-	.defaults = &dict_file_default_settings,
+	.defines = coi_dict_file_setting_defines,
+	.defaults = &coi_dict_file_default_settings,
 	.struct_size = sizeof(struct dict_file_settings),
 	.pool_offset1 = 1 + offsetof(struct dict_file_settings, pool),
 };
@@ -120,8 +120,8 @@ dict_file_path(struct mail_user *user, struct event *dict_event)
 	const struct dict_file_settings *set;
 	const char *path, *error;
 
-	if (settings_get(dict_event, &dict_file_setting_parser_info, 0, &set,
-			 &error) < 0)
+	if (settings_get(dict_event, &coi_dict_file_setting_parser_info, 0,
+			 &set, &error) < 0)
 		return NULL;
 	path = user_path_expand(user, t_strdup(set->dict_file_path));
 	settings_free(set);

@@ -51,7 +51,10 @@ TEST(GlueAdapter, PassingTestPasses) {
 TEST(GlueAdapter, FailingAssertionFailsAndIsShown) {
   const Result result = run(cmocka_unit_test(failing));
   EXPECT_EQ(result.outcome, Outcome::kFailed);
-  EXPECT_NE(result.output.find("0x29 != 0x2a"), std::string::npos) << result.output;
+  // Newer versions of CMocka tell it in decimal.
+  EXPECT_TRUE(result.output.find("0x29 != 0x2a") != std::string::npos ||
+              result.output.find("41 != 42") != std::string::npos)
+      << result.output;
 }
 
 TEST(GlueAdapter, SkippedTestIsSkipped) {

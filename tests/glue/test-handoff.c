@@ -272,8 +272,8 @@ static void test_only_as_many_subscriptions_as_fit(void **state)
 	count = coi_handoff_write_deliver(line, ID, "user", subs,
 					  N_ELEMENTS(subs), &mail);
 	assert_int_equal(count, 15);
-	assert_in_range(str_len(line), COI_HANDOFF_MAX_SIZE - 16100,
-			COI_HANDOFF_MAX_SIZE);
+	assert_true(str_len(line) >= COI_HANDOFF_MAX_SIZE - 16100 &&
+		    str_len(line) <= COI_HANDOFF_MAX_SIZE);
 	assert_int_equal(str_c(line)[str_len(line) - 1], '\n');
 }
 

@@ -68,9 +68,11 @@ static void test_exports_of_the_doveadm_module(void **state)
 static void test_exports_of_the_settings_module(void **state)
 {
 	static const char *const prefixes[] = { "coi_settings_", NULL };
+	unsigned int count;
 
 	(void)state;
-	assert_in_range(check_exports(GLUE_SETTINGS, prefixes), 2, 8);
+	count = check_exports(GLUE_SETTINGS, prefixes);
+	assert_true(count >= 2 && count <= 8);
 }
 #endif
 
