@@ -465,7 +465,9 @@ int CurlSender::OnTimer(CURLM* /*multi*/, long msecs, void* context) {
 curl_socket_t CurlSender::OnOpenSocket(void* context, curlsocktype purpose,
                                        struct curl_sockaddr* address) {
   auto* transfer = static_cast<Transfer*>(context);
-  if (purpose != CURLSOCKTYPE_IPCXN || address->socktype != SOCK_STREAM ||
+  // Newer versions ask for flags here, too.
+  const int type = address->socktype & ~(SOCK_CLOEXEC | SOCK_NONBLOCK);
+  if (purpose != CURLSOCKTYPE_IPCXN || type != SOCK_STREAM ||
       !transfer->sender->policy_.AllowsAddress(&address->addr)) {
     ++transfer->sockets_refused;
     return CURL_SOCKET_BAD;
