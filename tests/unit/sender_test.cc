@@ -999,7 +999,8 @@ void AddExtension(X509* certificate, int nid, const char* value) {
   X509_add_ext(certificate, extension.get(), -1);
 }
 
-// Signed by itself, or by `issuer`. Good from and to these seconds from now.
+// Signed by itself, or by `issuer`; without a name, an authority. Good from and to these seconds
+// from now.
 Identity MakeIdentity(const char* name, const Identity* issuer, long from, long to) {
   Identity identity{KeyPtr(EVP_EC_gen("P-256")), CertificatePtr(X509_new())};
   X509* certificate = identity.certificate.get();
@@ -1016,7 +1017,7 @@ Identity MakeIdentity(const char* name, const Identity* issuer, long from, long 
   X509_set_issuer_name(
       certificate,
       X509_get_subject_name(issuer != nullptr ? issuer->certificate.get() : certificate));
-  if (issuer == nullptr) {
+  if (*name == '\0') {
     AddExtension(certificate, NID_basic_constraints, "critical,CA:TRUE");
   } else {
     AddExtension(certificate, NID_subject_alt_name, name);
@@ -1115,7 +1116,8 @@ TEST_F(TlsTest, END_1_refuses_certificates) {
              "certificate is not yet valid"},
         Case{"other authority", MakeIdentity("IP:127.0.0.1", &other_ca, -1000, 100000),
              "unable to get local issuer certificate"},
-        Case{"self-signed", MakeIdentity("", nullptr, -1000, 100000), "self-signed certificate"}}) {
+        Case{"self-signed", MakeIdentity("IP:127.0.0.1", nullptr, -1000, 100000),
+             "self-signed certificate"}}) {
     const auto result = SendTo(c.identity);
     EXPECT_EQ(result.status, SendStatus::kUnreachable) << c.what;
     EXPECT_NE(result.error.find(c.error), string::npos) << c.what << ": " << result.error;

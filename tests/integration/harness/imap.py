@@ -230,7 +230,8 @@ class Mail:
     def __init__(self, line):
         self.uid = int(re.search(rb"UID (\d+)", line).group(1))
         self.flags = set(re.search(rb"FLAGS \(([^)]*)\)", line).group(1).decode().split())
-        self.flags.discard("\\Recent")
+        # Dovecot 2.4.5 notes in sdbox and mdbox whether there are attachments.
+        self.flags -= {"\\Recent", "$HasAttachment", "$HasNoAttachment"}
         self.date = re.search(rb'INTERNALDATE "([^"]+)"', line).group(1).decode()
         subject = re.search(rb"^Subject: (.*?)\r?$", line, re.M | re.I)
         self.subject = subject.group(1).decode("utf-8", "replace") if subject else ""
