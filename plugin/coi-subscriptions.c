@@ -39,12 +39,20 @@ const struct coi_settings *coi_push_settings(struct mail_user *user)
 									   NULL;
 }
 
+/* Dovecot's fs dict can't list what is in folders below, and in 2.3 the process that
+   asks it to ends. */
+static bool subscriptions_can_be_listed(const struct dict *dict)
+{
+	return strcmp(dict->name, "fs") != 0;
+}
+
 bool coi_subscriptions_may_exist(struct mail_user *user)
 {
 	struct dict *dict;
 	const char *error;
 
 	return coi_user_get_dict(user, &dict, &error) > 0 &&
+		subscriptions_can_be_listed(dict) &&
 		coi_dict_may_have(user, dict, COI_SUBSCRIPTIONS_KEY_PREFIX);
 }
 
@@ -114,6 +122,10 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	ret = coi_user_get_dict(user, &dict, error_r);
 	if (ret <= 0)
 		return ret;
+	if (!subscriptions_can_be_listed(dict)) {
+		*error_r = "Dovecot's dict driver fs can't list them";
+		return -1;
+	}
 	if (coi_user_dict_path(user, inbox, "", &box_path, error_r) < 0)
 		return -1;
 	prefix = t_strconcat(box_path, COI_SUBSCRIPTIONS_KEY_PREFIX, NULL);
