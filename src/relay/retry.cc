@@ -37,12 +37,11 @@ Verdict Judge(const SendResult& result, bool without_content) noexcept {
   if (result.status != SendStatus::kAnswered) {
     return Verdict::kRetry;
   }
+  // A code that isn't known counts as the first of its class (RFC 9110, 15).
+  if (result.http_status >= 200 && result.http_status <= 299) {
+    return Verdict::kDelivered;
+  }
   switch (result.http_status) {
-    case 200:
-    case 201:
-    case 202:
-    case 204:
-      return Verdict::kDelivered;
     case 404:
     case 410:
       return Verdict::kGone;

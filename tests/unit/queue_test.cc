@@ -351,7 +351,7 @@ TEST(Retry, MSG_9_verdicts) {
   } cases[] = {
       {200, relay::Verdict::kDelivered}, {201, relay::Verdict::kDelivered},
       {202, relay::Verdict::kDelivered}, {204, relay::Verdict::kDelivered},
-      {203, relay::Verdict::kKeep},      {206, relay::Verdict::kKeep},
+      {203, relay::Verdict::kDelivered}, {299, relay::Verdict::kDelivered},
       {301, relay::Verdict::kKeep},      {302, relay::Verdict::kKeep},
       {308, relay::Verdict::kKeep},      {400, relay::Verdict::kKeep},
       {401, relay::Verdict::kKeep},      {403, relay::Verdict::kKeep},
