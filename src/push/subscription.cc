@@ -97,6 +97,8 @@ bool StartsWithScheme(string_view url, string_view scheme) noexcept {
 
 // -- Reading --
 
+constexpr const char* kHasNul = "it has a NUL in it";
+
 const char* SyntaxProblem(const json_error_t& error) noexcept {
   switch (json_error_code(&error)) {
     case json_error_duplicate_key:
@@ -105,7 +107,7 @@ const char* SyntaxProblem(const json_error_t& error) noexcept {
       return "it is not valid UTF-8";
     case json_error_null_character:
     case json_error_null_byte_in_key:
-      return "it has a NUL in it";
+      return kHasNul;
     case json_error_numeric_overflow:
       return "a number is too large";
     case json_error_stack_overflow:
@@ -115,8 +117,8 @@ const char* SyntaxProblem(const json_error_t& error) noexcept {
   }
 }
 
-Json Parse(string_view text, json_error_t* error) noexcept {
-  return Json(json_loadb(text.data(), text.size(), JSON_REJECT_DUPLICATES, error));
+Json Parse(string_view text, size_t more_flags, json_error_t* error) noexcept {
+  return Json(json_loadb(text.data(), text.size(), JSON_REJECT_DUPLICATES | more_flags, error));
 }
 
 string_view TextOf(const json_t* value) noexcept {
@@ -134,7 +136,7 @@ const char* ReadText(const json_t* object, const char* key, const char* missing,
     return type;
   }
   *text = TextOf(value);
-  return nullptr;
+  return text->find('\0') != string_view::npos ? kHasNul : nullptr;
 }
 
 const char* ReadClient(const json_t* root, Subscription* out) {
@@ -253,6 +255,9 @@ const char* ReadAddress(const json_t* value, Subscription* out) {
     return "exclude_from is not a list of strings";
   }
   string address = util::LowerCase(TextOf(value));
+  if (address.find('\0') != string::npos) {
+    return kHasNul;
+  }
   if (address.size() > kAddressMax) {
     return "exclude_from has an address longer than 254 octets";
   }
@@ -430,7 +435,8 @@ const char* ParseInput(string_view json, Subscription* out) {
     return "it is longer than 8192 octets";
   }
   json_error_t error;
-  const Json root = Parse(json, &error);
+  // Of keys that are dropped the value may be anything (SUB-3).
+  const Json root = Parse(json, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
   if (root == nullptr) {
     return SyntaxProblem(error);
   }
@@ -466,7 +472,7 @@ std::optional<Subscription> ReadStored(string_view json) {
     return std::nullopt;
   }
   json_error_t error;
-  const Json root = Parse(json, &error);
+  const Json root = Parse(json, 0, &error);
   std::optional<Subscription> subscription(std::in_place);
   if (IsDeviceTokenStored(json)) {
     return ReadDeviceToken(root.get(), &*subscription) ? subscription : std::nullopt;
