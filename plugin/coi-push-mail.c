@@ -8,7 +8,6 @@
 #include "message-address.h"
 #include "message-date.h"
 #include "message-header-decode.h"
-#include "message-id.h"
 #include "message-size.h"
 #include "rfc822-parser.h"
 #include "str.h"
@@ -153,20 +152,46 @@ push_mail_read_group(const struct coi_core *core, struct coi_bytes message_id,
 		info->group_id = t_strndup(group_id.data, group_id.size);
 }
 
-/* Dovecot's parser knows no id without a domain, of which there are many. */
+/* Returns the first id, or NULL. end_r is NULL where its quotes have no end. */
+static const char *push_mail_find_id(const char *value, const char **end_r)
+{
+	const char *begin = NULL;
+	unsigned int depth = 0;
+	bool quoted = FALSE;
+
+	*end_r = NULL;
+	for (; *value != '\0'; value++) {
+		if (*value == '\\' && (quoted || depth > 0) && value[1] != '\0')
+			value++;
+		else if (quoted)
+			quoted = *value != '"';
+		else if (*value == '(' && begin == NULL)
+			depth++;
+		else if (depth > 0)
+			depth -= *value == ')' ? 1 : 0;
+		else if (*value == '"')
+			quoted = TRUE;
+		else if (*value == '<' && begin == NULL)
+			begin = value;
+		else if (*value == '>' && begin != NULL) {
+			*end_r = value;
+			break;
+		}
+	}
+	return begin;
+}
+
+/* As it is in the mail, as in ENVELOPE: Dovecot's parser takes quotes and blanks away, and
+   knows no id without a domain. */
 static void push_mail_read_id(const char *value, struct coi_handoff_mail *info)
 {
-	const char *rest = value, *begin, *end, *id;
+	const char *begin, *end;
 
 	if (value == NULL)
 		return;
-	id = message_id_get_next(&rest);
-	if (id != NULL) {
-		info->msg_id = t_strconcat("<", id, ">", NULL);
-		return;
-	}
-	begin = strchr(value, '<');
-	end = begin == NULL ? NULL : strchr(begin, '>');
+	begin = push_mail_find_id(value, &end);
+	if (begin != NULL && end == NULL)
+		end = strchr(begin, '>');
 	if (end != NULL && end > begin + 1)
 		info->msg_id = t_strdup_until(begin, end + 1);
 }
