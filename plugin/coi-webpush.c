@@ -391,7 +391,9 @@ webpush_value_read(pool_t pool, const struct mail_attribute_value *value,
 	string_t *str;
 	size_t size;
 
-	*error_r = "The value is too long";
+	/* RFC 5464, 4.3 */
+	*error_r = p_strdup_printf(
+		pool, "[METADATA MAXSIZE %zu] The value is too long", max_size);
 	if (value->value_stream == NULL) {
 		return strlen(value->value) > max_size ?
 			NULL :

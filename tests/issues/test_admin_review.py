@@ -117,7 +117,7 @@ REFUSALS = {
     "[CANNOT] resource.keys.p256dh is not a key": lambda one: one.set(
         with_keys(one, p256dh="BA" + "A" * 85)
     ),
-    "[CANNOT] The value is too long": lambda one: one.set("x" * 9000),
+    "[METADATA MAXSIZE 8192] The value is too long": lambda one: one.set("x" * 9000),
     "[CANNOT] This push service is not allowed": lambda one: one.set(
         with_endpoint(one, "https://10.0.0.1/")
     ),
