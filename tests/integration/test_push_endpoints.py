@@ -46,8 +46,10 @@ def register(server, service, endpoint):
 def assert_not_allowed(server, service, endpoint):
     response = register(server, service, endpoint)
     assert response.status == "NO", endpoint
-    # With a dot at its end some take it for a name, which nobody has.
-    words = ("not allowed", "unreachable")[: 1 + (f".:{service.port}" in endpoint)]
+    # With a dot at its end some take it for a name, which nobody has. And of ::1 in a file
+    # of hosts glibc makes 127.0.0.1, where nobody listens, for who asks for IPv4 alone.
+    named = f".:{service.port}" in endpoint or ".test:" in endpoint
+    words = ("not allowed", "unreachable")[: 1 + named]
     assert any(word in response.text for word in words), (endpoint, response)
     assert service.connections == 0
 

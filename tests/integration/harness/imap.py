@@ -19,6 +19,10 @@ class Literal:
         self.binary = binary
 
 
+# What Dovecot sets by itself; 2.4.5 notes in sdbox and mdbox whether there are attachments.
+SERVERS_FLAGS = {"\\Recent", "$HasAttachment", "$HasNoAttachment"}
+
+
 class Response:
     def __init__(self, tagged, untagged):
         status, _, text = tagged.partition(b" ")
@@ -230,8 +234,7 @@ class Mail:
     def __init__(self, line):
         self.uid = int(re.search(rb"UID (\d+)", line).group(1))
         self.flags = set(re.search(rb"FLAGS \(([^)]*)\)", line).group(1).decode().split())
-        # Dovecot 2.4.5 notes in sdbox and mdbox whether there are attachments.
-        self.flags -= {"\\Recent", "$HasAttachment", "$HasNoAttachment"}
+        self.flags -= SERVERS_FLAGS
         self.date = re.search(rb'INTERNALDATE "([^"]+)"', line).group(1).decode()
         subject = re.search(rb"^Subject: (.*?)\r?$", line, re.M | re.I)
         self.subject = subject.group(1).decode("utf-8", "replace") if subject else ""

@@ -9,6 +9,8 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from .imap import SERVERS_FLAGS
+
 # Older ones don't have all that it needs.
 NODE_VERSION = 20
 
@@ -75,6 +77,6 @@ class ImapFlow:
                 return found
 
     def mails(self, folder):
-        """Subject and flags of all mails, without \\Recent."""
+        """Subject and flags of all mails, without the server's own."""
         self.mailboxOpen(folder)
-        return {subject: set(flags) - {"\\Recent"} for subject, flags in self.fetch()}
+        return {subject: set(flags) - SERVERS_FLAGS for subject, flags in self.fetch()}

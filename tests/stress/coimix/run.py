@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 from harness.config import Config
-from harness.imap import Imap, Literal
+from harness.imap import SERVERS_FLAGS, Imap, Literal
 from harness.server import HARMLESS, PROBLEM, ROOT
 
 from .model import CHATS, CONTACTS, Broken, Model
@@ -96,7 +96,7 @@ class Run:
                     flags = re.search(rb"FLAGS \(([^)]*)\)", line).group(1).decode().split()
                     date = re.search(rb'INTERNALDATE "([^"]+)"', line).group(1).decode()
                     key = (uidvalidity, int(re.search(rb"UID (\d+)", line).group(1)))
-                    copy = (folder, key, set(flags) - {"\\Recent"}, date)
+                    copy = (folder, key, set(flags) - SERVERS_FLAGS, date)
                     found.setdefault(message_id, []).append(copy)
             self.model.compare(user, found)
             self.model.stats["mails looked at"] += sum(map(len, found.values()))

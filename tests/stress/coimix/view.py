@@ -5,7 +5,7 @@
 
 import re
 
-from harness.imap import Imap, ImapError
+from harness.imap import SERVERS_FLAGS, Imap, ImapError
 
 from .model import Broken
 
@@ -21,7 +21,7 @@ class Gone(Exception):
 
 
 def flag_set(match):
-    return set(match.group(1).decode().split()) - {"\\Recent"}
+    return set(match.group(1).decode().split()) - SERVERS_FLAGS
 
 
 def uid_set(text):
