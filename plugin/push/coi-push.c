@@ -155,9 +155,11 @@ static void coi_push_mkdir(const char *path, mode_t mode)
 	if (!S_ISDIR(st.st_mode) || (st.st_uid != 0 && st.st_uid != access.uid))
 		i_fatal("%s must be a directory of %s", path,
 			dec2str(access.uid));
-	if (chmod(path, mode) < 0)
+	/* Root may lack the capability for what isn't its own: where Dovecot is
+	   confined, by NoNewPrivileges or otherwise. */
+	if ((st.st_mode & ALLPERMS) != mode && chmod(path, mode) < 0)
 		i_fatal("chmod(%s) failed: %m", path);
-	if (chown(path, access.uid, (gid_t)-1) < 0)
+	if (st.st_uid != access.uid && chown(path, access.uid, (gid_t)-1) < 0)
 		i_fatal("chown(%s) failed: %m", path);
 }
 

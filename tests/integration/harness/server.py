@@ -173,6 +173,8 @@ class PrivateServer(Server):
         self.process = None
         # Whether a test has killed processes of it with SIGKILL.
         self.kills = False
+        # A command, with its arguments, that runs it.
+        self.runner = ()
 
     def configure(self):
         self.conf.write_text(
@@ -198,7 +200,7 @@ class PrivateServer(Server):
 
     def start(self):
         self.process = subprocess.Popen(
-            ["dovecot", "-F", "-c", self.conf],
+            [*self.runner, "dovecot", "-F", "-c", self.conf],
             stdin=subprocess.DEVNULL,
             stdout=self.log.open("ab"),
             stderr=subprocess.STDOUT,
