@@ -90,6 +90,8 @@ void Relay::Forget(uint64_t client, unsigned int uid, const Handoff& handoff) {
               [&](const Item& item) { return item.push.subscription == update.subscription; });
     }
   }
+  // Killed right after it, the next process must not send them.
+  Flush();
   intake_->Answer(client, push::WriteReply(true, {"ok"}));
 }
 
