@@ -23,6 +23,7 @@
 #include "array.h"
 #include "file-lock.h"
 #include "hash.h"
+#include "mail-index-transaction-private.h"
 #include "mail-storage-private.h"
 #include "mail-search-build.h"
 #include "coi-folders.h"
@@ -107,6 +108,22 @@ void coi_seen_before_commit(struct coi_seen *seen,
 			seq_range_array_add(&seen->uids, uid);
 		}
 	}
+	/* The transaction is gone then, but not what it fills in. */
+	seen->conflict_seqs = t->itrans->conflict_seqs;
+}
+
+/* Drops what the commit has left as it was, as another session had changed it
+   (UNCHANGEDSINCE). The mailbox's view is still that of the transaction. */
+static void coi_seen_drop_conflicts(struct coi_seen *seen, struct mailbox *box)
+{
+	ARRAY_TYPE(seq_range) uids;
+
+	if (seen->conflict_seqs == NULL ||
+	    !array_is_created(seen->conflict_seqs))
+		return;
+	t_array_init(&uids, 16);
+	mailbox_get_uid_range(box, seen->conflict_seqs, &uids);
+	(void)seq_range_array_remove_seq_range(&seen->uids, &uids);
 }
 
 static struct mail_search_context *
@@ -521,6 +538,7 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 	struct coi_config config;
 	const char *error;
 
+	coi_seen_drop_conflicts(seen, box);
 	/* dsync copies what another server has decided */
 	if (array_is_empty(&seen->uids) || box->storage->user->dsyncing ||
 	    coi_config_read(box->storage->user, box, &config) < 0 ||

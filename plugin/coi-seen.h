@@ -22,6 +22,9 @@ struct coi_seen {
 	ARRAY_TYPE(seq_range) chat_seqs;
 	/* UIDs of the chat mails that get \Seen, known from before_commit() on */
 	ARRAY_TYPE(seq_range) uids;
+	/* sequences that a conditional STORE doesn't change, complete after the
+	   commit; NULL for any other command */
+	const ARRAY_TYPE(seq_range) *conflict_seqs;
 };
 
 void coi_seen_init(struct coi_seen *seen);

@@ -11,6 +11,9 @@
    - as long as there is one named COI_FAULT_CHANGING, the log of the index looks as
      if it had changed, each time.
 
+   As long as there is a file named COI_FAULT_HELD, who is about to commit a conditional
+   STORE notes that there by a line, and waits.
+
    On maildir, as long as there is a file named COI_FAULT_SLOW, imap waits 2 ms before it
    looks at cur/, and who makes a cache file waits 6 ms once it is there.
 
@@ -26,12 +29,14 @@
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+struct mailbox_transaction_context;
 struct sdbox_sync_context;
 
 int link(const char *old_path, const char *new_path);
@@ -41,8 +46,12 @@ int __open64_2(const char *path, int flags);
 int lstat64(const char *path, struct stat64 *st);
 int stat64(const char *path, struct stat64 *st);
 int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success);
+void mailbox_transaction_set_max_modseq(struct mailbox_transaction_context *t,
+					uint64_t max_modseq, void *seqs);
+int mailbox_transaction_commit(struct mailbox_transaction_context **t);
 
 static bool is_saving;
+static const struct mailbox_transaction_context *conditional;
 
 static bool is_there(const char *name)
 {
@@ -51,9 +60,9 @@ static bool is_there(const char *name)
 	return path != NULL && access(path, F_OK) == 0;
 }
 
-static void wait_while_told(void)
+static void wait_while_told(const char *name)
 {
-	for (int i = 0; i < 6000 && is_there("COI_FAULT_WAIT"); i++)
+	for (int i = 0; i < 6000 && is_there(name); i++)
 		(void)usleep(10000);
 }
 
@@ -81,13 +90,12 @@ static int real_open(const char *path, int flags, mode_t mode)
 	return real(path, flags, mode);
 }
 
-static void note(const char *path, const char *what)
+static void note_in(const char *name, const char *what)
 {
-	const char *end = getenv("COI_FAULT_NOTED");
-	const char *notes = getenv("COI_FAULT_NOTES");
+	const char *notes = getenv(name);
 	int fd, old_errno = errno;
 
-	if (end == NULL || notes == NULL || !has_end(path, end))
+	if (notes == NULL)
 		return;
 	fd = real_open(notes, O_WRONLY | O_APPEND | O_CLOEXEC, 0);
 	if (fd != -1) {
@@ -96,6 +104,14 @@ static void note(const char *path, const char *what)
 		(void)close(fd);
 	}
 	errno = old_errno;
+}
+
+static void note(const char *path, const char *what)
+{
+	const char *end = getenv("COI_FAULT_NOTED");
+
+	if (end != NULL && has_end(path, end))
+		note_in("COI_FAULT_NOTES", what);
 }
 
 /* Which of the four it is depends on how its caller was compiled. */
@@ -141,7 +157,7 @@ int link(const char *old_path, const char *new_path)
 		real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT,
 								  "link");
 	if (is_meant(new_path))
-		wait_while_told();
+		wait_while_told("COI_FAULT_WAIT");
 	return real(old_path, new_path);
 }
 
@@ -223,10 +239,39 @@ int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success)
 				bool))dlsym(RTLD_NEXT, "sdbox_sync_finish");
 	ret = real(ctx, success);
 	if (is_saving) {
-		wait_while_told();
+		wait_while_told("COI_FAULT_WAIT");
 		if (is_there("COI_FAULT_FILE"))
 			ret = -1;
 	}
 	is_saving = false;
 	return ret;
+}
+
+void mailbox_transaction_set_max_modseq(struct mailbox_transaction_context *t,
+					uint64_t max_modseq, void *seqs)
+{
+	static void (*real)(struct mailbox_transaction_context *, uint64_t,
+			    void *);
+
+	if (real == NULL)
+		real = (void (*)(struct mailbox_transaction_context *, uint64_t,
+				 void *))
+			dlsym(RTLD_NEXT, "mailbox_transaction_set_max_modseq");
+	conditional = t;
+	real(t, max_modseq, seqs);
+}
+
+int mailbox_transaction_commit(struct mailbox_transaction_context **t)
+{
+	static int (*real)(struct mailbox_transaction_context **);
+
+	if (real == NULL)
+		real = (int (*)(struct mailbox_transaction_context **))dlsym(
+			RTLD_NEXT, "mailbox_transaction_commit");
+	if (*t == conditional) {
+		conditional = NULL;
+		note_in("COI_FAULT_HELD", "commit");
+		wait_while_told("COI_FAULT_HELD");
+	}
+	return real(t);
 }
