@@ -144,9 +144,14 @@ coi_seen_search_uids(struct mailbox_transaction_context *t,
 	return search_ctx;
 }
 
+/* NULL where it isn't allowed, as by an ACL: nothing is wrong then. */
 static const char *coi_seen_get_error(struct mailbox *box)
 {
-	return t_strdup(mailbox_get_last_internal_error(box, NULL));
+	const char *text;
+	enum mail_error error;
+
+	text = mailbox_get_last_internal_error(box, &error);
+	return error == MAIL_ERROR_PERM ? NULL : t_strdup(text);
 }
 
 /* Returns 1 if the mail is being moved, 0 if there is nothing to move, -1 if it
@@ -544,7 +549,13 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 	    coi_config_read(box->storage->user, box, &config) < 0 ||
 	    !config.enabled || config.filter != COI_FILTER_SEEN)
 		return;
-	if (coi_seen_move(box, &seen->uids, &error) < 0) {
+	if (coi_seen_move(box, &seen->uids, &error) == 0)
+		return;
+	if (error == NULL) {
+		e_debug(box->event,
+			"coi: Not allowed to move seen chat mail "
+			"to the Chats folder");
+	} else {
 		e_error(box->event,
 			"coi: Can't move seen chat mail "
 			"to the Chats folder: %s",
