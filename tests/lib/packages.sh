@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-# shellcheck shell=bash disable=SC2154 # top: tests/run's
+# shellcheck shell=bash disable=SC2154 # top, other: tests/run's
 #
 # What tests/run needs of Debian. It is sourced.
 
@@ -24,6 +24,7 @@ clang_runtime() { # the sanitizers' and libFuzzer's part of clang
 # The name of this machine's Debian, or of the other one.
 this_suite() { (. /etc/os-release && printf '%s\n' "$VERSION_CODENAME"); }
 other_suite() {
+	[ -z "$other" ] || { printf '%s\n' "$other"; return; }
 	case $(this_suite) in
 	bookworm) echo trixie ;;
 	*) echo bookworm ;;

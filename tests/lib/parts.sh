@@ -181,11 +181,11 @@ part_sanitized() {
 
 # The results are written where the build is, and taken from there.
 in_other() {
-	COI_ROOT_BUILD=$cache/other "$top/tests/lib/in-root" "$root" "$@"
+	COI_ROOT_BUILD=$cache/$(other_suite) "$top/tests/lib/in-root" "$root" "$@"
 }
 
 build_other() {
-	mkdir -p "$cache/other" &&
+	mkdir -p "$cache/$(other_suite)" &&
 		in_other cmake -S /coi/source -B /coi/build -G Ninja \
 			-DCOI_WERROR=ON -DCOI_BUILD_TESTS=ON &&
 		in_other cmake --build /coi/build
@@ -194,9 +194,9 @@ build_other() {
 in_other_xml() { # XML COMMAND...: {} stands for the file's name in there
 	local xml=$1 rc=0
 	shift
-	rm -f "$cache/other/result.xml"
+	rm -f "$cache/$(other_suite)/result.xml"
 	in_other "${@//\{\}//coi/build/result.xml}" || rc=$?
-	mv "$cache/other/result.xml" "$xml" || rc=1
+	mv "$cache/$(other_suite)/result.xml" "$xml" || rc=1
 	return "$rc"
 }
 
