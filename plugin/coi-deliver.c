@@ -142,14 +142,15 @@ coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname)
 	enum coi_folder_flags flags = coi_deliver_folder_flags(ctx->rcpt_user,
 							       vname);
 	struct mailbox *box;
+	enum mail_error code;
 	const char *error;
 	int ret;
 
 	if (next_deliver_mail == NULL) {
 		ret = coi_folder_exists(ctx->rcpt_user, vname) ?
 			0 :
-			coi_folder_ensure(ctx->rcpt_user, vname, flags, &error,
-					  &error);
+			coi_folder_ensure(ctx->rcpt_user, vname, flags, &code,
+					  &error, &error);
 	} else {
 		ret = coi_folder_open(ctx->rcpt_user, vname,
 				      flags | COI_FOLDER_SAVE_ONLY, &box,
@@ -239,7 +240,7 @@ coi_deliver_make_and_save(struct mail_deliver_context *ctx, const char *vname,
 	if (code != MAIL_ERROR_NOTFOUND ||
 	    coi_folder_ensure(ctx->rcpt_user, vname,
 			      coi_deliver_folder_flags(ctx->rcpt_user, vname),
-			      &error, &error) < 0)
+			      &code, &error, &error) < 0)
 		return FALSE;
 	return coi_deliver_save(ctx, vname, storage_r) > 0;
 }

@@ -160,8 +160,8 @@ bool coi_folder_exists(struct mail_user *user, const char *vname)
 }
 
 int coi_folder_ensure(struct mail_user *user, const char *vname,
-		      enum coi_folder_flags flags, const char **error_r,
-		      const char **internal_error_r)
+		      enum coi_folder_flags flags, enum mail_error *code_r,
+		      const char **error_r, const char **internal_error_r)
 {
 	struct mailbox *box;
 	int ret;
@@ -169,7 +169,7 @@ int coi_folder_ensure(struct mail_user *user, const char *vname,
 	box = mailbox_alloc(coi_folder_namespace(user)->list, vname, 0);
 	ret = coi_folder_create(box);
 	if (ret < 0) {
-		*error_r = t_strdup(mailbox_get_last_error(box, NULL));
+		*error_r = t_strdup(mailbox_get_last_error(box, code_r));
 		*internal_error_r =
 			t_strdup(mailbox_get_last_internal_error(box, NULL));
 	} else if ((flags & COI_FOLDER_SUBSCRIBE) != 0 ||

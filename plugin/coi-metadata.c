@@ -399,6 +399,7 @@ int coi_metadata_before_commit(struct mailbox_transaction_context *t,
 	enum coi_folder_flags chats_flags = COI_FOLDER_SUBSCRIBE_NEW;
 	struct coi_config config;
 	const char *error, *internal_error;
+	enum mail_error code;
 	int ret = 0;
 
 	if (changes->refused != NULL) {
@@ -416,17 +417,22 @@ int coi_metadata_before_commit(struct mailbox_transaction_context *t,
 		    !config.enabled)
 			chats_flags |= COI_FOLDER_SUBSCRIBE;
 		ret = coi_folder_ensure(user, coi_folder_contacts(user), 0,
-					&error, &internal_error);
+					&code, &error, &internal_error);
 	}
 	if (ret == 0) {
 		ret = coi_folder_ensure(user, coi_folder_chats(user),
-					chats_flags, &error, &internal_error);
+					chats_flags, &code, &error,
+					&internal_error);
 	}
 	if (ret < 0) {
-		e_error(user->event, "coi: Can't create the COI folders: %s",
-			internal_error);
+		/* these are by an ACL, or in a virtual namespace */
+		if (code != MAIL_ERROR_PERM && code != MAIL_ERROR_NOTPOSSIBLE) {
+			e_error(user->event,
+				"coi: Can't create the COI folders: %s",
+				internal_error);
+		}
 		mail_storage_set_error(
-			t->box->storage, MAIL_ERROR_TEMP,
+			t->box->storage, code,
 			t_strdup_printf("Can't create the COI folders: %s",
 					error));
 	}

@@ -1,10 +1,12 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""FIL-3 where an ACL forbids it: each mail that was read made an error line in the log."""
+"""What an ACL forbids, or the kind of a namespace, made error lines, and was SERVERBUG."""
 
 import pytest
+from harness.config import by_dialect
 from harness.mails import chat
+from harness.server import ROOT
 from test_chats_unusable import ACL
 
 pytestmark = pytest.mark.private
@@ -45,3 +47,25 @@ def test_FIL_3_a_seen_chat_that_an_ACL_keeps_in_INBOX(make_server, mail_format, 
         client.store(3, "+FLAGS", SEEN)
     in_chats = (server.chats, {"$Chat", SEEN})
     assert server.where(user) == dict.fromkeys(("chat 0", "chat 1", "chat 2"), in_chats)
+
+
+@pytest.mark.parametrize("layout", ["", "fs"])
+def test_ENA_1_folders_that_an_ACL_forbids(make_server, layout):
+    layout = layout and by_dialect(
+        v2_3="mail_location = maildir:~/maildir:LAYOUT=fs\n", v2_4="mailbox_list_layout = fs\n"
+    )
+    server = make_server(before=ACL + layout)
+    user = server.new_user()
+    with server.imap(user) as client:
+        client.must("CREATE COI")
+    where = "maildir/COI" if layout else "maildir/.COI"
+    forbids = server.write(user, f"{where}/dovecot-acl", "owner lr\n")
+    enabled = f"{ROOT}/enabled"
+    with server.imap(user) as client:
+        response = client.setmetadata({enabled: "yes"})
+        assert response.status == "NO"
+        assert response.text.startswith("[NOPERM] ")
+        assert client.getmetadata(enabled) == {enabled: None}
+    forbids.unlink()
+    with server.imap(user) as client:
+        assert client.setmetadata({enabled: "yes"}).ok
