@@ -16,7 +16,7 @@ pytestmark = pytest.mark.private
 
 @pytest.fixture
 def server(make_server, work_dir):
-    place = work_dir / "metadata"
+    place = work_dir / "fs-dict"
     place.mkdir(exist_ok=True)
     place.chmod(0o777)
     return make_server(
