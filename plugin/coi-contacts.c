@@ -5,13 +5,17 @@
 #include "lib.h"
 #include "array.h"
 #include "buffer.h"
+#include "ioloop.h"
 #include "istream.h"
 #include "message-address.h"
+#include "message-date.h"
+#include "message-header-parser.h"
 #include "message-size.h"
 #include "safe-mkstemp.h"
 #include "sha3.h"
 #include "str.h"
 #include "write-full.h"
+#include "mail-cache.h"
 #include "mail-index-private.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
@@ -38,6 +42,9 @@
 #define COI_CONTACT_MAX_HASHES 32
 #define COI_CONTACT_MAX_HEADER_SIZE ((uoff_t)64 * 1024)
 
+/* Until a mail that couldn't be read is read again. */
+#define COI_CONTACTS_PAUSE_SECS 3600
+
 ARRAY_DEFINE_TYPE(coi_contact, struct coi_contact);
 
 struct coi_contacts {
@@ -63,13 +70,23 @@ struct coi_contacts {
 	   new one. */
 	buffer_t *buffer;
 
-	/* The first mail that couldn't be read, or 0: from there on, mails are
-	   read again each time. */
-	uint32_t first_bad_uid;
+	/* that was logged */
+	bool told_unreadable;
 };
 
-static const char *const contact_headers[] = { "Chat-Content", "COI-From-Hash",
-					       "COI-Blocked", "Date", NULL };
+/* What matters of a mail. */
+struct coi_contact_headers {
+	bool is_contact;
+	bool blocked;
+	bool have_date;
+	/* ends with NULL; in the data stack or of the mail */
+	const char *const *hashes;
+	time_t date;
+};
+
+/* No address has it: in an index, a mail that couldn't be read. Its date says when it
+   is to be read again. */
+static const unsigned char unread_hash[COI_CONTACT_HASH_SIZE];
 
 static void coi_contacts_get_paths(struct coi_contacts *contacts)
 {
@@ -254,11 +271,36 @@ static bool coi_contacts_log_is_same(const struct coi_contacts *contacts)
 		now->log_changed == then->log_changed;
 }
 
+static bool coi_contact_is_unread(const struct coi_contact *contact)
+{
+	return memcmp(contact->hash, unread_hash, sizeof(unread_hash)) == 0;
+}
+
+/* A pause that is too long is of a clock that was wrong. */
+static bool coi_contact_is_due(const struct coi_contact *contact)
+{
+	return contact->date <= ioloop_time ||
+		contact->date > ioloop_time + COI_CONTACTS_PAUSE_SECS;
+}
+
+/* Is there a mail that is to be read again? They come first in an index, and of them
+   the one whose time comes first. */
+static bool coi_contacts_some_are_due(const struct coi_contacts *contacts)
+{
+	struct coi_contact first;
+
+	return contacts->index_count > 0 &&
+		contacts->core->contacts_index_get(&contacts->index, 0,
+						   &first) &&
+		coi_contact_is_unread(&first) && coi_contact_is_due(&first);
+}
+
 /* The folder needn't be opened. */
 static bool coi_contacts_index_is_fresh(const struct coi_contacts *contacts)
 {
 	return contacts->index.size != 0 && contacts->state.log_inode != 0 &&
-		coi_contacts_log_is_same(contacts);
+		coi_contacts_log_is_same(contacts) &&
+		!coi_contacts_some_are_due(contacts);
 }
 
 /* Needs the opened folder. */
@@ -271,13 +313,16 @@ static bool coi_contacts_index_is_current(const struct coi_contacts *contacts)
 		now->uidvalidity == then->uidvalidity &&
 		now->uidnext == then->uidnext &&
 		now->messages == then->messages &&
-		coi_contacts_log_is_same(contacts);
+		coi_contacts_log_is_same(contacts) &&
+		!coi_contacts_some_are_due(contacts);
 }
 
-/* Adds the contacts of the old index whose mails are still there. Returns the
-   first UID that the old index doesn't know. */
+/* Adds the contacts of the old index whose mails are still there, and likewise to
+   unread those that couldn't be read. Returns the first UID that the old index
+   doesn't know. */
 static uint32_t coi_contacts_keep_old(const struct coi_contacts *contacts,
-				      ARRAY_TYPE(coi_contact) *dest)
+				      ARRAY_TYPE(coi_contact) *dest,
+				      ARRAY_TYPE(coi_contact) *unread)
 {
 	struct coi_contact contact;
 	uint32_t seq1, seq2;
@@ -290,106 +335,313 @@ static uint32_t coi_contacts_keep_old(const struct coi_contacts *contacts,
 		if (!contacts->core->contacts_index_get(&contacts->index, i,
 							&contact)) {
 			array_clear(dest);
+			array_clear(unread);
 			return 1;
 		}
 		mailbox_get_seq_range(contacts->box, contact.uid, contact.uid,
 				      &seq1, &seq2);
-		if (seq1 != 0)
+		if (seq1 == 0)
+			continue;
+		if (coi_contact_is_unread(&contact))
+			array_push_back(unread, &contact);
+		else
 			array_push_back(dest, &contact);
 	}
 	return contacts->index_state.uidnext;
 }
 
-static bool coi_contacts_header_is_too_large(struct mail *mail)
+static bool coi_contact_content_is_contact(const char *value)
 {
-	struct message_size hdr_size;
-	struct istream *input;
-
-	return mail_get_hdr_stream(mail, &hdr_size, &input) == 0 &&
-		hdr_size.physical_size > COI_CONTACT_MAX_HEADER_SIZE;
+	return strcasecmp(t_str_trim(value, " \t\r\n"), "contact") == 0;
 }
 
-/* Returns 1 and the mail's hashes if it is a contact, 0 if not, -1 if it can't
-   be read. */
 static int
-coi_contacts_get_hashes(struct mail *mail, const char *const **hashes_r)
+coi_contact_get_cached(struct mail *mail, struct coi_contact_headers *headers_r)
 {
 	const char *value;
-	int ret;
+	int ret, tz;
 
-	if (coi_contacts_header_is_too_large(mail))
-		return 0;
 	ret = mail_get_first_header(mail, "Chat-Content", &value);
-	if (ret > 0) {
-		if (strcasecmp(t_str_trim(value, " \t\r\n"), "contact") != 0)
-			return 0;
-		ret = mail_get_headers(mail, "COI-From-Hash", hashes_r);
-	}
-	return ret < 0 && mail->expunged ? 0 : ret;
+	if (ret <= 0 || !coi_contact_content_is_contact(value))
+		return ret;
+	headers_r->is_contact = TRUE;
+	if (mail_get_headers(mail, "COI-From-Hash", &headers_r->hashes) < 0)
+		return -1;
+	ret = mail_get_first_header(mail, "COI-Blocked", &value);
+	headers_r->blocked = ret > 0;
+	headers_r->have_date = mail_get_date(mail, &headers_r->date, &tz) == 0;
+	return ret;
 }
 
-/* A mail that can't be read is no contact: it must not stop the others. */
+/* Looks into Dovecot's cache only: a client that has read these headers may have had
+   a key, or a plugin, that we don't have. Returns FALSE if it doesn't know them; the
+   Date may be missing all the same. */
+static bool coi_contact_find_cached(struct mail *mail,
+				    struct coi_contact_headers *headers_r)
+{
+	bool known;
+
+	i_zero(headers_r);
+	mail->lookup_abort = MAIL_LOOKUP_ABORT_NOT_IN_CACHE;
+	known = coi_contact_get_cached(mail, headers_r) >= 0;
+	mail->lookup_abort = MAIL_LOOKUP_ABORT_NEVER;
+	return known;
+}
+
+static bool coi_contact_has_control(const unsigned char *data, size_t size)
+{
+	for (size_t i = 0; i < size; i++) {
+		if (data[i] < ' ' && data[i] != '\t' && data[i] != '\r')
+			return TRUE;
+	}
+	return FALSE;
+}
+
+static bool coi_contact_line_has_control(const struct message_header_line *line)
+{
+	return coi_contact_has_control((const unsigned char *)line->name,
+				       line->name_len) ||
+		coi_contact_has_control(line->value, line->value_len);
+}
+
+/* Letters, digits and the like, of ASCII. */
+static bool coi_contact_is_field(const struct message_header_line *line)
+{
+	for (size_t i = 0; i < line->name_len; i++) {
+		if (line->name[i] <= ' ' || line->name[i] >= 0x7f)
+			return FALSE;
+	}
+	return line->name_len > 0;
+}
+
+static bool coi_contact_wants(const struct message_header_line *line)
+{
+	return strcasecmp(line->name, "Chat-Content") == 0 ||
+		strcasecmp(line->name, "COI-From-Hash") == 0 ||
+		strcasecmp(line->name, "COI-Blocked") == 0 ||
+		strcasecmp(line->name, "Date") == 0;
+}
+
 static void
-coi_contacts_add_mail(struct coi_contacts *contacts, struct mail *mail,
-		      ARRAY_TYPE(coi_contact) *dest)
+coi_contact_add_line(const struct message_header_line *line,
+		     const char **content, ARRAY_TYPE(const_string) *hashes,
+		     struct coi_contact_headers *headers)
+{
+	const char *value;
+	int tz;
+
+	if (strcasecmp(line->name, "COI-Blocked") == 0)
+		headers->blocked = TRUE;
+	else if (strcasecmp(line->name, "Date") == 0) {
+		if (!headers->have_date &&
+		    !message_date_parse(line->full_value, line->full_value_len,
+					&headers->date, &tz))
+			headers->date = 0;
+		headers->have_date = TRUE;
+	} else {
+		value = message_header_strdup(pool_datastack_create(),
+					      line->full_value,
+					      line->full_value_len);
+		if (strcasecmp(line->name, "COI-From-Hash") == 0)
+			array_push_back(hashes, &value);
+		else if (*content == NULL)
+			*content = value;
+	}
+}
+
+/* Returns FALSE where it isn't text, as what is compressed or encrypted. */
+static bool
+coi_contact_parse(struct istream *input, struct coi_contact_headers *headers_r)
+{
+	struct message_header_parser_ctx *parser;
+	struct message_header_line *line;
+	struct message_size size;
+	ARRAY_TYPE(const_string) hashes;
+	const char *content = NULL;
+	bool is_field = TRUE, has_control = FALSE, first = TRUE;
+
+	t_array_init(&hashes, 4);
+	parser = message_parse_header_init(
+		input, &size,
+		MESSAGE_HEADER_PARSER_FLAG_SKIP_INITIAL_LWSP |
+			MESSAGE_HEADER_PARSER_FLAG_DROP_CR);
+	while (message_parse_header_next(parser, &line) > 0) {
+		if (size.physical_size > COI_CONTACT_MAX_HEADER_SIZE) {
+			content = NULL;
+			break;
+		}
+		if (line->eoh)
+			break;
+		if (first)
+			is_field = coi_contact_is_field(line);
+		first = FALSE;
+		has_control = has_control ||
+			(!is_field && coi_contact_line_has_control(line));
+		if (!coi_contact_wants(line))
+			continue;
+		if (line->continues)
+			line->use_full_value = TRUE;
+		else
+			coi_contact_add_line(line, &content, &hashes,
+					     headers_r);
+	}
+	message_parse_header_deinit(&parser);
+	array_append_zero(&hashes);
+	headers_r->hashes = array_front(&hashes);
+	headers_r->is_contact = content != NULL &&
+		coi_contact_content_is_contact(content);
+	return is_field || !has_control;
+}
+
+/* Not with Dovecot's look-ups: where they can't read a mail, or read gibberish, the
+   cache says from then on that it has no such headers, to clients, too. */
+static int
+coi_contact_read(struct mail *mail, struct coi_contact_headers *headers_r,
+		 const char **error_r)
+{
+	struct istream *input;
+	bool is_text;
+
+	i_zero(headers_r);
+	if (mail_get_hdr_stream(mail, NULL, &input) < 0) {
+		*error_r = mailbox_get_last_internal_error(mail->box, NULL);
+		return -1;
+	}
+	i_stream_seek(input, 0);
+	is_text = coi_contact_parse(input, headers_r);
+	if (input->stream_errno != 0) {
+		*error_r = i_stream_get_error(input);
+		return -1;
+	}
+	if (!is_text) {
+		*error_r = "It isn't text. Does IMAP have a plugin "
+			   "that deliveries don't have?";
+		return -1;
+	}
+	return 0;
+}
+
+static void coi_contacts_log_unreadable(struct coi_contacts *contacts,
+					uint32_t uid, const char *error)
+{
+	if (contacts->told_unreadable)
+		return;
+	contacts->told_unreadable = TRUE;
+	e_warning(contacts->box->event,
+		  "coi: Can't read the contact with UID %u, and maybe others. "
+		  "They don't count, and are read again in %u minutes: %s",
+		  uid, COI_CONTACTS_PAUSE_SECS / 60, error);
+}
+
+static void
+coi_contacts_add_hashes(const struct coi_contacts *contacts, uint32_t uid,
+			const struct coi_contact_headers *headers,
+			ARRAY_TYPE(coi_contact) *dest)
 {
 	struct coi_contact contact;
 	struct coi_bytes bytes;
-	const char *const *hashes, *value;
+	const char *const *hashes = headers->hashes;
 	unsigned int count = 0;
-	time_t date;
-	int ret, tz;
-
-	ret = coi_contacts_get_hashes(mail, &hashes);
-	if (ret <= 0) {
-		if (ret < 0 && contacts->first_bad_uid == 0)
-			contacts->first_bad_uid = mail->uid;
-		return;
-	}
 
 	i_zero(&contact);
-	contact.uid = mail->uid;
-	contact.blocked = mail_get_first_header(mail, "COI-Blocked", &value) >
-		0;
-	if (mail_get_date(mail, &date, &tz) == 0 && date > 0)
-		contact.date = date;
+	contact.uid = uid;
+	contact.blocked = headers->blocked;
+	contact.date = I_MAX(headers->date, 0);
 	for (; *hashes != NULL && count < COI_CONTACT_MAX_HASHES; hashes++) {
 		if (array_count(dest) >= COI_CONTACTS_MAX)
 			break;
 		count++;
 		bytes.data = *hashes;
 		bytes.size = strlen(*hashes);
-		if (contacts->core->contact_hash_parse(bytes, contact.hash))
+		if (contacts->core->contact_hash_parse(bytes, contact.hash) &&
+		    !coi_contact_is_unread(&contact))
 			array_push_back(dest, &contact);
 	}
 }
 
+/* Returns FALSE if the mail's headers aren't known. */
+static bool
+coi_contacts_add_mail(struct coi_contacts *contacts, struct mail *mail,
+		      bool may_read, ARRAY_TYPE(coi_contact) *dest)
+{
+	struct coi_contact_headers headers, read;
+	bool known = coi_contact_find_cached(mail, &headers);
+	bool complete = known && (!headers.is_contact || headers.have_date);
+	const char *error;
+
+	if (!complete && may_read) {
+		if (coi_contact_read(mail, &read, &error) == 0) {
+			headers = read;
+			known = complete = TRUE;
+		} else if (mail->expunged)
+			return TRUE;
+		else if (!known)
+			coi_contacts_log_unreadable(contacts, mail->uid, error);
+	}
+	if (known && !complete) {
+		/* Of two contacts, that tells nearly as well which is newer. */
+		(void)mail_get_received_date(mail, &headers.date);
+	}
+	if (known && headers.is_contact)
+		coi_contacts_add_hashes(contacts, mail->uid, &headers, dest);
+	/* nothing for the cache */
+	mail_cache_transaction_reset(mail->transaction->cache_trans);
+	return known;
+}
+
+/* old is NULL or what is known of a mail that couldn't be read. A mail that can't be
+   read is no contact for now: it must not stop the others. */
+static void
+coi_contacts_try_mail(struct coi_contacts *contacts, struct mail *mail,
+		      const struct coi_contact *old,
+		      ARRAY_TYPE(coi_contact) *dest)
+{
+	bool may_read = old == NULL || coi_contact_is_due(old);
+	struct coi_contact contact;
+	bool known;
+
+	T_BEGIN {
+		known = coi_contacts_add_mail(contacts, mail, may_read, dest);
+	}
+	T_END;
+	if (known || array_count(dest) >= COI_CONTACTS_MAX)
+		return;
+	i_zero(&contact);
+	contact.uid = mail->uid;
+	contact.date = may_read ? ioloop_time + COI_CONTACTS_PAUSE_SECS :
+				  old->date;
+	array_push_back(dest, &contact);
+}
+
 static void
 coi_contacts_add_new(struct coi_contacts *contacts, uint32_t first_uid,
+		     const ARRAY_TYPE(coi_contact) *unread,
 		     ARRAY_TYPE(coi_contact) *dest)
 {
-	struct mailbox_header_lookup_ctx *headers;
 	struct mailbox_transaction_context *t;
+	const struct coi_contact *old;
+	unsigned int count;
 	uint32_t seq1, seq2;
 	struct mail *mail;
 
 	mailbox_get_seq_range(contacts->box, first_uid, (uint32_t)-1, &seq1,
 			      &seq2);
-	if (seq1 == 0)
+	old = array_get(unread, &count);
+	if (seq1 == 0 && count == 0)
 		return;
-	t = mailbox_transaction_begin(contacts->box, 0, __func__);
-	headers = mailbox_header_lookup_init(contacts->box, contact_headers);
-	mail = mail_alloc(t, MAIL_FETCH_DATE, headers);
-	mailbox_header_lookup_unref(&headers);
-	for (uint32_t seq = seq1; seq <= seq2; seq++) {
-		T_BEGIN {
-			mail_set_seq(mail, seq);
-			coi_contacts_add_mail(contacts, mail, dest);
-		}
-		T_END;
+	t = mailbox_transaction_begin(
+		contacts->box, MAILBOX_TRANSACTION_FLAG_NO_CACHE_DEC, __func__);
+	mail = mail_alloc(t, 0, NULL);
+	for (unsigned int i = 0; i < count; i++) {
+		if (mail_set_uid(mail, old[i].uid))
+			coi_contacts_try_mail(contacts, mail, &old[i], dest);
+	}
+	for (uint32_t seq = seq1; seq != 0 && seq <= seq2; seq++) {
+		mail_set_seq(mail, seq);
+		coi_contacts_try_mail(contacts, mail, NULL, dest);
 	}
 	mail_free(&mail);
-	(void)mailbox_transaction_commit(&t);
+	mailbox_transaction_rollback(&t);
 }
 
 /* Whole or not at all; of two processes, the last one stays. If it can't be
@@ -438,44 +690,16 @@ coi_contacts_make_index(const struct coi_contacts *contacts,
 		buffer_append_space_unsafe(index, size));
 }
 
-/* What comes before the first bad mail is good for the next time. */
-static void coi_contacts_write_good_part(const struct coi_contacts *contacts,
-					 const ARRAY_TYPE(coi_contact) *list)
-{
-	struct coi_contacts_state state = {
-		.uidvalidity = contacts->state.uidvalidity,
-		.uidnext = contacts->first_bad_uid,
-	};
-	ARRAY_TYPE(coi_contact) good;
-	const struct coi_contact *contact;
-	unsigned int count;
-	buffer_t *index;
-
-	if (contacts->index.size != 0 &&
-	    contacts->index_state.uidvalidity == state.uidvalidity &&
-	    contacts->index_state.uidnext == state.uidnext)
-		return;
-	index = buffer_create_dynamic(default_pool, 256);
-	i_array_init(&good, array_count(list) + 1);
-	contact = array_get(list, &count);
-	for (unsigned int i = 0; i < count; i++) {
-		if (contact[i].uid < contacts->first_bad_uid)
-			array_push_back(&good, &contact[i]);
-	}
-	coi_contacts_make_index(contacts, &state, &good, index);
-	coi_contacts_write_index(contacts, index);
-	array_free(&good);
-	buffer_free(&index);
-}
-
 static void coi_contacts_update(struct coi_contacts *contacts)
 {
-	ARRAY_TYPE(coi_contact) list;
+	ARRAY_TYPE(coi_contact) list, unread;
 	uint32_t first_uid;
 
 	i_array_init(&list, 64);
-	first_uid = coi_contacts_keep_old(contacts, &list);
-	coi_contacts_add_new(contacts, first_uid, &list);
+	i_array_init(&unread, 8);
+	first_uid = coi_contacts_keep_old(contacts, &list, &unread);
+	coi_contacts_add_new(contacts, first_uid, &unread, &list);
+	array_free(&unread);
 	if (array_count(&list) >= COI_CONTACTS_MAX) {
 		e_warning(contacts->box->event,
 			  "coi: There are more than %u "
@@ -483,16 +707,13 @@ static void coi_contacts_update(struct coi_contacts *contacts)
 			  COI_CONTACTS_MAX);
 	}
 
-	if (contacts->first_bad_uid != 0)
-		coi_contacts_write_good_part(contacts, &list);
 	/* done with the old index */
 	i_close_fd(&contacts->fd);
 	i_zero(&contacts->index);
 	coi_contacts_make_index(contacts, &contacts->state, &list,
 				contacts->buffer);
 	array_free(&list);
-	if (contacts->first_bad_uid == 0)
-		coi_contacts_write_index(contacts, contacts->buffer);
+	coi_contacts_write_index(contacts, contacts->buffer);
 	coi_contacts_use_index(contacts, contacts->buffer->used);
 }
 

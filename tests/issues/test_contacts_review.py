@@ -1,0 +1,209 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Mistakes of our own with contacts, found by a review before the first release."""
+
+import hashlib
+import struct
+
+import pytest
+from harness.config import by_dialect, metadata_dict, plugins, settings
+from harness.imap import Literal
+from harness.mails import mail
+from test_second_review import block
+
+pytestmark = pytest.mark.private
+
+SENDER = "sender@example.org"
+HEADERS = "FETCH 1:* (BODY.PEEK[HEADER.FIELDS (CHAT-CONTENT COI-FROM-HASH COI-BLOCKED DATE)])"
+FORMATS = ["maildir", "sdbox", "mdbox"]
+UNREADABLE = "Can't read the contact with UID"
+HEAD_SIZE = RECORD_SIZE = 48
+
+
+def in_imap_only(name, value):
+    """A setting of a plugin that deliveries don't have."""
+    return f"protocol imap {{\n{settings(**{name: value})}}}\n"
+
+
+def add(server, user, *fields, body="x\n"):
+    lines = "".join(f"{field}\r\n" for field in fields)
+    with server.imap(user) as client:
+        client.must(f'APPEND "{server.contacts}" ', Literal(f"{lines}\r\n{body}".encode()))
+
+
+def hash_of(address):
+    return hashlib.sha3_256(address.encode()).hexdigest()
+
+
+def fetch_headers(server, user, command=HEADERS):
+    with server.imap(user) as client:
+        client.must(f'EXAMINE "{server.contacts}"')
+        return b"".join(client.must(command).untagged)
+
+
+def find_contacts(server, user):
+    with server.imap(user) as client:
+        client.must(f'EXAMINE "{server.contacts}"')
+        return client.must("SEARCH HEADER Chat-Content contact").untagged
+
+
+def index_of(server, user):
+    return next(server.home(user).rglob("dovecot-coi.contacts"))
+
+
+def end_pause(server, user):
+    """Has the next delivery read again what couldn't be read."""
+    index = index_of(server, user)
+    data = bytearray(index.read_bytes())
+    struct.pack_into("<q", data, HEAD_SIZE + 32, 1)
+    index.write_bytes(data)
+
+
+def where_each(server, user, *subjects):
+    """Where mails with these subjects go, one after the other."""
+    for subject in subjects:
+        server.deliver("lmtp", user, mail(subject))
+    found = {}
+    with server.imap(user) as client:
+        for folder in client.folders():
+            if folder != server.contacts:
+                found.update({each: folder for each in client.subjects(folder)})
+    return [found[subject] for subject in subjects]
+
+
+@pytest.fixture(params=FORMATS)
+def locked(request, fresh_server, log):
+    """A server, and a user whose mail only IMAP can decrypt."""
+    log.expect("mail_crypt|[Dd]ecrypt|[Pp]rivate key|" + UNREADABLE)
+    password = "mail_crypt_private_password"
+    if by_dialect(v2_3=True, v2_4=False):
+        options = {"mail_crypt_curve": "secp521r1", "mail_crypt_save_version": "2"}
+        options["mail_crypt_require_encrypted_user_key"] = "yes"
+        after = settings(**options) + in_imap_only(password, "secret")
+        given = f"plugin/{password}=secret"
+    else:
+        key = f"crypt_user_key_password = secret\n"
+        after = "crypt_user_key_curve = secp521r1\ncrypt_user_key_require_encrypted = yes\n"
+        after += f"protocol imap {{\n{key}}}\n"
+        given = "crypt_user_key_password=secret"
+    server = fresh_server(
+        mail_format=request.param,
+        before=metadata_dict("dovecot-attributes"),
+        after=plugins("mail_crypt") + after,
+    )
+    user = server.new_user()
+    command = ("mailbox", "cryptokey", "generate", "-u", user, "-U", "-f")
+    result = server.run("doveadm", "-o", given, *command)
+    assert result.returncode == 0, result
+    return server, server.coi_user("active", name=user)
+
+
+def test_BLK_1_a_delivery_that_cannot_decrypt_contacts_spoilt_the_cache(locked, log):
+    server, user = locked
+    for address in (SENDER, "other@example.org"):
+        block(server, user, address)
+    assert where_each(server, user, "a", "b", "c") == ["INBOX"] * 3
+    # said once, and not at each delivery
+    assert log.count(server, UNREADABLE) == 1
+    assert log.count(server, "Error: ") == 0
+    assert find_contacts(server, user) == [b"* SEARCH 1 2"]
+    assert fetch_headers(server, user).count(b"COI-Blocked: yes") == 2
+    # Now Dovecot's cache knows them.
+    assert where_each(server, user, "d", "e") == [server.folder("Blocked")] * 2
+    assert len(index_of(server, user).read_bytes()) == HEAD_SIZE + 2 * RECORD_SIZE
+    assert log.count(server, UNREADABLE) == 1
+
+
+def test_BLK_4_locked_contacts_whose_Date_no_client_has_asked_for(locked):
+    server, user = locked
+    block(server, user)
+    fetch_headers(server, user, HEADERS.replace(" DATE", ""))
+    assert where_each(server, user, "blocked") == [server.folder("Blocked")]
+    date = "Date: Sun, 05 Jan 2025 10:00:00 +0000"
+    add(server, user, "Chat-Content: contact", date, f"COI-From-Hash: {hash_of(SENDER)}")
+    fetch_headers(server, user, HEADERS.replace(" DATE", ""))
+    assert where_each(server, user, "not blocked") == ["INBOX"]
+
+
+def test_BLK_5_each_delivery_read_the_contacts_that_it_cannot_decrypt(locked, log):
+    server, user = locked
+    for number in range(3):
+        block(server, user, f"{number}@example.org")
+    where_each(server, user, *"abc")
+    assert len(index_of(server, user).read_bytes()) == HEAD_SIZE + 3 * RECORD_SIZE
+    # What is new is read, the others aren't.
+    block(server, user)
+    where_each(server, user, *"def")
+    assert log.count(server, UNREADABLE) == 2
+    end_pause(server, user)
+    where_each(server, user, *"ghi")
+    assert log.count(server, UNREADABLE) == 3
+    assert find_contacts(server, user) == [b"* SEARCH 1 2 3 4"]
+
+
+def zlib_config(protocol):
+    return plugins(by_dialect(v2_3="zlib", v2_4="mail_compress"), protocol=protocol) + by_dialect(
+        v2_3=settings(zlib_save="gz"), v2_4="mail_compress_write_method = gz\n"
+    )
+
+
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_BLK_1_a_delivery_that_cannot_decompress_contacts_spoilt_the_cache(
+    fresh_server, log, mail_format
+):
+    log.expect(UNREADABLE)
+    server = fresh_server(mail_format=mail_format, after=zlib_config("imap"))
+    user = server.coi_user("active")
+    for address in (SENDER, "other@example.org"):
+        block(server, user, address)
+    assert where_each(server, user, "a", "b") == ["INBOX"] * 2
+    assert log.count(server, UNREADABLE) == 1
+    assert find_contacts(server, user) == [b"* SEARCH 1 2"]
+    assert fetch_headers(server, user).count(b"COI-Blocked: yes") == 2
+    assert where_each(server, user, "c", "d") == [server.folder("Blocked")] * 2
+
+
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_BLK_1_contacts_can_be_compressed(fresh_server, mail_format):
+    server = fresh_server(mail_format=mail_format, after=zlib_config(None))
+    user = server.coi_user("active")
+    block(server, user)
+    assert where_each(server, user, "a", "b") == [server.folder("Blocked")] * 2
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no header", "=?no?header?=\nChat-Content", "\u00fc\n", "From x\nSubject: y\n"]
+)
+def test_BLK_1_a_text_is_no_contact_and_not_unreadable(make_server, text):
+    server = make_server()
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        client.must(f'APPEND "{server.contacts}" ', Literal(text.encode() or b"\n"))
+    block(server, user)
+    assert where_each(server, user, "a", "b") == [server.folder("Blocked")] * 2
+    assert len(index_of(server, user).read_bytes()) == HEAD_SIZE + RECORD_SIZE
+
+
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_BLK_5_what_can_be_read_again_counts_after_a_pause(make_server, log, mail_format):
+    log.expect(UNREADABLE + "|dbox|Corrupted|EOF|[Rr]ebuild")
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    gibberish = b"\x1f\x8b\x08\x00" + bytes(range(14, 256)) * 3
+    with server.imap(user) as client:
+        client.must(f'APPEND "{server.contacts}" ', Literal(gibberish.replace(b"\0", b"\1")))
+    block(server, user)
+    assert where_each(server, user, "a") == [server.folder("Blocked")]
+    records = index_of(server, user).read_bytes()[HEAD_SIZE:]
+    assert len(records) == 2 * RECORD_SIZE
+    assert records[:32] == bytes(32)
+    end_pause(server, user)
+    assert where_each(server, user, "b", "c") == [server.folder("Blocked")] * 2
+    assert log.count(server, UNREADABLE) == 2
+    with server.imap(user) as client:
+        client.must(f'SELECT "{server.contacts}"')
+        client.store("1", "+FLAGS", "\\Deleted")
+        client.must("EXPUNGE")
+    where_each(server, user, "d")
+    assert len(index_of(server, user).read_bytes()) == HEAD_SIZE + RECORD_SIZE
