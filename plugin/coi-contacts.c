@@ -39,8 +39,10 @@
 /* Whoever writes contacts must not be able to exhaust the memory of a process
    that delivers to others, too. */
 #define COI_CONTACTS_MAX 65536
-#define COI_CONTACT_MAX_HASHES 32
 #define COI_CONTACT_MAX_HEADER_SIZE ((uoff_t)64 * 1024)
+/* As many as fit into that, each with a name, 64 digits and a line end; for headers
+   from Dovecot's cache, too. */
+#define COI_CONTACT_MAX_HASHES (COI_CONTACT_MAX_HEADER_SIZE / (14 + 64 + 1))
 
 /* Until a mail that couldn't be read is read again. */
 #define COI_CONTACTS_PAUSE_SECS 3600

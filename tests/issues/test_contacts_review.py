@@ -207,3 +207,38 @@ def test_BLK_5_what_can_be_read_again_counts_after_a_pause(make_server, log, mai
         client.must("EXPUNGE")
     where_each(server, user, "d")
     assert len(index_of(server, user).read_bytes()) == HEAD_SIZE + RECORD_SIZE
+
+
+def many_hashes(count):
+    """Fields for as many addresses, 80 octets each with a single line feed."""
+    return [f"COI-From-Hash: {hash_of(f'{number}@example.org')}" for number in range(count)]
+
+
+@pytest.mark.parametrize("cached", [False, True], ids=["", "cached"])
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_BLK_1_the_33rd_hash_of_a_contact_did_not_block(make_server, mail_format, cached):
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    # A header of nearly 64 KB.
+    add(server, user, "Chat-Content: contact", "COI-Blocked: yes", *many_hashes(805))
+    if cached:
+        fetch_headers(server, user)
+    for number in (0, 31, 32, 804):
+        text = mail(f"of {number}").replace(SENDER.encode(), f"{number}@example.org".encode())
+        server.deliver("lmtp", user, text)
+    assert where_each(server, user, "other") == ["INBOX"]
+    with server.imap(user) as client:
+        blocked = client.subjects(server.folder("Blocked"))
+    assert blocked == ["of 0", "of 31", "of 32", "of 804"]
+
+
+def test_BLK_1_a_header_above_64_KB_is_no_contact(make_server):
+    server = make_server()
+    user = server.coi_user("active")
+    add(server, user, "Chat-Content: contact", "COI-Blocked: yes", *many_hashes(820))
+    block(server, user)
+    text = mail("of 0").replace(SENDER.encode(), b"0@example.org")
+    server.deliver("lmtp", user, text)
+    assert where_each(server, user, "blocked") == [server.folder("Blocked")]
+    with server.imap(user) as client:
+        assert client.subjects("INBOX") == ["of 0"]
