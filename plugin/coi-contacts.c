@@ -44,6 +44,10 @@
    from Dovecot's cache, too. */
 #define COI_CONTACT_MAX_HASHES (COI_CONTACT_MAX_HEADER_SIZE / (14 + 64 + 1))
 
+/* What is looked at of a mail's From headers, which is as much as a header scan is for:
+   whoever sends a mail must not keep the process busy by it. */
+#define COI_CONTACTS_MAX_FROM_SIZE ((size_t)64 * 1024)
+
 /* Until a mail that couldn't be read is read again. */
 #define COI_CONTACTS_PAUSE_SECS 3600
 
@@ -755,8 +759,9 @@ static bool coi_contacts_address_is_blocked(const struct coi_contacts *contacts,
 
 /* Where From isn't well-formed, clients show the address in the brackets, and
    Dovecot's parser finds another one, or none. Then either counts. */
-static bool coi_contacts_sender_is_blocked(const struct coi_contacts *contacts,
-					   struct coi_bytes from)
+static bool
+coi_contacts_sender_is_blocked(const struct coi_contacts *contacts,
+			       struct coi_bytes from, size_t max_size)
 {
 	const struct coi_core *core = contacts->core;
 	const struct message_address *addr;
@@ -768,7 +773,8 @@ static bool coi_contacts_sender_is_blocked(const struct coi_contacts *contacts,
 		last_size = core->address_normalize(local_part, domain, last,
 						    sizeof(last));
 	}
-	for (addr = coi_headers_first_address(from); addr != NULL;
+	from.size = I_MIN(from.size, max_size);
+	for (addr = coi_headers_all_addresses(from); addr != NULL;
 	     addr = coi_headers_next_address(addr)) {
 		size = core->address_normalize(
 			coi_bytes_from_str(addr->mailbox),
@@ -782,7 +788,27 @@ static bool coi_contacts_sender_is_blocked(const struct coi_contacts *contacts,
 	return coi_contacts_address_is_blocked(contacts, last, last_size);
 }
 
-int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,
+/* There may be several From, against the RFC: clients show the addresses of all. */
+static bool coi_contacts_one_is_blocked(const struct coi_contacts *contacts,
+					const char *const *from)
+{
+	size_t size, left = COI_CONTACTS_MAX_FROM_SIZE;
+	bool blocked = FALSE;
+
+	for (; *from != NULL && left > 0 && !blocked; from++) {
+		T_BEGIN {
+			blocked = coi_contacts_sender_is_blocked(
+				contacts, coi_bytes_from_str(*from), left);
+		}
+		T_END;
+		/* with its name: even those with nothing in them are bounded */
+		size = strlen(*from) + sizeof("From:");
+		left -= I_MIN(size, left);
+	}
+	return blocked;
+}
+
+int coi_contacts_is_blocked(struct mail_user *user, const char *const *from,
 			    const char **error_r)
 {
 	struct coi_contacts contacts;
@@ -800,8 +826,7 @@ int coi_contacts_is_blocked(struct mail_user *user, struct coi_bytes from,
 	ret = coi_contacts_get_index(&contacts, error_r);
 	if (ret > 0) {
 		ret = contacts.index_count > 0 &&
-				coi_contacts_sender_is_blocked(&contacts,
-							       from) ?
+				coi_contacts_one_is_blocked(&contacts, from) ?
 			1 :
 			0;
 	}

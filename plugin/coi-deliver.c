@@ -42,11 +42,28 @@
 static deliver_mail_func_t *next_deliver_mail;
 static bool deliver_hides_no_home;
 
+/* Of the first two of them, which nearly always are one. */
+static const char *const *
+coi_deliver_get_from(struct mail *mail, const struct coi_bytes values[2])
+{
+	const char *const *all = NULL;
+	const char **from;
+
+	if (values[1].data != NULL)
+		all = coi_headers_find_all(mail, "From");
+	if (all != NULL)
+		return all;
+	from = t_new(const char *, 3);
+	from[0] = values[0].data;
+	from[1] = values[1].data;
+	return from;
+}
+
 /* from_r is left alone where nobody wants it. */
 static enum coi_chat_rule
-coi_deliver_detect(struct mail_deliver_context *ctx, struct coi_bytes *from_r)
+coi_deliver_detect(struct mail_deliver_context *ctx, const char *const **from_r)
 {
-	const char *names[3 + 2 + 1 + 1] = { "Chat-Version", "Message-ID",
+	const char *names[3 + 2 + 2 + 1] = { "Chat-Version", "Message-ID",
 					     "References" };
 	const struct coi_core *core = coi_core_get(ctx->event);
 	const struct coi_user *cuser = COI_USER_CONTEXT(ctx->rcpt_user);
@@ -63,7 +80,7 @@ coi_deliver_detect(struct mail_deliver_context *ctx, struct coi_bytes *from_r)
 		names[count++] = "Subject";
 	}
 	if (from_r != NULL)
-		names[count] = "From";
+		names[count] = names[count + 1] = "From";
 	coi_headers_find(core, ctx->src_mail, names, values);
 	i_zero(&hdr);
 	hdr.chat_version = values[0];
@@ -74,7 +91,7 @@ coi_deliver_detect(struct mail_deliver_context *ctx, struct coi_bytes *from_r)
 		hdr.subject = values[4];
 	}
 	if (from_r != NULL)
-		*from_r = values[count];
+		*from_r = coi_deliver_get_from(ctx->src_mail, &values[count]);
 	return core->chat_detect(&hdr, cuser->chat_rules);
 }
 
@@ -304,8 +321,8 @@ static bool coi_deliver_check_contacts(struct mail_deliver_context *ctx,
 				 coi_folder_contacts(ctx->rcpt_user));
 }
 
-static bool
-coi_deliver_is_blocked(struct mail_deliver_context *ctx, struct coi_bytes from)
+static bool coi_deliver_is_blocked(struct mail_deliver_context *ctx,
+				   const char *const *from)
 {
 	static bool logged = FALSE;
 	const char *error;
@@ -323,16 +340,17 @@ coi_deliver_is_blocked(struct mail_deliver_context *ctx, struct coi_bytes from)
 }
 
 /* Returns the folder that the mail goes to instead, or NULL; and the one where it goes
-   if that fails, likewise. from is the sender that may be blocked; its data is NULL if
+   if that fails, likewise. from has the senders that may be blocked; it is NULL if
    there are no contacts. */
 static const char *
 coi_deliver_get_folder(struct mail_deliver_context *ctx,
 		       enum coi_deliver_place place, enum coi_chat_rule rule,
-		       struct coi_bytes from, const struct coi_config *config,
+		       const char *const *from, const struct coi_config *config,
 		       const char **fallback_r)
 {
 	struct mail_user *user = ctx->rcpt_user;
-	bool blocked = from.data != NULL && coi_deliver_is_blocked(ctx, from);
+	bool blocked = from != NULL && *from != NULL &&
+		coi_deliver_is_blocked(ctx, from);
 	const char *vname, *chats = NULL;
 
 	*fallback_r = NULL;
@@ -366,7 +384,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 	struct coi_user *cuser = COI_USER_CONTEXT(ctx->rcpt_user);
 	enum coi_deliver_place place = COI_DELIVER_INBOX;
 	enum coi_chat_rule rule = COI_CHAT_RULE_NONE;
-	struct coi_bytes from = { NULL, 0 };
+	const char *const *from = NULL;
 	bool have_contacts = FALSE;
 	struct coi_config config;
 	const char *vname, *fallback;

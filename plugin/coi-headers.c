@@ -14,7 +14,7 @@
    all of them. */
 #define COI_HEADERS_MAX_SIZE ((size_t)64 * 1024)
 /* The first address may have groups in front of it. */
-#define COI_HEADERS_MAX_ADDRESSES 16
+#define COI_HEADERS_FIRST_ADDRESSES 16
 
 /* What a delivery comes with. */
 #define COI_HEADERS_RAW_STORAGE "raw"
@@ -60,20 +60,30 @@ coi_headers_scan(const struct coi_core *core, struct mail *mail,
 	return found;
 }
 
+const char *const *coi_headers_find_all(struct mail *mail, const char *name)
+{
+	const char *const *values;
+
+	return mail_get_headers(mail, name, &values) > 0 ? values : NULL;
+}
+
 static void coi_headers_parse(struct mail *mail, const char *const names[],
 			      struct coi_bytes values_r[])
 {
 	struct mailbox_header_lookup_ctx *wanted;
-	const char *value;
+	const char *const *values = NULL;
 
 	/* one pass over the header for all of them */
 	wanted = mailbox_header_lookup_init(mail->box, names);
 	mail_add_temp_wanted_fields(mail, 0, wanted);
 	mailbox_header_lookup_unref(&wanted);
-	for (; *names != NULL; names++, values_r++) {
-		if (mail_get_first_header(mail, *names, &value) <= 0)
-			value = NULL;
-		*values_r = coi_bytes_from_str(value);
+	for (unsigned int i = 0; names[i] != NULL; i++) {
+		if (i == 0 || strcmp(names[i], names[i - 1]) != 0)
+			values = coi_headers_find_all(mail, names[i]);
+		else if (values != NULL && *values != NULL)
+			values++;
+		values_r[i] = coi_bytes_from_str(values == NULL ? NULL :
+								  *values);
 	}
 }
 
@@ -94,11 +104,11 @@ void coi_headers_find(const struct coi_core *core, struct mail *mail,
 }
 
 static const struct message_address *
-coi_headers_parse_addresses(struct coi_bytes value)
+coi_headers_parse_addresses(struct coi_bytes value, unsigned int max)
 {
 	return message_address_parse(pool_datastack_create(),
 				     (const unsigned char *)value.data,
-				     value.size, COI_HEADERS_MAX_ADDRESSES, 0);
+				     value.size, max, 0);
 }
 
 /* From this one on. The beginning and the end of a group have no domain. */
@@ -114,7 +124,14 @@ coi_headers_find_address(const struct message_address *addr)
 
 const struct message_address *coi_headers_first_address(struct coi_bytes value)
 {
-	return coi_headers_find_address(coi_headers_parse_addresses(value));
+	return coi_headers_find_address(coi_headers_parse_addresses(
+		value, COI_HEADERS_FIRST_ADDRESSES));
+}
+
+const struct message_address *coi_headers_all_addresses(struct coi_bytes value)
+{
+	return coi_headers_find_address(
+		coi_headers_parse_addresses(value, UINT_MAX));
 }
 
 const struct message_address *
@@ -127,8 +144,9 @@ const char *coi_headers_first_name(struct coi_bytes value)
 {
 	const struct message_address *addr;
 
-	for (addr = coi_headers_parse_addresses(value); addr != NULL;
-	     addr = addr->next) {
+	for (addr = coi_headers_parse_addresses(value,
+						COI_HEADERS_FIRST_ADDRESSES);
+	     addr != NULL; addr = addr->next) {
 		if (addr->name != NULL && addr->name[0] != '\0')
 			return addr->name;
 	}

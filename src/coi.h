@@ -206,7 +206,8 @@ struct coi_core {
 		const unsigned char hash[COI_CONTACT_HASH_SIZE]);
 
 	/* Finds the first header of each name, in either case, in the top
-	   header block that these bytes of a mail begin with. The values are
+	   header block that these bytes of a mail begin with; of a name that
+	   is there twice the first two, and so on. The values are
 	   pieces of them, without the white space before, still folded.
 	   Returns false if that can't be told because the block doesn't end
 	   within the bytes; the values mean nothing then. */

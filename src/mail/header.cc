@@ -42,7 +42,8 @@ size_t FieldEnd(string_view mail, size_t first_line_end) noexcept {
   return end != string_view::npos && end + 1 < mail.size() ? end : string_view::npos;
 }
 
-// The header that a field with that name is the first one of, or null.
+// The header that a field with that name is for, or null where there are as many before
+// it as are wanted.
 struct coi_header* FindWanted(std::span<struct coi_header> headers, string_view name) noexcept {
   for (struct coi_header& header : headers) {
     if (header.value.data == nullptr &&

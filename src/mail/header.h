@@ -12,8 +12,8 @@
 namespace coi::mail {
 
 // Finds, by their names, the first header of each in the top header block that
-// mail begins with. A value is a piece of mail, from its first byte that is no
-// white space to the end of its last line, still folded.
+// mail begins with. Of a name that is there n times it finds the first n. A value is a piece of
+// mail, from its first byte that is no white space to the end of its last line, still folded.
 //
 //   block   = *field line-end
 //   field   = line *( (SP / HTAB) line )

@@ -21,7 +21,8 @@ namespace {
 using std::string;
 using std::string_view;
 
-constexpr std::array<string_view, 3> kNames = {"Chat-Version", "Message-ID", "X"};
+// The second "X" finds the second of them.
+constexpr std::array<string_view, 4> kNames = {"Chat-Version", "Message-ID", "X", "X"};
 using Values = std::vector<std::optional<string>>;
 
 std::optional<Values> Find(string_view mail) {
@@ -90,6 +91,7 @@ std::optional<Values> NaiveFind(string_view mail) {
     for (size_t i = 0; i < kNames.size(); ++i) {
       if (!values[i] && LowerCase(name) == LowerCase(string(kNames[i]))) {
         values[i] = value;
+        break;
       }
     }
   }

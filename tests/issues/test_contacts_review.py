@@ -242,3 +242,61 @@ def test_BLK_1_a_header_above_64_KB_is_no_contact(make_server):
     assert where_each(server, user, "blocked") == [server.folder("Blocked")]
     with server.imap(user) as client:
         assert client.subjects("INBOX") == ["of 0"]
+
+
+def group(count, last="x@example.org"):
+    """Addresses, the blocked one at that place, and another one behind it."""
+    return ", ".join([f"{n}@example.org" for n in range(1, count)] + [SENDER, last])
+
+
+HIDING = {
+    "second field": f"From: other@example.org\nFrom: {SENDER}\n",
+    "third, of other case": f"From: a@b\nSubject: x\nFROM: c@d\nfrom : {SENDER}\nFrom: e@f\n",
+    "second, without a first": f"From:\nFrom: {SENDER}\n",
+    "second, badly written": f"From: a@b\nFrom: x@y <{SENDER}\n",
+    "100th field": "From: a@b\n" * 99 + f"From: {SENDER}\nFrom: c@d\n",
+    "17th address": f"From: {group(17)}\n",
+    "500th address": f"From: {group(500)}\n",
+    "500th, folded": "From: " + group(500).replace(", ", ",\n ") + "\n",
+    "17th of a group": f"From: Group: {group(17)};\n",
+    "behind 64 KB": "X: y\n" * 15000 + f"From: a@b\nFrom: {group(17)}\n",
+}
+
+
+@pytest.mark.parametrize("way", ["lmtp", "lda"])
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox"])
+@pytest.mark.parametrize("name", HIDING)
+def test_BLK_3_a_From_that_hid_who_is_blocked(make_server, mail_format, name, way):
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("active")
+    block(server, user)
+    server.deliver(way, user, f"{HIDING[name]}Subject: mail\n\nbody\n".encode())
+    with server.imap(user) as client:
+        folders = [each for each in ("INBOX", server.folder("Blocked")) if client.exists(each)]
+        assert folders == [server.folder("Blocked")]
+
+
+def test_BLK_3_a_From_of_many_without_who_is_blocked(make_server):
+    server = make_server()
+    user = server.coi_user("active")
+    block(server, user)
+    fields = f"From: {group(500)}\n".replace(SENDER, "sender@example.com") * 2
+    # what isn't the header's From
+    fields += f"X-From: {SENDER}\nFromm: {SENDER}\nReply-To: {SENDER}\nFrom {SENDER}\n"
+    text = f"{fields}Subject: mail\n\nFrom: {SENDER}\n".encode()
+    for way in ("lmtp", "lda"):
+        server.deliver(way, user, text)
+    with server.imap(user) as client:
+        assert client.subjects("INBOX") == ["mail"] * 2
+
+
+def test_BLK_3_FIL_8_a_second_From_to_several_recipients(make_server):
+    server = make_server()
+    users = [server.coi_user("active") for _ in range(3)]
+    for user in users[1:]:
+        block(server, user)
+    text = f"From: a@b\nSubject: mail\nFrom: {SENDER}\n\nbody\n".encode()
+    server.lmtp(*users, mail=text)
+    blocked = server.folder("Blocked")
+    folders = [server.where(user)["mail"][0] for user in users]
+    assert folders == ["INBOX", blocked, blocked]

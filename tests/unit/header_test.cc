@@ -140,6 +140,29 @@ TEST_P(Header, DET_4_behind_many_others) {
 
 INSTANTIATE_TEST_SUITE_P(Mail, Header, testing::ValuesIn(kHeaderCases), CaseName);
 
+TEST(HeadersFind, BLK_3_several_of_a_name) {
+  const struct coi_bytes one = ToBytes("One");
+  std::array<struct coi_header, 4> headers = {{{.name = one, .value = {}},
+                                               {.name = ToBytes("Two"), .value = {}},
+                                               {.name = ToBytes("oNE"), .value = {}},
+                                               {.name = one, .value = {}}}};
+  const auto find = [&](string_view mail) {
+    const Bytes bytes(mail);
+    EXPECT_TRUE(Core().headers_find(bytes.get(), headers.data(), headers.size()));
+    string found;
+    for (const struct coi_header& header : headers) {
+      found += header.value.data == nullptr ? "-" : string(header.value.data, header.value.size);
+      found += '|';
+    }
+    return found;
+  };
+  EXPECT_EQ(find("One: 1\n\n"), "1|-|-|-|");
+  EXPECT_EQ(find("One: 1\nTwo: 2\nTwo: 3\none: 4\n\nOne: 5\n"), "1|2|4|-|");
+  EXPECT_EQ(find("One:\nONE: 2\n\n"), "|-|2|-|");
+  // All are found: what is behind them isn't looked at.
+  EXPECT_EQ(find("One: 1\nOne: 2\nOne: 3\nOne: 4\nTwo: 5\nx"), "1|5|2|3|");
+}
+
 TEST(HeadersFind, MoreIsNeeded) {
   for (const string_view mail : {"", "O", "One: 1", "One: 1\n", "One: 1\r\n", "One: 1\n\r",
                                  "One: 1\n ", "One: 1\n 2\n", "\r", "One: 1\nTwo-Two: 2\n"}) {
