@@ -83,7 +83,7 @@ def locked(request, fresh_server, log):
         after = settings(**options) + in_imap_only(password, "secret")
         given = f"plugin/{password}=secret"
     else:
-        key = f"crypt_user_key_password = secret\n"
+        key = "crypt_user_key_password = secret\n"
         after = "crypt_user_key_curve = secp521r1\ncrypt_user_key_require_encrypted = yes\n"
         after += f"protocol imap {{\n{key}}}\n"
         given = "crypt_user_key_password=secret"
