@@ -262,7 +262,7 @@ void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info)
 	push_mail_read_date(values[DATE].data, info);
 	push_mail_read_group(core, values[MESSAGE_ID], values[REFERENCES],
 			     info);
-	push_mail_read_id(values[MESSAGE_ID].data, info);
+	push_mail_read_id(push_mail_unfold(values[MESSAGE_ID].data), info);
 	info->subject =
 		push_mail_decode(push_mail_unfold(values[SUBJECT].data));
 	info->content_type = push_mail_unfold(values[TYPE].data);
