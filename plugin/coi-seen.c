@@ -144,7 +144,7 @@ coi_seen_search_uids(struct mailbox_transaction_context *t,
 	return search_ctx;
 }
 
-/* NULL where it isn't allowed, as by an ACL: nothing is wrong then. */
+/* NULL where it isn't allowed: mostly by an ACL, and nothing is wrong then. */
 static const char *coi_seen_get_error(struct mailbox *box)
 {
 	const char *text;
@@ -540,6 +540,7 @@ static int coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
 
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 {
+	static bool logged = FALSE;
 	struct coi_config config;
 	const char *error;
 
@@ -552,9 +553,13 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 	if (coi_seen_move(box, &seen->uids, &error) == 0)
 		return;
 	if (error == NULL) {
-		e_debug(box->event,
-			"coi: Not allowed to move seen chat mail "
-			"to the Chats folder");
+		/* with each mail that is read, it would be */
+		if (!logged) {
+			e_info(box->event,
+			       "coi: Not allowed to move seen chat mail "
+			       "to the Chats folder");
+		}
+		logged = TRUE;
 	} else {
 		e_error(box->event,
 			"coi: Can't move seen chat mail "

@@ -6,6 +6,7 @@
 import pytest
 from harness.config import by_dialect
 from harness.mails import chat
+from harness.push import eventually
 from harness.server import ROOT
 from test_chats_unusable import ACL
 
@@ -69,3 +70,15 @@ def test_ENA_1_folders_that_an_ACL_forbids(make_server, layout):
     forbids.unlink()
     with server.imap(user) as client:
         assert client.setmetadata({enabled: "yes"}).ok
+
+
+def test_ENA_1_a_folder_with_a_wrong_mode_is_in_the_log(make_server, log):
+    server = make_server(mail_format="sdbox")
+    user = server.new_user()
+    server.deliver("lmtp", user, chat("first"))
+    folders = server.home(user) / "sdbox/mailboxes"
+    folders.chmod(0o500)
+    with server.imap(user) as client:
+        assert client.setmetadata({f"{ROOT}/enabled": "yes"}).status == "NO"
+    eventually(lambda: log.count(server, "Can't create the COI folders") == 1, "it is logged")
+    folders.chmod(0o700)
