@@ -47,6 +47,7 @@
 /* What is looked at of a mail's From headers, which is as much as a header scan is for:
    whoever sends a mail must not keep the process busy by it. */
 #define COI_CONTACTS_MAX_FROM_SIZE ((size_t)64 * 1024)
+#define COI_CONTACTS_MAX_FROM_ADDRESSES 1000
 
 /* Until a mail that couldn't be read is read again. */
 #define COI_CONTACTS_PAUSE_SECS 3600
@@ -365,7 +366,7 @@ static int
 coi_contact_get_cached(struct mail *mail, struct coi_contact_headers *headers_r)
 {
 	const char *value;
-	int ret, tz;
+	int ret, date_ret, tz;
 
 	ret = mail_get_first_header(mail, "Chat-Content", &value);
 	if (ret <= 0 || !coi_contact_content_is_contact(value))
@@ -375,7 +376,18 @@ coi_contact_get_cached(struct mail *mail, struct coi_contact_headers *headers_r)
 		return -1;
 	ret = mail_get_first_header(mail, "COI-Blocked", &value);
 	headers_r->blocked = ret > 0;
-	headers_r->have_date = mail_get_date(mail, &headers_r->date, &tz) == 0;
+	/* the date that Dovecot keeps of it has 32 bits, and no sign */
+	date_ret = mail_get_first_header(mail, "Date", &value);
+	if (date_ret < 0) {
+		headers_r->have_date = mail_get_date(mail, &headers_r->date,
+						     &tz) == 0;
+	} else {
+		headers_r->have_date = TRUE;
+		if (date_ret == 0 ||
+		    !message_date_parse((const unsigned char *)value,
+					strlen(value), &headers_r->date, &tz))
+			headers_r->date = 0;
+	}
 	return ret;
 }
 
@@ -478,8 +490,10 @@ coi_contact_parse(struct istream *input, struct coi_contact_headers *headers_r)
 		}
 		if (line->eoh)
 			break;
+		/* bzip2 begins with letters */
 		if (first)
-			is_field = coi_contact_is_field(line);
+			is_field = coi_contact_is_field(line) &&
+				!coi_contact_line_has_control(line);
 		first = FALSE;
 		has_control = has_control ||
 			(!is_field && coi_contact_line_has_control(line));
@@ -590,7 +604,8 @@ coi_contacts_add_mail(struct coi_contacts *contacts, struct mail *mail,
 	}
 	if (known && headers.is_contact)
 		coi_contacts_add_hashes(contacts, mail->uid, &headers, dest);
-	/* nothing for the cache */
+	/* Nothing for the cache: rolling it back in the end may be too late, since
+	   it is written whenever there is much. */
 	mail_cache_transaction_reset(mail->transaction->cache_trans);
 	return known;
 }
@@ -761,7 +776,8 @@ static bool coi_contacts_address_is_blocked(const struct coi_contacts *contacts,
    Dovecot's parser finds another one, or none. Then either counts. */
 static bool
 coi_contacts_sender_is_blocked(const struct coi_contacts *contacts,
-			       struct coi_bytes from, size_t max_size)
+			       struct coi_bytes from, size_t max_size,
+			       unsigned int *addresses_left)
 {
 	const struct coi_core *core = contacts->core;
 	const struct message_address *addr;
@@ -774,8 +790,9 @@ coi_contacts_sender_is_blocked(const struct coi_contacts *contacts,
 						    sizeof(last));
 	}
 	from.size = I_MIN(from.size, max_size);
-	for (addr = coi_headers_all_addresses(from); addr != NULL;
-	     addr = coi_headers_next_address(addr)) {
+	for (addr = coi_headers_all_addresses(from);
+	     addr != NULL && *addresses_left > 0;
+	     addr = coi_headers_next_address(addr), --*addresses_left) {
 		size = core->address_normalize(
 			coi_bytes_from_str(addr->mailbox),
 			coi_bytes_from_str(addr->domain), normalized,
@@ -793,12 +810,14 @@ static bool coi_contacts_one_is_blocked(const struct coi_contacts *contacts,
 					const char *const *from)
 {
 	size_t size, left = COI_CONTACTS_MAX_FROM_SIZE;
+	unsigned int addresses_left = COI_CONTACTS_MAX_FROM_ADDRESSES;
 	bool blocked = FALSE;
 
 	for (; *from != NULL && left > 0 && !blocked; from++) {
 		T_BEGIN {
 			blocked = coi_contacts_sender_is_blocked(
-				contacts, coi_bytes_from_str(*from), left);
+				contacts, coi_bytes_from_str(*from), left,
+				&addresses_left);
 		}
 		T_END;
 		/* with its name: even those with nothing in them are bounded */

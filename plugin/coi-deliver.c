@@ -42,7 +42,7 @@
 static deliver_mail_func_t *next_deliver_mail;
 static bool deliver_hides_no_home;
 
-/* Of the first two of them, which nearly always are one. */
+/* A second From makes Dovecot's parser find all of them. */
 static const char *const *
 coi_deliver_get_from(struct mail *mail, const struct coi_bytes values[2])
 {
