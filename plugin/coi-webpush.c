@@ -382,6 +382,15 @@ void coi_webpush_before_list(struct mailbox *box,
  * Writing
  */
 
+/* RFC 5464, 4.3 */
+static const char *
+webpush_value_too_long(pool_t pool, size_t max_size, const char **error_r)
+{
+	*error_r = p_strdup_printf(
+		pool, "[METADATA MAXSIZE %zu] The value is too long", max_size);
+	return NULL;
+}
+
 /* Returns the value, or NULL with what is wrong with it. */
 static const char *
 webpush_value_read(pool_t pool, const struct mail_attribute_value *value,
@@ -391,19 +400,16 @@ webpush_value_read(pool_t pool, const struct mail_attribute_value *value,
 	string_t *str;
 	size_t size;
 
-	/* RFC 5464, 4.3 */
-	*error_r = p_strdup_printf(
-		pool, "[METADATA MAXSIZE %zu] The value is too long", max_size);
 	if (value->value_stream == NULL) {
-		return strlen(value->value) > max_size ?
-			NULL :
-			p_strdup(pool, value->value);
+		if (strlen(value->value) > max_size)
+			return webpush_value_too_long(pool, max_size, error_r);
+		return p_strdup(pool, value->value);
 	}
 	str = t_str_new(256);
 	i_stream_seek(value->value_stream, 0);
 	while (i_stream_read_more(value->value_stream, &data, &size) > 0) {
 		if (size > max_size - str_len(str))
-			return NULL;
+			return webpush_value_too_long(pool, max_size, error_r);
 		if (memchr(data, '\0', size) != NULL) {
 			*error_r = "The value has a NUL in it";
 			return NULL;

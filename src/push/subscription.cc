@@ -435,7 +435,7 @@ const char* ParseInput(string_view json, Subscription* out) {
     return "it is longer than 8192 octets";
   }
   json_error_t error;
-  // Of keys that are dropped the value may be anything (SUB-3).
+  // In keys that are dropped (SUB-3), apps have what we would refuse.
   const Json root = Parse(json, JSON_ALLOW_NUL | JSON_DECODE_INT_AS_REAL, &error);
   if (root == nullptr) {
     return SyntaxProblem(error);
