@@ -110,11 +110,13 @@ def test_few_streams_at_once(certificate, send):
         results = send(service.url, count=100, in_flight=10, timeout=60000)
         assert count(results, http=201) == 100
         assert service.connections == 1
-        # libcurl 7.88 does not always heed it; the rest is tried again later.
+        # libcurl 7.88 does not always heed it. Then the service closes a connection, there
+        # is another one, and the rest is tried again later.
         results = send(service.url, count=100, in_flight=100, timeout=60000)
     assert count(results, http=201) >= 10
     assert count(results, http=201) + count(results, status="unreachable") == 100
-    assert service.connections <= 1 + CONNECTIONS
+    # The one of before may not be closed yet.
+    assert service.open_max <= 1 + CONNECTIONS
 
 
 def test_goes_away_after_some(certificate, send):

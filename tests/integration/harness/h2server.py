@@ -63,6 +63,8 @@ class PushService:
         self.requests = []
         self.lock = threading.Lock()
         self.open = set()
+        # the most at once
+        self.open_max = 0
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.load_cert_chain(certificate)
         self.context.set_alpn_protocols(list(behaviour.alpn))
@@ -94,6 +96,7 @@ class PushService:
         with contextlib.suppress(OSError, h2.exceptions.ProtocolError), plain:
             with self.lock:
                 self.open.add(plain)
+                self.open_max = max(self.open_max, len(self.open))
                 number = self.connections
                 self.connections += 1
             try:
