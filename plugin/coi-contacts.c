@@ -422,7 +422,7 @@ static bool coi_contact_line_has_control(const struct message_header_line *line)
 		coi_contact_has_control(line->value, line->value_len);
 }
 
-/* Letters, digits and the like, of ASCII. */
+/* Of RFC 5322: the parser takes any line with a colon for one. */
 static bool coi_contact_is_field(const struct message_header_line *line)
 {
 	for (size_t i = 0; i < line->name_len; i++) {

@@ -12,8 +12,8 @@
 struct mail_user;
 
 /* Is one of the senders in the values of From headers blocked? from ends with NULL;
-   64 KB and 1000 addresses of it are looked at, and the last of each. Brings the index up to date first. Returns 1 if blocked,
-   0 if not, -1 if error. */
+   64 KB and 1000 addresses of it are looked at, and the last of each. Brings the
+   index up to date first. Returns 1 if blocked, 0 if not, -1 if error. */
 int coi_contacts_is_blocked(struct mail_user *user, const char *const *from,
 			    const char **error_r);
 

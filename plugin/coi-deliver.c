@@ -159,14 +159,13 @@ coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname)
 	enum coi_folder_flags flags = coi_deliver_folder_flags(ctx->rcpt_user,
 							       vname);
 	struct mailbox *box;
-	enum mail_error code;
 	const char *error;
 	int ret;
 
 	if (next_deliver_mail == NULL) {
 		ret = coi_folder_exists(ctx->rcpt_user, vname) ?
 			0 :
-			coi_folder_ensure(ctx->rcpt_user, vname, flags, &code,
+			coi_folder_ensure(ctx->rcpt_user, vname, flags, NULL,
 					  &error, &error);
 	} else {
 		ret = coi_folder_open(ctx->rcpt_user, vname,
@@ -257,7 +256,7 @@ coi_deliver_make_and_save(struct mail_deliver_context *ctx, const char *vname,
 	if (code != MAIL_ERROR_NOTFOUND ||
 	    coi_folder_ensure(ctx->rcpt_user, vname,
 			      coi_deliver_folder_flags(ctx->rcpt_user, vname),
-			      &code, &error, &error) < 0)
+			      NULL, &error, &error) < 0)
 		return FALSE;
 	return coi_deliver_save(ctx, vname, storage_r) > 0;
 }

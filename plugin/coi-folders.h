@@ -50,9 +50,9 @@ bool coi_folder_have_inbox(struct mail_user *user);
 bool coi_folder_exists(struct mail_user *user, const char *vname);
 
 /* Makes sure that the folder exists. Returns 0 if it does, -1 if it can't be
-   created; code_r and error_r are for the user and internal_error_r for the log.
-   With MAIL_ERROR_PERM and MAIL_ERROR_NOTPOSSIBLE it may be that it isn't allowed
-   there, and nothing is wrong. */
+   created; code_r (may be NULL) and error_r are for the user and internal_error_r
+   for the log. With MAIL_ERROR_PERM and MAIL_ERROR_NOTPOSSIBLE it may be that it
+   isn't allowed there, and nothing is wrong. */
 int coi_folder_ensure(struct mail_user *user, const char *vname,
 		      enum coi_folder_flags flags, enum mail_error *code_r,
 		      const char **error_r, const char **internal_error_r);
