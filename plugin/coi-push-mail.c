@@ -152,48 +152,16 @@ push_mail_read_group(const struct coi_core *core, struct coi_bytes message_id,
 		info->group_id = t_strndup(group_id.data, group_id.size);
 }
 
-/* Returns the first id, or NULL. end_r is NULL where its quotes have no end. */
-static const char *push_mail_find_id(const char *value, const char **end_r)
-{
-	const char *begin = NULL;
-	unsigned int depth = 0;
-	bool quoted = FALSE;
-
-	*end_r = NULL;
-	for (; *value != '\0'; value++) {
-		if (*value == '\\' && (quoted || depth > 0) && value[1] != '\0')
-			value++;
-		else if (quoted)
-			quoted = *value != '"';
-		else if (*value == '(' && begin == NULL)
-			depth++;
-		else if (depth > 0)
-			depth -= *value == ')' ? 1 : 0;
-		else if (*value == '"')
-			quoted = TRUE;
-		else if (*value == '<' && begin == NULL)
-			begin = value;
-		else if (*value == '>' && begin != NULL) {
-			*end_r = value;
-			break;
-		}
-	}
-	return begin;
-}
-
 /* As it is in the mail, as in ENVELOPE: Dovecot's parser takes quotes and blanks away, and
    knows no id without a domain. */
-static void push_mail_read_id(const char *value, struct coi_handoff_mail *info)
+static void
+push_mail_read_id(const struct coi_core *core, struct coi_bytes value,
+		  struct coi_handoff_mail *info)
 {
-	const char *begin, *end;
+	struct coi_bytes id;
 
-	if (value == NULL)
-		return;
-	begin = push_mail_find_id(value, &end);
-	if (begin != NULL && end == NULL)
-		end = strchr(begin, '>');
-	if (end != NULL && end > begin + 1)
-		info->msg_id = t_strdup_until(begin, end + 1);
+	if (core != NULL && core->message_id_find(value, &id))
+		info->msg_id = push_mail_unfold(t_strndup(id.data, id.size));
 }
 
 /* Appends with each CRLF made LF. */
@@ -262,7 +230,7 @@ void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info)
 	push_mail_read_date(values[DATE].data, info);
 	push_mail_read_group(core, values[MESSAGE_ID], values[REFERENCES],
 			     info);
-	push_mail_read_id(push_mail_unfold(values[MESSAGE_ID].data), info);
+	push_mail_read_id(core, values[MESSAGE_ID], info);
 	info->subject =
 		push_mail_decode(push_mail_unfold(values[SUBJECT].data));
 	info->content_type = push_mail_unfold(values[TYPE].data);

@@ -30,7 +30,7 @@
 extern "C" {
 #endif
 
-#define COI_CORE_VERSION 4
+#define COI_CORE_VERSION 5
 #define COI_CORE_SYMBOL "coi_core"
 
 struct coi_bytes {
@@ -222,6 +222,13 @@ struct coi_core {
 	bool (*address_find_last)(struct coi_bytes value,
 				  struct coi_bytes *local_part_r,
 				  struct coi_bytes *domain_r);
+
+	/* Finds the first msg-id in the value of a header like Message-ID, with
+	   its angle brackets: a piece of it, in no comment and not in quotes.
+	   What is within the brackets may be anything; a '>' in quotes ends
+	   nothing unless these never end. Returns false where there is none. */
+	bool (*message_id_find)(struct coi_bytes value,
+				struct coi_bytes *message_id_r);
 };
 
 typedef const struct coi_core *coi_core_func_t(unsigned int version);

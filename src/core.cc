@@ -65,6 +65,15 @@ static bool ChatGroupId(const struct coi_chat_headers* hdr, struct coi_bytes* gr
   return true;
 }
 
+static bool MessageIdFind(struct coi_bytes value, struct coi_bytes* message_id_r) noexcept {
+  const auto id = coi::chat::FindMessageId(ToText(value));
+  if (!id) {
+    return false;
+  }
+  *message_id_r = {.data = id->data(), .size = id->size()};
+  return true;
+}
+
 static bool ConfigEnabledParse(struct coi_bytes value) noexcept {
   const auto text = ToOptional(value);
   return text && coi::config::IsEnabled(*text);
@@ -170,6 +179,7 @@ const struct coi_core* coi_core(unsigned int version) {
       .contacts_index_is_blocked = ContactsIndexIsBlocked,
       .headers_find = HeadersFind,
       .address_find_last = AddressFindLast,
+      .message_id_find = MessageIdFind,
   };
   return version == COI_CORE_VERSION ? &kCore : nullptr;
 }

@@ -73,6 +73,22 @@ std::optional<string_view> AfterFirstAngle(const std::optional<string_view>& val
   return std::nullopt;
 }
 
+// Where the msg-id ends whose '<' is in front of this, or npos.
+size_t FindIdEnd(string_view id) noexcept {
+  bool quoted = false;
+
+  for (size_t i = 0; i < id.size(); ++i) {
+    if (id[i] == '"') {
+      quoted = !quoted;
+    } else if (quoted && id[i] == '\\') {
+      ++i;
+    } else if (!quoted && id[i] == '>') {
+      return i;
+    }
+  }
+  return id.find('>');
+}
+
 bool HasChatId(const std::optional<string_view>& value) noexcept {
   const auto id = AfterFirstAngle(value);
   return id && id->starts_with(kChatPrefix);
@@ -209,6 +225,15 @@ const char* ParseRules(string_view text, unsigned int* rules) noexcept {
 std::optional<string_view> GroupId(const Headers& headers) noexcept {
   const auto group = GroupIdOf(headers.message_id);
   return group ? group : GroupIdOf(headers.references);
+}
+
+std::optional<string_view> FindMessageId(string_view value) noexcept {
+  const auto id = AfterFirstAngle(value);
+  const size_t end = id ? FindIdEnd(*id) : string_view::npos;
+  if (end == string_view::npos || end == 0) {
+    return std::nullopt;
+  }
+  return string_view(id->data() - 1, end + 2);
 }
 
 const char* RuleName(enum coi_chat_rule rule) noexcept {

@@ -45,6 +45,11 @@ const char* ParseRules(std::string_view text, unsigned int* rules) noexcept;
 // The result is a piece of the header's own bytes.
 std::optional<std::string_view> GroupId(const Headers& headers) noexcept;
 
+// MSG-4. The first msg-id, with its angle brackets, whatever is within them. It
+// begins where it does for Detect(), and ends at the first '>' that isn't in quotes,
+// or at the first one where quotes never end. nullopt where it is empty or has no end.
+std::optional<std::string_view> FindMessageId(std::string_view value) noexcept;
+
 // Lower-case name for logs; "none" for a value that is no rule.
 const char* RuleName(enum coi_chat_rule rule) noexcept;
 

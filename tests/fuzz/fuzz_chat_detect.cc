@@ -61,6 +61,14 @@ Result Run(const Text& message_id, const Text& references, const Text& chat_vers
   } else {
     FUZZ_CHECK(group.data == nullptr && group.size == 0);
   }
+
+  struct coi_bytes id = {.data = nullptr, .size = 0};
+  if (Core().message_id_find(message_id_bytes.get(), &id)) {
+    FUZZ_CHECK(message_id_bytes.Holds(id) && id.size > 2);
+    FUZZ_CHECK(id.data[0] == '<' && id.data[id.size - 1] == '>');
+  } else {
+    FUZZ_CHECK(id.data == nullptr && id.size == 0);
+  }
   return result;
 }
 

@@ -329,6 +329,56 @@ TEST(ChatGroupIdSize, DET_5_every_byte_in_the_id) {
   }
 }
 
+struct MessageIdCase {
+  string_view name;
+  OptionalText value;
+  OptionalText id;
+};
+
+void PrintTo(const MessageIdCase& c, std::ostream* os) {
+  *os << c.name;
+}
+
+class MessageId : public testing::TestWithParam<MessageIdCase> {};
+
+TEST_P(MessageId, Is) {
+  const Bytes value(GetParam().value);
+  struct coi_bytes id = {.data = "untouched", .size = 9};
+  if (Core().message_id_find(value.get(), &id)) {
+    EXPECT_TRUE(value.Holds(id));
+    EXPECT_EQ(OptionalText(string_view(id.data, id.size)), GetParam().id);
+  } else {
+    EXPECT_EQ(string_view(id.data, id.size), "untouched");
+    EXPECT_EQ(GetParam().id, nullopt);
+  }
+}
+
+constexpr MessageIdCase kFindCases[] = {
+    {"MSG_4_plain", "<a@b>", "<a@b>"},
+    {"MSG_4_first_of_two", "<a@b> <c@d>", "<a@b>"},
+    {"MSG_4_no_domain", "<a>", "<a>"},
+    {"MSG_4_one_octet", "x<a", nullopt},
+    {"MSG_4_phrase_before", "phrase <a@b>", "<a@b>"},
+    {"MSG_4_comment_before", "(<x@y> \\) (n)) <a@b>", "<a@b>"},
+    {"MSG_4_comment_within", "<a(b@c>", "<a(b@c>"},
+    {"MSG_4_comment_without_end", "(<a@b>", nullopt},
+    {"MSG_4_quotes_before", "\"<x@y>\" <a@b>", "<a@b>"},
+    {"MSG_4_quotes_within", "<\"x>y\"@b>", "<\"x>y\"@b>"},
+    {"MSG_4_quoted_pair_within", "<\"x\\\">y\"@b>", "<\"x\\\">y\"@b>"},
+    {"MSG_4_backslash_outside_quotes", "<a\\>b>", "<a\\>"},
+    {"MSG_4_quotes_without_end", "<a\"b@c> d", "<a\"b@c>"},
+    {"MSG_4_backslash_at_the_end", "<a\"b>\\", "<a\"b>"},
+    {"MSG_4_folded", "\r\n <a\r\n b@c>", "<a\r\n b@c>"},
+    {"MSG_4_second_angle", "<a <b@c>", "<a <b@c>"},
+    {"MSG_4_empty_brackets", "<> <a@b>", nullopt},
+    {"MSG_4_no_brackets", "a@b", nullopt},
+    {"MSG_4_no_end", "<a@b", nullopt},
+    {"MSG_4_empty", "", nullopt},
+    {"MSG_4_absent", nullopt, nullopt},
+};
+
+INSTANTIATE_TEST_SUITE_P(Find, MessageId, testing::ValuesIn(kFindCases), CaseName);
+
 TEST(ChatRuleName, DET_1_to_3_names) {
   EXPECT_STREQ(Core().chat_rule_name(kNone), "none");
   EXPECT_STREQ(Core().chat_rule_name(kVersion), "chat-version");

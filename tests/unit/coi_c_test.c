@@ -47,6 +47,9 @@ static int check_table(const struct coi_core* core, char* error_r, size_t error_
   CHECK(!core->chat_group_id(&none, &group));
   CHECK(core->chat_group_id(&references, &group));
   CHECK(group.size == 12 && memcmp(group.data, "abcdefghijkl", 12) == 0);
+  CHECK(!core->message_id_find(bytes(NULL), &group));
+  CHECK(core->message_id_find(references.message_id, &group));
+  CHECK(group.size == 5 && memcmp(group.data, "<a@b>", 5) == 0);
 
   CHECK(core->config_enabled_parse(bytes("yes")));
   CHECK(!core->config_enabled_parse(bytes("no")));
