@@ -19,7 +19,7 @@ namespace {
 using std::string_view;
 
 constexpr string_view kMagic = "COIC";
-constexpr uint32_t kVersion = 2;
+constexpr uint32_t kVersion = 3;
 constexpr size_t kHeadSize = 48;
 constexpr size_t kRecordSize = COI_CONTACT_HASH_SIZE + 16;
 constexpr size_t kCountMax = size_t{1} << 24U;

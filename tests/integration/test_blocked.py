@@ -258,7 +258,7 @@ def test_BLK_5_what_becomes_of_the_folder_counts_at_once(make_server, mail_forma
 
 @pytest.mark.private
 @pytest.mark.parametrize(
-    "damage", [b"", b"COIC", b"COIC\x01", b"\xff" * 5000], ids=["none", "cut off", "old", "noise"]
+    "damage", [b"", b"COIC", b"COIC\x02", b"\xff" * 5000], ids=["none", "cut off", "old", "noise"]
 )
 def test_BLK_5_a_damaged_index_is_made_anew(make_server, damage):
     server = make_server()
@@ -269,7 +269,7 @@ def test_BLK_5_a_damaged_index_is_made_anew(make_server, damage):
     index = contacts_dir(server, user) / "dovecot-coi.contacts"
     good = index.read_bytes()
     # A whole one of another version, where that is the damage.
-    index.write_bytes(damage + good[5:] if damage.endswith(b"\x01") else damage)
+    index.write_bytes(damage + good[5:] if damage.endswith(b"\x02") else damage)
     for number in range(3):
         server.deliver("lmtp", user, mail(f"after {number}"))
     assert index.read_bytes()[48:] == good[48:]
