@@ -53,6 +53,22 @@ def index_of(server, user):
     return next(server.home(user).rglob("dovecot-coi.contacts"))
 
 
+def pauses(server, user):
+    """When those that couldn't be read are read again, by UID."""
+    records = list(struct.iter_unpack("<32sqII", index_of(server, user).read_bytes()[HEAD_SIZE:]))
+    assert {contact_hash for contact_hash, *_ in records} == {bytes(32)}
+    return {uid: time for _, time, uid, _ in records}
+
+
+def shorten_pauses(server, user):
+    """By another time for each: whatever is read has its whole pause again."""
+    times = {uid: time - 1000 + 100 * uid for uid, time in pauses(server, user).items()}
+    index = index_of(server, user)
+    records = (struct.pack("<32sqII", bytes(32), time, uid, 0) for uid, time in times.items())
+    index.write_bytes(index.read_bytes()[:HEAD_SIZE] + b"".join(records))
+    return times
+
+
 def end_pause(server, user):
     """Has the next delivery read again what couldn't be read."""
     index = index_of(server, user)
@@ -145,13 +161,18 @@ def test_BLK_5_each_delivery_read_the_contacts_that_it_cannot_decrypt(locked, lo
     for number in range(3):
         block(server, user, f"{number}@example.org")
     where_each(server, user, *"abc")
-    assert len(index_of(server, user).read_bytes()) == HEAD_SIZE + 3 * RECORD_SIZE
+    before = shorten_pauses(server, user)
+    assert list(before) == [1, 2, 3]
     # What is new is read, the others aren't.
     block(server, user)
     where_each(server, user, *"def")
-    eventually(lambda: log.count(server, UNREADABLE) == 2, "it is logged")
+    after = pauses(server, user)
+    assert {**after, **before} == after
+    assert set(after) == {1, 2, 3, 4}
     end_pause(server, user)
     where_each(server, user, *"ghi")
+    changed = {uid for uid, time in pauses(server, user).items() if time != after[uid]}
+    assert changed == {1}
     eventually(lambda: log.count(server, UNREADABLE) == 3, "it is logged")
     assert find_contacts(server, user) == [b"* SEARCH 1 2 3 4"]
 
