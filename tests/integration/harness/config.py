@@ -83,6 +83,8 @@ class Config:
     keep_imap: bool = True
     # Further fields of every user's userdb entry, as NAME=VALUE.
     userdb_fields: tuple = ()
+    # Instead of the passdb that lets everybody in.
+    passdb: str = ""
     # Instead of the userdb that knows everybody.
     userdb: str = ""
 
@@ -91,10 +93,6 @@ BASE_2_3 = """\
 ssl = no
 disable_plaintext_auth = no
 mail_location = {mail_format}:{homes}/%u/{mail_format}
-passdb {{
-  driver = static
-  args = password={password}
-}}
 service lmtp {{
   inet_listener lmtp {{
     address = 127.0.0.1
@@ -108,14 +106,24 @@ ssl = no
 auth_allow_cleartext = yes
 mail_driver = {mail_format}
 mail_path = {homes}/%{{user}}/{mail_format}
-passdb static {{
-  password = {password}
-}}
 service lmtp {{
   inet_listener lmtp {{
     listen = 127.0.0.1
     port = {lmtp_port}
   }}
+}}
+"""
+
+PASSDB_2_3 = """\
+passdb {{
+  driver = static
+  args = password={password}
+}}
+"""
+
+PASSDB_2_4 = """\
+passdb static {{
+  password = {password}
 }}
 """
 
@@ -233,6 +241,7 @@ def render(config, shipped_conf, push_dir, **values):
     )
     home = by_dialect(v2_3="home={homes}/%u", v2_4="home = {homes}/%{{user}}")
     base = by_dialect(v2_3=BASE_2_3, v2_4=BASE_2_4) + COMMON
+    passdb = by_dialect(v2_3=PASSDB_2_3, v2_4=PASSDB_2_4)
     userdb = by_dialect(v2_3=USERDB_2_3, v2_4=USERDB_2_4)
     reuse = by_dialect(v2_3="service_count = 0", v2_4="restart_request_count = unlimited")
     values.update(
@@ -251,6 +260,7 @@ def render(config, shipped_conf, push_dir, **values):
         (
             head,
             base.format(**values),
+            config.passdb or passdb.format(**values),
             config.userdb or userdb.format(**values),
             values["extra"],
             config.before,
