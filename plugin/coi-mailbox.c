@@ -108,6 +108,20 @@ static bool coi_mailbox_has_uid(struct mailbox *box, uint32_t uid)
 	return found;
 }
 
+/* TRUE also where that can't be told. */
+static bool
+coi_mailbox_may_have_file(struct mailbox *box, enum mailbox_list_path_type type,
+			  uint32_t uid)
+{
+	const char *dir, *path;
+	struct stat st;
+
+	if (mailbox_get_path_to(box, type, &dir) <= 0)
+		return FALSE;
+	path = t_strdup_printf("%s/u.%u", dir, uid);
+	return stat(path, &st) == 0 || errno != ENOENT;
+}
+
 /* Where sdbox couldn't store the last mail of a transaction, or can't sync the index
    after the commit, it unlinks what it has stored and calls that a success:
    sdbox_transaction_save_commit_post(). A move would then expunge the only copy. */
@@ -116,16 +130,17 @@ coi_mailbox_has_lost(struct mailbox *box,
 		     const struct mail_transaction_commit_changes *changes)
 {
 	const struct seq_range *first;
-	const char *path;
-	struct stat st;
 
 	if (strcmp(box->storage->name, "sdbox") != 0 ||
 	    array_is_empty(&changes->saved_uids))
 		return FALSE;
 	/* all or none */
 	first = array_front(&changes->saved_uids);
-	path = t_strdup_printf("%s/u.%u", mailbox_get_path(box), first->seq1);
-	return stat(path, &st) < 0 && errno == ENOENT &&
+	/* A copy of a mail in the alternate storage is made there, too. */
+	return !coi_mailbox_may_have_file(box, MAILBOX_LIST_PATH_TYPE_MAILBOX,
+					  first->seq1) &&
+		!coi_mailbox_may_have_file(
+			box, MAILBOX_LIST_PATH_TYPE_ALT_MAILBOX, first->seq1) &&
 		coi_mailbox_has_uid(box, first->seq1);
 }
 

@@ -11,10 +11,11 @@ import threading
 import time
 
 import pytest
-from harness.config import faults
+from harness.config import by_dialect, faults
 from harness.imap import ImapError
-from harness.mails import chat
+from harness.mails import chat, mail
 from harness.push import eventually
+from harness.server import ROOT
 
 # It preloads a library of its own.
 pytestmark = [pytest.mark.private, pytest.mark.uninstrumented]
@@ -154,3 +155,47 @@ def test_a_clients_own_move(server, fault, command):
         assert client.command(f"{command} 1 COI/Chats").status == "NO"
         fault.unlink()
     assert read_all(server, user) == {"first": ["INBOX"]}
+
+
+@pytest.fixture
+def alternate(make_server):
+    """Copies are hard links, which stay in the alternate storage where there is the folder."""
+    before = by_dialect(
+        v2_3="mail_location = sdbox:~/sdbox:ALT=~/alternate\n",
+        v2_4="mail_alt_path = ~/alternate\n",
+    )
+    return make_server(mail_format="sdbox", before=before)
+
+
+def move_to_alternate(server, user, folder):
+    server.doveadm("altmove", "-u", user, "mailbox", folder, "all")
+    assert list((server.home(user) / "alternate/mailboxes" / folder).glob("**/u.*"))
+
+
+@pytest.mark.parametrize("command", ["MOVE", "COPY"])
+def test_FIL_7_a_copy_in_the_alternate_storage_was_called_lost(alternate, command):
+    """Of users without COI, too: each such command failed, and left a copy."""
+    user = alternate.new_user()
+    alternate.deliver("lmtp", user, mail("in INBOX"))
+    with alternate.imap(user) as client:
+        client.must("CREATE Archive")
+        alternate.lda(user, mail("in Archive"), "-m", "Archive")
+        for folder in ("INBOX", "Archive"):
+            move_to_alternate(alternate, user, folder)
+        client.must("SELECT INBOX")
+        client.must(f"{command} 1 Archive")
+        assert client.subjects("Archive") == ["in Archive", "in INBOX"]
+        assert client.subjects("INBOX") == ([] if command == "MOVE" else ["in INBOX"])
+
+
+def test_FIL_3_a_move_of_seen_mail_in_the_alternate_storage_doubled_it(alternate):
+    user = alternate.coi_user("active")
+    alternate.deliver("lmtp", user, chat("in Chats"))
+    with alternate.imap(user) as client:
+        client.setmetadata({f"{ROOT}/message-filter": "seen"})
+        alternate.deliver("lmtp", user, chat("in INBOX"))
+        for folder in ("INBOX", alternate.chats):
+            move_to_alternate(alternate, user, folder)
+        client.must("SELECT INBOX")
+        client.must("STORE 1 +FLAGS (\\Seen)")
+    assert read_all(alternate, user) == {"in Chats": ["COI/Chats"], "in INBOX": ["COI/Chats"]}
