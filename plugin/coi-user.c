@@ -4,6 +4,7 @@
 
 #include "lib.h"
 #include "dict.h"
+#include "imap-arg.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
 #include "coi-compat.h"
@@ -134,6 +135,31 @@ coi_settings_check_folder(struct mail_user *user, const char **error_r)
 }
 
 static int
+coi_settings_check_push(const struct coi_settings *set, const char **error_r)
+{
+	if (!set->coi_push)
+		return 0;
+	/* imap would end itself at a blank, and clients stumble over the rest */
+	for (const char *p = set->coi_push_capability; *p != '\0'; p++) {
+		if (!IS_ATOM_CHAR(*p)) {
+			*error_r = "coi_push_capability isn't the name of "
+				   "a capability (an atom)";
+			return -1;
+		}
+	}
+	/* each subscription would fail, as if by its push service */
+	if (set->webpush_subscription_expire == 0) {
+		*error_r = "webpush_subscription_expire is 0";
+		return -1;
+	}
+	if (set->coi_push_register_timeout == 0) {
+		*error_r = "coi_push_register_timeout is 0";
+		return -1;
+	}
+	return 0;
+}
+
+static int
 coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 		   const char **error_r)
 {
@@ -142,6 +168,8 @@ coi_settings_check(struct mail_user *user, const struct coi_settings *set,
 	const char *error;
 	char sep = '\0';
 
+	if (coi_settings_check_push(set, error_r) < 0)
+		return -1;
 	/* An IMAP session is created before its namespaces are. */
 	if (user->namespaces != NULL) {
 		if (coi_settings_check_namespace(user, error_r) < 0)

@@ -1,0 +1,38 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""What values of settings did that make no sense.
+
+Those of coi-push are in relay_settings_review_test.cc.
+"""
+
+import pytest
+
+pytestmark = pytest.mark.private
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        # imap ended with a panic at each login
+        ("coi_push_capability", "WEB PUSH"),
+        # clients got an answer that is no IMAP
+        ("coi_push_capability", "WEB(PUSH"),
+        ("coi_push_capability", "WEB]PUSH"),
+        # clients were told that the push service had refused them, or was away
+        ("webpush_subscription_expire", "0"),
+        ("coi_push_register_timeout", "0"),
+    ],
+)
+def test_CAP_1_SUB_7_a_value_without_sense_was_taken(make_server, log, name, value):
+    log.expect(rf"coi: COI is off, because its settings can't be used: {name} is")
+    server = make_server(push=((name, f'"{value}"'),))
+    with server.imap(server.new_user()) as client:
+        assert "COI" not in client.capabilities()
+        assert client.command("SELECT INBOX").ok
+
+
+def test_CAP_1_push_that_is_off_may_be_called_anything(make_server):
+    server = make_server(push=(("coi_push", "no"), ("coi_push_capability", '"WEB PUSH"')))
+    with server.imap(server.new_user()) as client:
+        assert "COI" in client.capabilities()
