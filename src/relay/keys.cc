@@ -169,7 +169,11 @@ optional<Key> LoadOrMake(const string& directory, const string& name, const char
     return key;
   }
   if (why == EEXIST) {
-    return LoadFile<Key>(path, kind, log, error);
+    key = LoadFile<Key>(path, kind, log, error);
+    if (!key && error->empty()) {
+      *error = "Can't open " + path + ": it is a link to a file that isn't there";
+    }
+    return key;
   }
   errno = why;
   *error = Errno("Can't make " + path);
@@ -225,9 +229,6 @@ optional<Keys> Keys::Load(const string& directory, const Log& log, string* error
   }
   auto storage = LoadOrMake<push::StorageKey>(directory, "storage.pem", "X25519", log, error);
   if (!storage) {
-    if (error->empty()) {
-      *error = "Can't read " + directory + "/storage.pem";
-    }
     return std::nullopt;
   }
   return Keys(std::move(*storage), std::move(vapid));

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
 
@@ -40,6 +41,13 @@ constexpr int64_t kUpdatesMsecsMany = 20;
 constexpr size_t kOriginNamesMax = 4096;
 constexpr int64_t kGoneMsecs = kHour * 24 * 90;
 constexpr int64_t kGoneMax = 100000;
+
+bool IsSameDirectory(const char* a, const char* b) {
+  struct stat first {};
+  struct stat second {};
+  return string_view(a) == b || (stat(a, &first) == 0 && stat(b, &second) == 0 &&
+                                 first.st_dev == second.st_dev && first.st_ino == second.st_ino);
+}
 
 }  // namespace
 
@@ -82,8 +90,13 @@ bool Relay::Start(string* error) {
     *error = "coi_push_ttl is 0, so that no push would be sent";
     return false;
   }
-  if (string_view(settings_.key_dir) == settings_.queue_dir) {
-    *error = "The keys and the queue must not be in the same directory";
+  // The spool removes what it doesn't know, and so keys and queue.
+  if (IsSameDirectory(settings_.key_dir, settings_.queue_dir) ||
+      IsSameDirectory(settings_.key_dir, settings_.spool_dir) ||
+      IsSameDirectory(settings_.queue_dir, settings_.spool_dir)) {
+    *error =
+        "coi_push_key_dir, coi_push_queue_dir and coi_push_spool_dir must be three "
+        "directories, but two are the same";
     return false;
   }
   if (!policy_.Set(settings_.hosts_allowed, settings_.hosts_denied, settings_.hosts_http,

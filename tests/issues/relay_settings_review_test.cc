@@ -1,0 +1,65 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+// Settings, and files beside them, that a review got wrong on purpose.
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <string>
+
+#include "relay_util.h"
+
+namespace coi::test {
+namespace {
+
+using std::string;
+
+class RelaySettingsReview : public OpenRelayTest {
+ protected:
+  // By its name, with a slash, and by a link.
+  void RefusesTwice(const char** one, const string& other) {
+    relay_.reset();
+    const char* const before = *one;
+    const string with_slash = other + "/";
+    const string link = directory_.path() + "/link";
+    ASSERT_EQ(symlink(other.c_str(), link.c_str()), 0);
+    for (const string& name : {other, with_slash, link}) {
+      *one = name.c_str();
+      EXPECT_FALSE(Open()) << name;
+      EXPECT_NE(error_.find("must be three directories"), string::npos) << error_;
+    }
+    *one = before;
+    unlink(link.c_str());
+  }
+};
+
+// After a day, the spool removed vapid.pem as something that was left behind.
+TEST_F(RelaySettingsReview, SUB_1_a_spool_where_the_keys_are_removed_them) {
+  RefusesTwice(&settings_.spool_dir, key_dir_);
+  EXPECT_NE(ReadFile(key_dir_ + "/vapid.pem"), "");
+}
+
+TEST_F(RelaySettingsReview, MSG_10_a_spool_where_the_queue_is_removed_it) {
+  RefusesTwice(&settings_.spool_dir, queue_dir_);
+}
+
+TEST_F(RelaySettingsReview, MSG_12_the_queue_was_put_beside_its_key_by_another_name) {
+  RefusesTwice(&settings_.queue_dir, key_dir_);
+}
+
+TEST_F(RelaySettingsReview, SUB_1_a_key_that_links_to_nothing_failed_without_a_word) {
+  for (const string name : {"vapid.pem", "storage.pem"}) {
+    relay_.reset();
+    const string path = key_dir_ + "/" + name;
+    ASSERT_EQ(rename(path.c_str(), (path + ".away").c_str()), 0);
+    ASSERT_EQ(symlink("/nonexistent/key.pem", path.c_str()), 0);
+    EXPECT_FALSE(Open());
+    EXPECT_NE(error_.find(name), string::npos) << error_;
+    EXPECT_EQ(rename((path + ".away").c_str(), path.c_str()), 0);
+  }
+}
+
+}  // namespace
+}  // namespace coi::test
