@@ -145,7 +145,7 @@ webpush_get_vapid(struct mailbox *box, const struct coi_settings *set,
 		   that the listing has had before, and end imap. */
 		if (listing)
 			return 0;
-		mail_storage_set_error(box->storage, MAIL_ERROR_NOTPOSSIBLE,
+		mail_storage_set_error(box->storage, MAIL_ERROR_UNAVAILABLE,
 				       COI_WEBPUSH_ERROR_UNAVAILABLE);
 		return -1;
 	}
