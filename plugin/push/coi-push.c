@@ -230,6 +230,12 @@ static int coi_push_open(const char **error_r)
 	struct coi_relay_settings set;
 	char *error;
 
+	/* The relay takes it for none, and would keep all tokens back. */
+	if (coi_set->coi_push_deltachat &&
+	    coi_set->coi_push_deltachat_gateway[0] == '\0') {
+		*error_r = "coi_push_deltachat_gateway is empty";
+		return -1;
+	}
 	coi_relay_settings_defaults(&set);
 	set.key_dir = coi_set->coi_push_key_dir;
 	set.queue_dir = coi_set->coi_push_queue_dir;

@@ -7,6 +7,7 @@ Those of coi-push are in relay_settings_review_test.cc.
 """
 
 import pytest
+from harness.push import eventually
 
 pytestmark = pytest.mark.private
 
@@ -36,3 +37,13 @@ def test_CAP_1_push_that_is_off_may_be_called_anything(make_server):
     server = make_server(push=(("coi_push", "no"), ("coi_push_capability", '"WEB PUSH"')))
     with server.imap(server.new_user()) as client:
         assert "COI" in client.capabilities()
+
+
+def test_CLI_4_tokens_were_taken_for_a_gateway_that_is_none(make_server, log):
+    log.expect(r"coi-push: Error: Can't start.*: coi_push_deltachat_gateway is empty")
+    server = make_server(
+        push=(("coi_push_deltachat", "yes"), ("coi_push_deltachat_gateway", '""'))
+    )
+    eventually(
+        lambda: "coi_push_deltachat_gateway is empty" in server.log_text(), "a line in the log"
+    )
