@@ -5,7 +5,6 @@
 // docs/handoff.md.
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "push/payload.h"
@@ -557,8 +556,7 @@ void Relay::Register(uint64_t client, unsigned int uid, const Handoff& handoff) 
   request.id = kFirstRegistration + next_registration_++;
   request.endpoint = *endpoint;
   request.authorization = Authorization(with_key, *endpoint);
-  request.ttl_secs =
-      static_cast<unsigned int>(std::min<int64_t>(ttl, std::numeric_limits<int32_t>::max()));
+  request.ttl_secs = static_cast<unsigned int>(std::min(ttl, kServiceTtlMaxSecs));
   request.urgency = Urgency::kHigh;
   request.topic = util::EncodeBase64Url(
       keys_->storage()

@@ -5,7 +5,6 @@
 // take turns, each as fast as it answers.
 
 #include <algorithm>
-#include <limits>
 #include <utility>
 
 #include "push/payload.h"
@@ -631,8 +630,8 @@ bool Relay::StartItem(Origin* origin, Item item) {
     topic += ' ' + std::to_string(part.size()) + ':' + part;
   }
   request.topic = util::EncodeBase64Url(keys_->storage().Mac(topic).substr(0, kTopicSize));
-  request.ttl_secs = static_cast<unsigned int>(std::clamp<int64_t>(
-      (item.push.expires - now_) / kSecond, 0, std::numeric_limits<int32_t>::max()));
+  request.ttl_secs = static_cast<unsigned int>(
+      std::clamp<int64_t>((item.push.expires - now_) / kSecond, 0, kServiceTtlMaxSecs));
   request.urgency = handoff.chat ? Urgency::kHigh : Urgency::kNormal;
   request.endpoint = std::move(item.endpoint);
 

@@ -31,6 +31,9 @@ std::string Problem(const SendResult& result);
 // set.
 constexpr int64_t kMaxDelayMsecs = 6 * kHour;
 
+// Google's service (FCM) refuses a larger TTL, and so others that hand on to it.
+constexpr int64_t kServiceTtlMaxSecs = int64_t{28} * 24 * 3600;
+
 // Milliseconds until the next attempt; `attempts` were made (1 or more).
 // `random` spreads them, so that those which failed together don't come back
 // together. Retry-After is obeyed where it is positive, up to the maximum.

@@ -61,5 +61,26 @@ TEST_F(RelaySettingsReview, SUB_1_a_key_that_links_to_nothing_failed_without_a_w
   }
 }
 
+// Push services refused all that was kept for longer than they do.
+TEST_F(RelaySettingsReview, MSG_8_a_TTL_of_more_than_four_weeks_was_sent) {
+  constexpr unsigned int kMost = 28 * 86400;
+  settings_.ttl_chat_secs = settings_.ttl_mail_secs = 2 * kMost;
+  Reopen();
+  Ask(MakeHandoff("alice"));
+  EXPECT_EQ(sender_->AnswerHttp(503).ttl_secs, kMost);
+  Run();
+  // It is kept as long as the setting says.
+  clock_.Advance(kMost + kMost / 2);
+  Run();
+  EXPECT_EQ(sender_->AnswerHttp(201).ttl_secs, kMost / 2);
+  push::Handoff registration = MakeRegistration("alice");
+  push::Subscription subscription = *push::ReadStored(registration.subscriptions.front().second);
+  subscription.expires += 2 * kMost;
+  registration.subscriptions.front().second = push::WriteStored(subscription);
+  Connect(push::WriteHandoff(registration) + "\n");
+  Run();
+  EXPECT_EQ(sender_->AnswerHttp(201).ttl_secs, kMost);
+}
+
 }  // namespace
 }  // namespace coi::test
