@@ -476,7 +476,10 @@ webpush_register_all(struct coi_webpush *webpush, struct mail_user *user,
 		     const struct coi_settings *set)
 {
 	struct coi_webpush_change *change;
-	unsigned int timeout_msecs = set->coi_push_register_timeout +
+	/* it may be infinite */
+	unsigned int timeout_msecs =
+		I_MIN(set->coi_push_register_timeout,
+		      UINT_MAX - WEBPUSH_REGISTER_GRACE_MSECS) +
 		WEBPUSH_REGISTER_GRACE_MSECS;
 	int ret = 0;
 

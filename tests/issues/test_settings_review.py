@@ -7,7 +7,9 @@ Those of coi-push are in relay_settings_review_test.cc.
 """
 
 import pytest
+from harness import config
 from harness.push import eventually
+from harness.push_service import answer
 
 pytestmark = pytest.mark.private
 
@@ -37,6 +39,22 @@ def test_CAP_1_push_that_is_off_may_be_called_anything(make_server):
     server = make_server(push=(("coi_push", "no"), ("coi_push_capability", '"WEB PUSH"')))
     with server.imap(server.new_user()) as client:
         assert "COI" in client.capabilities()
+
+
+def test_SUB_6_a_push_service_had_half_a_second_where_it_may_take_for_ever(
+    make_server, subscriber, service
+):
+    forever = config.by_dialect(v2_3="4294967295 ms", v2_4="infinite")
+    server = make_server(push=(("coi_push_register_timeout", forever),))
+    one = subscriber(server, server.new_user())
+
+    def slow(exchange):
+        exchange.pause(1.5)
+        return answer(201)(exchange)
+
+    service.on(one.path, slow)
+    response = one.set()
+    assert response.ok, response
 
 
 def test_CLI_4_tokens_were_taken_for_a_gateway_that_is_none(make_server, log):
