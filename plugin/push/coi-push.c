@@ -24,6 +24,7 @@
 #include "coi-relay.h"
 #include "coi-service.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -137,6 +138,30 @@ static void client_connected(struct master_service_connection *conn)
 	coi_relay_add_client(relay, conn->fd);
 }
 
+/* Root's own may be the folder of others, like /tmp. */
+static bool coi_push_dir_is_free(const char *path, uid_t uid)
+{
+	DIR *dir = opendir(path);
+	const struct dirent *d;
+	struct stat st;
+	bool is_free = TRUE;
+
+	if (dir == NULL)
+		i_fatal("opendir(%s) failed: %m", path);
+	while (is_free && (d = readdir(dir)) != NULL) {
+		/* that is in the root of a file system */
+		if (strcmp(d->d_name, ".") == 0 ||
+		    strcmp(d->d_name, "..") == 0 ||
+		    strcmp(d->d_name, "lost+found") == 0)
+			continue;
+		is_free = fstatat(dirfd(dir), d->d_name, &st,
+				  AT_SYMLINK_NOFOLLOW) == 0 &&
+			st.st_uid == uid;
+	}
+	closedir(dir);
+	return is_free;
+}
+
 /* Makes a directory that belongs to whom we are going to be. */
 static void coi_push_mkdir(const char *path, mode_t mode)
 {
@@ -155,6 +180,10 @@ static void coi_push_mkdir(const char *path, mode_t mode)
 	if (!S_ISDIR(st.st_mode) || (st.st_uid != 0 && st.st_uid != access.uid))
 		i_fatal("%s must be a directory of %s", path,
 			dec2str(access.uid));
+	if (st.st_uid == 0 && !coi_push_dir_is_free(path, access.uid))
+		i_fatal("%s must be a directory of %s, but it is root's, "
+			"and has files of others in it",
+			path, dec2str(access.uid));
 	/* Root may lack the capability for what isn't its own: where Dovecot is
 	   confined, by NoNewPrivileges or otherwise. */
 	if ((st.st_mode & ALLPERMS) != mode && chmod(path, mode) < 0)

@@ -65,3 +65,21 @@ def test_CLI_4_tokens_were_taken_for_a_gateway_that_is_none(make_server, log):
     eventually(
         lambda: "coi_push_deltachat_gateway is empty" in server.log_text(), "a line in the log"
     )
+
+
+@pytest.mark.parametrize("name", ("coi_push_key_dir", "coi_push_queue_dir", "coi_push_spool_dir"))
+def test_MSG_12_a_folder_of_the_machines_was_taken_for_one_of_its_own(
+    make_server, log, work_dir, name
+):
+    """And its mode was changed: think of /tmp. From a spool, all went after a day."""
+    log.expect(r"coi-push: Fatal: .* must be a directory of .*, but it is root's")
+    log.expect(r"service\(coi-push\).*(command startup failed|returned error 89)")
+    folder = work_dir / f"of-others-{name}"
+    folder.mkdir(exist_ok=True)
+    folder.chmod(0o1777)
+    (folder / "file").write_text("of somebody else")
+    before = folder.stat()
+    server = make_server(push=((name, folder),))
+    eventually(lambda: "but it is root's" in server.log_text(), "a line in the log")
+    after = folder.stat()
+    assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
