@@ -22,7 +22,6 @@ static const struct setting_define coi_setting_defines[] = {
 	DEF(BOOL, coi_push),
 	DEF(STR, coi_push_capability),
 	DEF(BOOL, coi_push_deltachat),
-	DEF(STR, coi_push_deltachat_gateway),
 	DEF(UINT, coi_push_deltachat_recipients),
 	DEF(BOOL, coi_push_appended),
 	DEF(UINT, webpush_subscription_limit),
@@ -30,18 +29,6 @@ static const struct setting_define coi_setting_defines[] = {
 	DEF(TIME_MSECS, coi_push_handoff_timeout),
 	DEF(TIME_MSECS, coi_push_register_timeout),
 	DEF(STR, coi_push_spool_dir),
-	DEF(STR, coi_push_key_dir),
-	DEF(STR, coi_push_queue_dir),
-	DEF(STR, coi_push_vapid_subject),
-	DEF(STR, coi_push_hosts),
-	DEF(STR, coi_push_hosts_denied),
-	DEF(STR, coi_push_hosts_http),
-	DEF(STR, coi_push_networks),
-	DEF(STR, coi_push_ssl_ca_file),
-	DEF(TIME, coi_push_ttl),
-	DEF(UINT, coi_push_queue_limit),
-	DEF(UINT, coi_push_queue_user_limit),
-	DEF(UINT, coi_push_register_limit),
 #ifdef COI_HAVE_SETTINGS_GET
 	{ .type = SET_FILTER_NAME,
 	  .key = "coi_attribute",
@@ -58,17 +45,53 @@ static const struct coi_settings coi_default_settings = {
 	.coi_mailbox_root = COI_DEFAULT_MAILBOX_ROOT,
 	.coi_chat_rules = COI_DEFAULT_CHAT_RULES,
 	.coi_notify_instant = TRUE,
-	.coi_push = TRUE,
+	.coi_push = COI_DEFAULT_PUSH,
 	.coi_push_capability = "WEBPUSH",
-	.coi_push_deltachat = FALSE,
-	.coi_push_deltachat_gateway = "https://notifications.delta.chat/notify",
+	.coi_push_deltachat = COI_DEFAULT_PUSH_DELTACHAT,
 	.coi_push_deltachat_recipients = 1000,
 	.coi_push_appended = FALSE,
 	.webpush_subscription_limit = 10,
 	.webpush_subscription_expire = 5 * 60,
 	.coi_push_handoff_timeout = 100,
-	.coi_push_register_timeout = 10 * 1000,
-	.coi_push_spool_dir = "/var/lib/dovecot-coi/spool",
+	.coi_push_register_timeout = COI_DEFAULT_PUSH_REGISTER_TIMEOUT,
+	.coi_push_spool_dir = COI_DEFAULT_PUSH_SPOOL_DIR,
+#ifndef COI_HAVE_SETTINGS_GET
+	.coi_attribute_dict = "",
+#endif
+};
+
+#undef DEF
+#define DEF(type, name) \
+	SETTING_DEFINE_STRUCT_##type(#name, name, struct coi_push_settings)
+
+static const struct setting_define coi_push_setting_defines[] = {
+	DEF(BOOL, coi_push),
+	DEF(BOOL, coi_push_deltachat),
+	DEF(STR, coi_push_deltachat_gateway),
+	DEF(TIME_MSECS, coi_push_register_timeout),
+	DEF(STR, coi_push_spool_dir),
+	DEF(STR, coi_push_key_dir),
+	DEF(STR, coi_push_queue_dir),
+	DEF(STR, coi_push_vapid_subject),
+	DEF(STR, coi_push_hosts),
+	DEF(STR, coi_push_hosts_denied),
+	DEF(STR, coi_push_hosts_http),
+	DEF(STR, coi_push_networks),
+	DEF(STR, coi_push_ssl_ca_file),
+	DEF(TIME, coi_push_ttl),
+	DEF(UINT, coi_push_queue_limit),
+	DEF(UINT, coi_push_queue_user_limit),
+	DEF(UINT, coi_push_register_limit),
+
+	SETTING_DEFINE_LIST_END
+};
+
+static const struct coi_push_settings coi_push_default_settings = {
+	.coi_push = COI_DEFAULT_PUSH,
+	.coi_push_deltachat = COI_DEFAULT_PUSH_DELTACHAT,
+	.coi_push_deltachat_gateway = "https://notifications.delta.chat/notify",
+	.coi_push_register_timeout = COI_DEFAULT_PUSH_REGISTER_TIMEOUT,
+	.coi_push_spool_dir = COI_DEFAULT_PUSH_SPOOL_DIR,
 	.coi_push_key_dir = "/var/lib/dovecot-coi/keys",
 	.coi_push_queue_dir = "/var/lib/dovecot-coi/queue",
 	.coi_push_vapid_subject = "",
@@ -81,9 +104,6 @@ static const struct coi_settings coi_default_settings = {
 	.coi_push_queue_limit = 1000000,
 	.coi_push_queue_user_limit = 1000,
 	.coi_push_register_limit = 30,
-#ifndef COI_HAVE_SETTINGS_GET
-	.coi_attribute_dict = "",
-#endif
 };
 
 /* There is no check_func on purpose: with one, a bad value of ours would keep
@@ -100,6 +120,20 @@ const struct setting_parser_info coi_setting_parser_info = {
 	.defines = coi_setting_defines,
 	.defaults = &coi_default_settings,
 	.struct_size = sizeof(struct coi_settings),
+};
+
+const struct setting_parser_info coi_push_setting_parser_info = {
+#ifdef COI_HAVE_SETTINGS_GET
+	.name = "coi_push",
+	.pool_offset1 = 1 + offsetof(struct coi_push_settings, pool),
+#else
+	.module_name = "coi-push",
+	.type_offset = SIZE_MAX,
+	.parent_offset = SIZE_MAX,
+#endif
+	.defines = coi_push_setting_defines,
+	.defaults = &coi_push_default_settings,
+	.struct_size = sizeof(struct coi_push_settings),
 };
 
 #ifndef COI_HAVE_SETTINGS_GET
@@ -163,52 +197,72 @@ void coi_settings_forget(void)
 	pool_unref(&pool);
 }
 
-static bool coi_setting_is_known(const char *name)
+static bool
+coi_setting_is_in(const struct setting_parser_info *info, const char *name)
 {
 	const struct setting_define *def;
 
-	for (def = coi_setting_defines; def->key != NULL; def++) {
+	for (def = info->defines; def->key != NULL; def++) {
 		if (strcmp(def->key, name) == 0)
 			return TRUE;
 	}
 	return FALSE;
 }
 
-static int coi_settings_parse_all(struct event *event,
-				  struct setting_parser_context *parser,
-				  const char *const *envs, unsigned int count,
-				  const char **error_r)
+static bool coi_setting_is_known(const char *name)
+{
+	return coi_setting_is_in(&coi_setting_parser_info, name) ||
+		coi_setting_is_in(&coi_push_setting_parser_info, name);
+}
+
+/* Nobody else tells the admin about a typo. */
+static void
+coi_settings_warn_of_unknown(struct event *event, const char *const *envs,
+			     unsigned int count)
 {
 	static bool warned = FALSE;
-	bool unknown = FALSE;
+	bool warn = !warned;
 
-	for (unsigned int i = 0; i + 1 < count; i += 2) {
-		if (!coi_setting_is_known(envs[i])) {
-			/* Nobody else tells the admin about a typo. */
-			if (!coi_setting_may_be_ours(envs[i]) || warned)
-				continue;
-			unknown = TRUE;
-			e_warning(event,
-				  "coi: Ignoring unknown setting plugin/%s",
-				  envs[i]);
-		} else if (settings_parse_keyvalue(parser, envs[i],
-						   envs[i + 1]) < 0) {
-			/* It names the value only. */
-			*error_r = t_strdup_printf(
-				"%s: %s", envs[i],
-				settings_parser_get_error(parser));
-			return -1;
-		}
+	for (unsigned int i = 0; warn && i + 1 < count; i += 2) {
+		if (!coi_setting_may_be_ours(envs[i]) ||
+		    coi_setting_is_known(envs[i]))
+			continue;
+		warned = TRUE;
+		e_warning(event, "coi: Ignoring unknown setting plugin/%s",
+			  envs[i]);
 	}
-	warned = warned || unknown;
-	return 0;
+}
+
+/* Returns NULL if error. */
+static void *coi_settings_parse_info(const struct setting_parser_info *info,
+				     pool_t pool, const char *const *envs,
+				     unsigned int count, const char **error_r)
+{
+	struct setting_parser_context *parser = settings_parser_init(pool, info,
+								     0);
+	void *set = NULL;
+	unsigned int i;
+
+	for (i = 0; i + 1 < count; i += 2) {
+		if (coi_setting_is_in(info, envs[i]) &&
+		    settings_parse_keyvalue(parser, envs[i], envs[i + 1]) < 0)
+			break;
+	}
+	if (i + 1 >= count)
+		set = settings_parser_get(parser);
+	else {
+		/* It names the value only. */
+		*error_r = t_strdup_printf("%s: %s", envs[i],
+					   settings_parser_get_error(parser));
+	}
+	settings_parser_deinit(&parser);
+	return set;
 }
 
 int coi_settings_parse(struct event *event, const char *const *envs,
 		       unsigned int count, const struct coi_settings **set_r,
 		       const char **error_r)
 {
-	struct setting_parser_context *parser;
 	struct coi_settings *set;
 	pool_t pool;
 
@@ -217,17 +271,36 @@ int coi_settings_parse(struct event *event, const char *const *envs,
 		*set_r = last_parsed.set;
 		return 0;
 	}
+	coi_settings_warn_of_unknown(event, envs, count);
 	pool = pool_alloconly_create("coi settings", 2048);
-	parser = settings_parser_init(pool, &coi_setting_parser_info, 0);
-	if (coi_settings_parse_all(event, parser, envs, count, error_r) < 0) {
-		settings_parser_deinit(&parser);
+	set = coi_settings_parse_info(&coi_setting_parser_info, pool, envs,
+				      count, error_r);
+	if (set == NULL) {
 		pool_unref(&pool);
 		return -1;
 	}
-	set = settings_parser_get(parser);
 	set->pool = pool;
-	settings_parser_deinit(&parser);
 	coi_settings_set_last(envs, count, set);
+	*set_r = set;
+	return 0;
+}
+
+int coi_push_settings_parse(struct event *event, const char *const *envs,
+			    unsigned int count,
+			    const struct coi_push_settings **set_r,
+			    const char **error_r)
+{
+	pool_t pool = pool_alloconly_create("coi-push settings", 2048);
+	struct coi_push_settings *set;
+
+	coi_settings_warn_of_unknown(event, envs, count);
+	set = coi_settings_parse_info(&coi_push_setting_parser_info, pool, envs,
+				      count, error_r);
+	if (set == NULL) {
+		pool_unref(&pool);
+		return -1;
+	}
+	set->pool = pool;
 	*set_r = set;
 	return 0;
 }

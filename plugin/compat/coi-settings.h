@@ -9,6 +9,7 @@
 
 #include "lib.h"
 
+/* What mail processes look at. Its values may have variables of the user's in them. */
 struct coi_settings {
 	pool_t pool;
 
@@ -28,10 +29,9 @@ struct coi_settings {
 	bool coi_push;
 	/* The capability that announces them (CLI-5); empty for none. */
 	const char *coi_push_capability;
-	/* Offer push to Delta Chat (CLI-4); by way of whom; and the number of
-	   recipients that it asks for beside. */
+	/* Offer push to Delta Chat (CLI-4), and the number of recipients that it
+	   asks for beside. */
 	bool coi_push_deltachat;
-	const char *coi_push_deltachat_gateway;
 	unsigned int coi_push_deltachat_recipients;
 	/* Push also what is stored by other means than a delivery. */
 	bool coi_push_appended;
@@ -44,7 +44,22 @@ struct coi_settings {
 	unsigned int coi_push_register_timeout; /* msecs */
 	const char *coi_push_spool_dir;
 
-	/* What follows is for coi-push alone: see coi-relay.h. */
+#ifndef COI_HAVE_SETTINGS_GET
+	/* coi-compat.c looks at it as it is set in plugin { } */
+	const char *coi_attribute_dict;
+#endif
+};
+
+/* What coi-push looks at, which is nobody's process: no more than it needs. See
+   coi-relay.h, and above for what mail processes look at, too. */
+struct coi_push_settings {
+	pool_t pool;
+
+	bool coi_push;
+	bool coi_push_deltachat;
+	const char *coi_push_deltachat_gateway;
+	unsigned int coi_push_register_timeout; /* msecs */
+	const char *coi_push_spool_dir;
 	const char *coi_push_key_dir;
 	const char *coi_push_queue_dir;
 	const char *coi_push_vapid_subject;
@@ -57,14 +72,13 @@ struct coi_settings {
 	unsigned int coi_push_queue_limit;
 	unsigned int coi_push_queue_user_limit;
 	unsigned int coi_push_register_limit;
-
-#ifndef COI_HAVE_SETTINGS_GET
-	/* coi-compat.c looks at it as it is set in plugin { } */
-	const char *coi_attribute_dict;
-#endif
 };
 
 #define COI_DEFAULT_MAILBOX_ROOT "COI"
 #define COI_DEFAULT_CHAT_RULES "chat-version message-id references"
+#define COI_DEFAULT_PUSH TRUE
+#define COI_DEFAULT_PUSH_DELTACHAT FALSE
+#define COI_DEFAULT_PUSH_REGISTER_TIMEOUT (10 * 1000)
+#define COI_DEFAULT_PUSH_SPOOL_DIR "/var/lib/dovecot-coi/spool"
 
 #endif

@@ -1,13 +1,14 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""What values of settings did that make no sense.
+"""What values of settings did that make no sense, or that are different for each user.
 
 Those of coi-push are in relay_settings_review_test.cc.
 """
 
 import pytest
 from harness import config
+from harness.mails import mail
 from harness.push import eventually
 from harness.push_service import answer
 
@@ -55,6 +56,28 @@ def test_SUB_6_a_push_service_had_half_a_second_where_it_may_take_for_ever(
     service.on(one.path, slow)
     response = one.set()
     assert response.ok, response
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("coi_mailbox_root", "COI-%{user}"),
+        ("coi_push_capability", config.by_dialect(v2_3="P-%u", v2_4="P-%{user}")),
+        (
+            "webpush_subscription_limit",
+            config.by_dialect(v2_3="1%{uid}", v2_4="%{userdb:limit | default('12')}"),
+        ),
+    ],
+)
+def test_SUB_1_what_differs_between_users_kept_coi_push_from_starting(
+    make_server, subscriber, name, value
+):
+    """It is nobody's, so that these variables meant nothing to it."""
+    server = make_server(push=((name, value),))
+    user = server.new_user()
+    one = subscriber(server, user).subscribe()
+    server.deliver("lmtp", user, mail("mail"))
+    one.pushes(1)
 
 
 def test_CLI_4_tokens_were_taken_for_a_gateway_that_is_none(make_server, log):
