@@ -39,7 +39,10 @@ export COI_TEST_NODE_MODULES=$COI_CACHE/$http_ece/node_modules
 
 # So it is with ntfy, which the demo brings to Debian 12.
 newer_packages() { # SUITE
-	[ "$1" = bookworm ] || echo python3-http-ece ntfy nodejs
+	case $1 in
+	bookworm | noble | resolute) ;;
+	*) echo python3-http-ece ntfy nodejs ;;
+	esac
 }
 
 install_http_ece() {
