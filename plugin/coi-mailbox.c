@@ -115,9 +115,11 @@ coi_mailbox_may_have_file(struct mailbox *box, enum mailbox_list_path_type type,
 {
 	const char *dir, *path;
 	struct stat st;
+	int ret;
 
-	if (mailbox_get_path_to(box, type, &dir) <= 0)
-		return FALSE;
+	ret = mailbox_get_path_to(box, type, &dir);
+	if (ret <= 0)
+		return ret < 0;
 	path = t_strdup_printf("%s/u.%u", dir, uid);
 	return stat(path, &st) == 0 || errno != ENOENT;
 }
