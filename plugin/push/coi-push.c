@@ -26,6 +26,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/file.h>
@@ -138,8 +139,9 @@ static void client_connected(struct master_service_connection *conn)
 	coi_relay_add_client(relay, conn->fd);
 }
 
-/* Root's own may be the folder of others, like /tmp. */
-static bool coi_push_dir_is_free(const char *path, uid_t uid)
+/* Root's own may be the folder of others, like /tmp. own is a pattern of names that are the
+   service's, whoever has put the file there. */
+static bool coi_push_dir_is_free(const char *path, const char *own, uid_t uid)
 {
 	DIR *dir = opendir(path);
 	const struct dirent *d;
@@ -152,7 +154,8 @@ static bool coi_push_dir_is_free(const char *path, uid_t uid)
 		/* that is in the root of a file system */
 		if (strcmp(d->d_name, ".") == 0 ||
 		    strcmp(d->d_name, "..") == 0 ||
-		    strcmp(d->d_name, "lost+found") == 0)
+		    strcmp(d->d_name, "lost+found") == 0 ||
+		    fnmatch(own, d->d_name, 0) == 0)
 			continue;
 		is_free = fstatat(dirfd(dir), d->d_name, &st,
 				  AT_SYMLINK_NOFOLLOW) == 0 &&
@@ -163,7 +166,7 @@ static bool coi_push_dir_is_free(const char *path, uid_t uid)
 }
 
 /* Makes a directory that belongs to whom we are going to be. */
-static void coi_push_mkdir(const char *path, mode_t mode)
+static void coi_push_mkdir(const char *path, mode_t mode, const char *own)
 {
 	struct restrict_access_settings access;
 	struct stat st;
@@ -180,7 +183,7 @@ static void coi_push_mkdir(const char *path, mode_t mode)
 	if (!S_ISDIR(st.st_mode) || (st.st_uid != 0 && st.st_uid != access.uid))
 		i_fatal("%s must be a directory of %s", path,
 			dec2str(access.uid));
-	if (st.st_uid == 0 && !coi_push_dir_is_free(path, access.uid))
+	if (st.st_uid == 0 && !coi_push_dir_is_free(path, own, access.uid))
 		i_fatal("%s must be a directory of %s, but it is root's, "
 			"and has files of others in it",
 			path, dec2str(access.uid));
@@ -208,11 +211,13 @@ static void main_preinit(void)
 				   coi_set->coi_push_queue_dir);
 		coi_push_check_dir("coi_push_spool_dir",
 				   coi_set->coi_push_spool_dir);
-		coi_push_mkdir(coi_set->coi_push_key_dir, 0700);
-		coi_push_mkdir(coi_set->coi_push_queue_dir, 0700);
+		/* which the admin brings from another node, maybe as root */
+		coi_push_mkdir(coi_set->coi_push_key_dir, 0700, "vapid*.pem");
+		coi_push_mkdir(coi_set->coi_push_queue_dir, 0700, "");
 		/* Mail processes of any user may put files there, and see none
 		   of the others. */
-		coi_push_mkdir(coi_set->coi_push_spool_dir, 01733);
+		coi_push_mkdir(coi_set->coi_push_spool_dir, 01733,
+			       "*.handoff*");
 	}
 	/* ends the process if it is still root then */
 	restrict_access_by_env(0, NULL);

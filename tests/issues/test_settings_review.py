@@ -6,11 +6,17 @@
 Those of coi-push are in relay_settings_review_test.cc.
 """
 
+import os
+import pwd
+
 import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 from harness import config
 from harness.mails import mail
 from harness.push import eventually
 from harness.push_service import answer
+from harness.server import MAIL_UID
 
 pytestmark = pytest.mark.private
 
@@ -106,3 +112,42 @@ def test_MSG_12_a_folder_of_the_machines_was_taken_for_one_of_its_own(
     eventually(lambda: "but it is root's" in server.log_text(), "a line in the log")
     after = folder.stat()
     assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
+
+
+def new_key():
+    return ec.generate_private_key(ec.SECP256R1()).private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+
+
+@pytest.mark.parametrize(
+    "name, files",
+    [
+        ("coi_push_key_dir", {}),
+        ("coi_push_key_dir", {"lost+found": 0}),
+        # as an admin puts it there for several nodes, without giving it away
+        ("coi_push_key_dir", {"vapid.pem": 0}),
+        # what mail processes have left there is theirs
+        (
+            "coi_push_spool_dir",
+            {"seal.pub": None, "1.handoff": MAIL_UID, "2.handoff.tmp": MAIL_UID},
+        ),
+    ],
+    ids=["empty", "a disk's", "a key", "a spool"],
+)
+def test_MSG_12_a_folder_of_roots_that_is_the_services_is_taken(
+    fresh_server, subscriber, log, work_dir, name, files
+):
+    log.expect("vapid.pem holds a secret|1.handoff is removed")
+    service = pwd.getpwnam("dovecot").pw_uid
+    folder = work_dir / f"of-roots-{name}-{len(files)}-{min(files, default='')}"
+    folder.mkdir()
+    for file, owner in files.items():
+        (folder / file).write_bytes(new_key() if file == "vapid.pem" else b"x")
+        (folder / file).chmod(0o644)
+        os.chown(folder / file, service if owner is None else owner, -1)
+    server = fresh_server(push=((name, folder),))
+    subscriber(server, server.new_user()).subscribe()
+    assert folder.stat().st_uid == service
