@@ -211,13 +211,14 @@ static void main_preinit(void)
 				   coi_set->coi_push_queue_dir);
 		coi_push_check_dir("coi_push_spool_dir",
 				   coi_set->coi_push_spool_dir);
+		/* Mail processes of any user may put files there, and see none
+		   of the others. It comes first: should the keys be there, too,
+		   that is refused later, but their folder's mode stays. */
+		coi_push_mkdir(coi_set->coi_push_spool_dir, 01733,
+			       "*.handoff*");
 		/* which the admin brings from another node, maybe as root */
 		coi_push_mkdir(coi_set->coi_push_key_dir, 0700, "vapid*.pem");
 		coi_push_mkdir(coi_set->coi_push_queue_dir, 0700, "");
-		/* Mail processes of any user may put files there, and see none
-		   of the others. */
-		coi_push_mkdir(coi_set->coi_push_spool_dir, 01733,
-			       "*.handoff*");
 	}
 	/* ends the process if it is still root then */
 	restrict_access_by_env(0, NULL);

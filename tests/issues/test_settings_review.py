@@ -151,3 +151,14 @@ def test_MSG_12_a_folder_of_roots_that_is_the_services_is_taken(
     server = fresh_server(push=((name, folder),))
     subscriber(server, server.new_user()).subscribe()
     assert folder.stat().st_uid == service
+
+
+def test_MSG_12_a_spool_where_the_keys_are_opened_their_folder_to_everybody(
+    fresh_server, log, work_dir
+):
+    """It was refused, but not before it had got the mode of a spool."""
+    log.expect(r"coi-push: Error: Can't start.*must be three directories")
+    folder = work_dir / "keys-and-spool"
+    server = fresh_server(push=(("coi_push_key_dir", folder), ("coi_push_spool_dir", folder)))
+    eventually(lambda: "must be three directories" in server.log_text(), "a line in the log")
+    assert folder.stat().st_mode & 0o7777 == 0o700
