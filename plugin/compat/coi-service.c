@@ -18,16 +18,16 @@
 
 int coi_service_settings_read(struct master_service *service,
 			      struct event *event,
-			      const struct coi_push_settings **set_r,
+			      const struct coi_service_settings **set_r,
 			      const char **error_r)
 {
 	if (master_service_settings_read_simple(service, error_r) < 0)
 		return -1;
-	return settings_get(event, &coi_push_setting_parser_info, 0, set_r,
+	return settings_get(event, &coi_service_setting_parser_info, 0, set_r,
 			    error_r);
 }
 
-void coi_service_settings_free(const struct coi_push_settings **set)
+void coi_service_settings_free(const struct coi_service_settings **set)
 {
 	settings_free(*set);
 }
@@ -63,7 +63,7 @@ static const struct setting_parser_info coi_plugin_setting_parser_info = {
 
 int coi_service_settings_read(struct master_service *service,
 			      struct event *event,
-			      const struct coi_push_settings **set_r,
+			      const struct coi_service_settings **set_r,
 			      const char **error_r)
 {
 	static const struct setting_parser_info *const roots[] = {
@@ -85,10 +85,10 @@ int coi_service_settings_read(struct master_service *service,
 	plugin_set = master_service_settings_get_others(service)[0];
 	if (array_is_created(&plugin_set->plugin_envs))
 		envs = array_get(&plugin_set->plugin_envs, &count);
-	return coi_push_settings_parse(event, envs, count, set_r, error_r);
+	return coi_service_settings_parse(event, envs, count, set_r, error_r);
 }
 
-void coi_service_settings_free(const struct coi_push_settings **set)
+void coi_service_settings_free(const struct coi_service_settings **set)
 {
 	pool_t pool = (*set)->pool;
 

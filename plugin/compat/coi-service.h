@@ -15,8 +15,8 @@ struct master_service;
    until coi_service_settings_free(). Returns 0 if ok, -1 if error. */
 int coi_service_settings_read(struct master_service *service,
 			      struct event *event,
-			      const struct coi_push_settings **set_r,
+			      const struct coi_service_settings **set_r,
 			      const char **error_r);
-void coi_service_settings_free(const struct coi_push_settings **set);
+void coi_service_settings_free(const struct coi_service_settings **set);
 
 #endif

@@ -62,9 +62,9 @@ static const struct coi_settings coi_default_settings = {
 
 #undef DEF
 #define DEF(type, name) \
-	SETTING_DEFINE_STRUCT_##type(#name, name, struct coi_push_settings)
+	SETTING_DEFINE_STRUCT_##type(#name, name, struct coi_service_settings)
 
-static const struct setting_define coi_push_setting_defines[] = {
+static const struct setting_define coi_service_setting_defines[] = {
 	DEF(BOOL, coi_push),
 	DEF(BOOL, coi_push_deltachat),
 	DEF(STR, coi_push_deltachat_gateway),
@@ -86,7 +86,7 @@ static const struct setting_define coi_push_setting_defines[] = {
 	SETTING_DEFINE_LIST_END
 };
 
-static const struct coi_push_settings coi_push_default_settings = {
+static const struct coi_service_settings coi_service_default_settings = {
 	.coi_push = COI_DEFAULT_PUSH,
 	.coi_push_deltachat = COI_DEFAULT_PUSH_DELTACHAT,
 	.coi_push_deltachat_gateway = "https://notifications.delta.chat/notify",
@@ -122,18 +122,18 @@ const struct setting_parser_info coi_setting_parser_info = {
 	.struct_size = sizeof(struct coi_settings),
 };
 
-const struct setting_parser_info coi_push_setting_parser_info = {
+const struct setting_parser_info coi_service_setting_parser_info = {
 #ifdef COI_HAVE_SETTINGS_GET
-	.name = "coi_push",
-	.pool_offset1 = 1 + offsetof(struct coi_push_settings, pool),
+	.name = "coi_service",
+	.pool_offset1 = 1 + offsetof(struct coi_service_settings, pool),
 #else
-	.module_name = "coi-push",
+	.module_name = "coi-service",
 	.type_offset = SIZE_MAX,
 	.parent_offset = SIZE_MAX,
 #endif
-	.defines = coi_push_setting_defines,
-	.defaults = &coi_push_default_settings,
-	.struct_size = sizeof(struct coi_push_settings),
+	.defines = coi_service_setting_defines,
+	.defaults = &coi_service_default_settings,
+	.struct_size = sizeof(struct coi_service_settings),
 };
 
 #ifndef COI_HAVE_SETTINGS_GET
@@ -212,7 +212,7 @@ coi_setting_is_in(const struct setting_parser_info *info, const char *name)
 static bool coi_setting_is_known(const char *name)
 {
 	return coi_setting_is_in(&coi_setting_parser_info, name) ||
-		coi_setting_is_in(&coi_push_setting_parser_info, name);
+		coi_setting_is_in(&coi_service_setting_parser_info, name);
 }
 
 /* Nobody else tells the admin about a typo. */
@@ -285,17 +285,17 @@ int coi_settings_parse(struct event *event, const char *const *envs,
 	return 0;
 }
 
-int coi_push_settings_parse(struct event *event, const char *const *envs,
-			    unsigned int count,
-			    const struct coi_push_settings **set_r,
-			    const char **error_r)
+int coi_service_settings_parse(struct event *event, const char *const *envs,
+			       unsigned int count,
+			       const struct coi_service_settings **set_r,
+			       const char **error_r)
 {
 	pool_t pool = pool_alloconly_create("coi-push settings", 2048);
-	struct coi_push_settings *set;
+	struct coi_service_settings *set;
 
 	coi_settings_warn_of_unknown(event, envs, count);
-	set = coi_settings_parse_info(&coi_push_setting_parser_info, pool, envs,
-				      count, error_r);
+	set = coi_settings_parse_info(&coi_service_setting_parser_info, pool,
+				      envs, count, error_r);
 	if (set == NULL) {
 		pool_unref(&pool);
 		return -1;

@@ -15,7 +15,7 @@
 struct event;
 
 extern const struct setting_parser_info coi_setting_parser_info;
-extern const struct setting_parser_info coi_push_setting_parser_info;
+extern const struct setting_parser_info coi_service_setting_parser_info;
 
 #ifndef COI_HAVE_SETTINGS_GET
 
@@ -27,10 +27,10 @@ int coi_settings_parse(struct event *event, const char *const *envs,
 		       const char **error_r);
 
 /* Likewise. It isn't kept. */
-int coi_push_settings_parse(struct event *event, const char *const *envs,
-			    unsigned int count,
-			    const struct coi_push_settings **set_r,
-			    const char **error_r);
+int coi_service_settings_parse(struct event *event, const char *const *envs,
+			       unsigned int count,
+			       const struct coi_service_settings **set_r,
+			       const char **error_r);
 
 /* Before the process ends: drops what is kept for the next user. */
 void coi_settings_forget(void);

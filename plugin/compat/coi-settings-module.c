@@ -16,5 +16,5 @@ extern const struct setting_parser_info *coi_settings_set_infos[];
 COI_EXPORT const char *coi_settings_version = DOVECOT_ABI_VERSION;
 
 COI_EXPORT const struct setting_parser_info *coi_settings_set_infos[] = {
-	&coi_setting_parser_info, &coi_push_setting_parser_info, NULL
+	&coi_setting_parser_info, &coi_service_setting_parser_info, NULL
 };

@@ -52,7 +52,7 @@ struct coi_settings {
 
 /* What coi-push looks at, which is nobody's process: no more than it needs. See
    coi-relay.h, and above for what mail processes look at, too. */
-struct coi_push_settings {
+struct coi_service_settings {
 	pool_t pool;
 
 	bool coi_push;

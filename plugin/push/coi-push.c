@@ -40,7 +40,7 @@
 #define COI_PUSH_START_MIN_SECS 2
 #define COI_PUSH_START_MAX_SECS 60
 
-static const struct coi_push_settings *coi_set;
+static const struct coi_service_settings *coi_set;
 static struct event *coi_event;
 static struct coi_relay *relay;
 static struct io *relay_io;
