@@ -40,7 +40,7 @@ export COI_TEST_NODE_MODULES=$COI_CACHE/$http_ece/node_modules
 # So it is with ntfy, which the demo brings to Debian 12.
 newer_packages() { # SUITE
 	case $1 in
-	bookworm | noble | resolute) ;;
+	bookworm | noble) ;;
 	*) echo python3-http-ece ntfy nodejs ;;
 	esac
 }
