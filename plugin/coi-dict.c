@@ -95,7 +95,8 @@ bool coi_dict_is_file(const struct dict *dict)
 }
 
 /* Reading anything from a file dict takes all of it into memory; and where that isn't
-   enough, the process ends, and with it the delivery to everybody else. */
+   enough, the process ends, and with it the delivery to everybody else. A FIFO would
+   keep them waiting, and a device may never end. */
 static int
 dict_file_check(struct mail_user *user, struct dict *dict, const char **error_r)
 {
@@ -104,11 +105,17 @@ dict_file_check(struct mail_user *user, struct dict *dict, const char **error_r)
 	struct stat st;
 
 	path = coi_compat_dict_file_path(user, dict);
-	if (path != NULL && stat(path, &st) == 0 &&
-	    st.st_size > COI_DICT_FILE_MAX_SIZE) {
-		*error_r = t_strdup_printf("%s is too large: %lld bytes", path,
-					   (long long)st.st_size);
-		return -1;
+	if (path != NULL && stat(path, &st) == 0) {
+		if (!S_ISREG(st.st_mode)) {
+			*error_r = t_strdup_printf("%s isn't a file", path);
+			return -1;
+		}
+		if (st.st_size > COI_DICT_FILE_MAX_SIZE) {
+			*error_r =
+				t_strdup_printf("%s is too large: %lld bytes",
+						path, (long long)st.st_size);
+			return -1;
+		}
 	}
 	cuser->dict_checked = TRUE;
 	return 0;
@@ -176,7 +183,7 @@ bool coi_dict_is_missing(struct mail_user *user)
 		return FALSE;
 	if (stat(path, &st) < 0)
 		cuser->dict_is_missing = errno == ENOENT;
-	else if (st.st_size <= COI_DICT_FILE_MAX_SIZE)
+	else if (S_ISREG(st.st_mode) && st.st_size <= COI_DICT_FILE_MAX_SIZE)
 		cuser->dict_checked = TRUE;
 	return cuser->dict_is_missing;
 }
