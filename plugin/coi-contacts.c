@@ -40,6 +40,9 @@
    that delivers to others, too. */
 #define COI_CONTACTS_MAX 65536
 #define COI_CONTACT_MAX_HEADER_SIZE ((uoff_t)64 * 1024)
+/* Of all contacts together, for one delivery, which others may wait for. As many as we
+   take are less, unless they are made for it. */
+#define COI_CONTACTS_MAX_READ_SIZE ((uoff_t)64 * 1024 * 1024)
 /* As many as fit into that, each with a name, 64 digits and a line end; for headers
    from Dovecot's cache, too. */
 #define COI_CONTACT_MAX_HASHES (COI_CONTACT_MAX_HEADER_SIZE / (14 + 64 + 1))
@@ -77,6 +80,8 @@ struct coi_contacts {
 	   new one. */
 	buffer_t *buffer;
 
+	/* What may yet be read of mails. */
+	uoff_t read_left;
 	/* that was logged */
 	bool told_unreadable;
 };
@@ -89,6 +94,8 @@ struct coi_contact_headers {
 	/* ends with NULL; in the data stack or of the mail */
 	const char *const *hashes;
 	time_t date;
+	/* What was read for it. */
+	uoff_t size;
 };
 
 /* No address has it: in an index, a mail that couldn't be read. Its date says when it
@@ -506,6 +513,7 @@ coi_contact_parse(struct istream *input, struct coi_contact_headers *headers_r)
 					     headers_r);
 	}
 	message_parse_header_deinit(&parser);
+	headers_r->size = size.physical_size;
 	array_append_zero(&hashes);
 	headers_r->hashes = array_front(&hashes);
 	headers_r->is_contact = content != NULL &&
@@ -588,9 +596,12 @@ coi_contacts_add_mail(struct coi_contacts *contacts, struct mail *mail,
 	bool known = coi_contact_find_cached(mail, &headers);
 	bool complete = known && (!headers.is_contact || headers.have_date);
 	const char *error;
+	int ret;
 
 	if (!complete && may_read) {
-		if (coi_contact_read(mail, &read, &error) == 0) {
+		ret = coi_contact_read(mail, &read, &error);
+		contacts->read_left -= I_MIN(read.size, contacts->read_left);
+		if (ret == 0) {
 			headers = read;
 			known = complete = TRUE;
 		} else if (mail->expunged)
@@ -617,7 +628,8 @@ coi_contacts_try_mail(struct coi_contacts *contacts, struct mail *mail,
 		      const struct coi_contact *old,
 		      ARRAY_TYPE(coi_contact) *dest)
 {
-	bool may_read = old == NULL || coi_contact_is_due(old);
+	bool may_read = old == NULL ||
+		(coi_contact_is_due(old) && contacts->read_left > 0);
 	struct coi_contact contact;
 	bool known;
 
@@ -659,6 +671,12 @@ coi_contacts_add_new(struct coi_contacts *contacts, uint32_t first_uid,
 	}
 	for (uint32_t seq = seq1; seq != 0 && seq <= seq2; seq++) {
 		mail_set_seq(mail, seq);
+		if (contacts->read_left == 0) {
+			/* The next delivery goes on from here. */
+			contacts->state.uidnext = mail->uid;
+			coi_contacts_forget_log(contacts);
+			break;
+		}
 		coi_contacts_try_mail(contacts, mail, NULL, dest);
 	}
 	mail_free(&mail);
@@ -835,6 +853,7 @@ int coi_contacts_is_blocked(struct mail_user *user, const char *const *from,
 
 	i_zero(&contacts);
 	contacts.fd = -1;
+	contacts.read_left = COI_CONTACTS_MAX_READ_SIZE;
 	contacts.core = coi_core_get(user->event);
 	if (contacts.core == NULL)
 		return 0;
