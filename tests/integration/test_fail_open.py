@@ -83,15 +83,7 @@ def behind_a_closed_door(path):
     path.symlink_to("/etc/shadow")
 
 
-A_DIRECTORY = pytest.param(
-    a_directory,
-    marks=pytest.mark.xfail(
-        strict=True, reason="Dovecot's file dict takes a directory for an empty file, silently"
-    ),
-)
-
-
-@pytest.mark.parametrize("damage", [unreadable, A_DIRECTORY, behind_a_closed_door])
+@pytest.mark.parametrize("damage", [unreadable, a_directory, behind_a_closed_door])
 def test_FIL_10_metadata_that_cannot_be_read(server, log, damage):
     user = server.coi_user("active")
     damage(server.home(user) / "dovecot-attributes")
