@@ -4,8 +4,8 @@
 """Contacts that can't be read kept a delivery busy for half a minute, each hour.
 
 The header of a contact has a limit, and so has their number, but 60,000 with 60 KB each
-are some gigabytes. A client has them with one APPEND, and COPY. Each delivery that began
-before one had finished read all of them, and so did the first one of each hour.
+are some gigabytes. Each delivery that began before one had finished read all of them, and
+so did the first one of each hour.
 """
 
 import hashlib
