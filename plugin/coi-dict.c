@@ -96,26 +96,30 @@ bool coi_dict_is_file(const struct dict *dict)
 
 /* Reading anything from a file dict takes all of it into memory; and where that isn't
    enough, the process ends, and with it the delivery to everybody else. A FIFO would
-   keep them waiting, and a device may never end. */
+   keep them waiting, and a device may never end. Returns what is wrong, or NULL. */
+static const char *dict_file_problem(const struct stat *st)
+{
+	if (!S_ISREG(st->st_mode))
+		return "isn't a file";
+	if (st->st_size > COI_DICT_FILE_MAX_SIZE)
+		return t_strdup_printf("is too large: %lld bytes",
+				       (long long)st->st_size);
+	return NULL;
+}
+
 static int
 dict_file_check(struct mail_user *user, struct dict *dict, const char **error_r)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
-	const char *path;
+	const char *path, *problem = NULL;
 	struct stat st;
 
 	path = coi_compat_dict_file_path(user, dict);
-	if (path != NULL && stat(path, &st) == 0) {
-		if (!S_ISREG(st.st_mode)) {
-			*error_r = t_strdup_printf("%s isn't a file", path);
-			return -1;
-		}
-		if (st.st_size > COI_DICT_FILE_MAX_SIZE) {
-			*error_r =
-				t_strdup_printf("%s is too large: %lld bytes",
-						path, (long long)st.st_size);
-			return -1;
-		}
+	if (path != NULL && stat(path, &st) == 0)
+		problem = dict_file_problem(&st);
+	if (problem != NULL) {
+		*error_r = t_strconcat(path, " ", problem, NULL);
+		return -1;
 	}
 	cuser->dict_checked = TRUE;
 	return 0;
@@ -183,7 +187,7 @@ bool coi_dict_is_missing(struct mail_user *user)
 		return FALSE;
 	if (stat(path, &st) < 0)
 		cuser->dict_is_missing = errno == ENOENT;
-	else if (S_ISREG(st.st_mode) && st.st_size <= COI_DICT_FILE_MAX_SIZE)
+	else if (dict_file_problem(&st) == NULL)
 		cuser->dict_checked = TRUE;
 	return cuser->dict_is_missing;
 }
