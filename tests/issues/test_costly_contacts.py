@@ -8,14 +8,13 @@ are some gigabytes. Each delivery that began before one had finished read all of
 so did the first one of each hour.
 """
 
-import hashlib
 import os
 import struct
 
 import pytest
-from harness.imap import Literal
 from harness.mails import mail
 from harness.server import MAIL_UID
+from test_second_review import block
 
 COUNT = 2000
 HEADER = struct.Struct("<4sIIIIQQqI")
@@ -53,11 +52,9 @@ def test_BLK_1_a_delivery_reads_some_megabytes_of_contacts(make_server, log):
     os.chown(first, MAIL_UID, MAIL_UID)
     for number in range(2, COUNT + 1):
         os.link(first, folder / "cur" / f"1000000000.M{number}P1.test:2,S")
-    digest = hashlib.sha3_256(b"sender@example.org").hexdigest()
-    contact = f"Chat-Content: contact\r\nCOI-Blocked: yes\r\nCOI-From-Hash: {digest}\r\n\r\n"
     with server.imap(user) as client:
         client.must(f'SELECT "{server.contacts}"')
-        client.must(f'APPEND "{server.contacts}" ', Literal(contact.encode()))
+    block(server, user)
 
     index = folder / "dovecot-coi.contacts"
     server.deliver("lmtp", user, mail("first"))

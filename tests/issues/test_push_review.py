@@ -19,7 +19,7 @@ import pytest
 from harness.config import version
 from harness.h2server import Behaviour, push_service
 from harness.mails import chat, mail
-from harness.push import eventually, service_pids, subscriptions
+from harness.push import VAPID, eventually, service_pids, subscriptions
 from harness.push_service import answer
 
 pytestmark = pytest.mark.private
@@ -87,6 +87,18 @@ def test_SUB_1_a_service_that_hangs_made_listings_fail(own, subscriber):
     finally:
         os.kill(pid, signal.SIGCONT)
     assert found["/private/vendor/vendor.dovecot/coi/config/enabled"] == b"yes"
+
+
+def test_SUB_1_a_key_that_can_not_be_told_now_looked_as_if_there_never_were_one(make_server, log):
+    """CANNOT is what a client gives up at."""
+    log.expect(r"coi-push: Error: Can't start.*coi_push_ttl|coi: Can't ask coi-push for its key")
+    server = make_server(push=(("coi_push_ttl", "0 s"),))
+    with server.imap(server.new_user()) as client:
+        response = client.command(f'GETMETADATA "" {VAPID}')
+        assert (response.status, response.reason) == (
+            "NO",
+            "[UNAVAILABLE] Push is not available at the moment",
+        )
 
 
 @pytest.mark.skipif(version() == "2.4.2", reason="this Dovecot waits for it in any case")
