@@ -259,7 +259,34 @@ TEST_F(RelayIntake, The_spool_may_hold_anything) {
   }
   EXPECT_EQ(ReadFile(canary), "secret");
   EXPECT_LE(logs_.size(), 8U);
+  // Somebody may be writing it; a day later nobody is.
+  EXPECT_EQ(access(Spool("other-name").c_str(), F_OK), 0);
+  clock_.Advance(int64_t{25} * 3600);
   Run();
+  EXPECT_NE(access(Spool("other-name").c_str(), F_OK), 0);
+}
+
+// What else is asked for there is no push.
+TEST_F(RelayIntake, The_spool_is_for_deliveries_only) {
+  push::Handoff handoff = MakeHandoff("alice");
+  Ask(handoff);
+  ASSERT_EQ(Status().queued, 1U);
+  for (const auto kind : {push::HandoffKind::kForget, push::HandoffKind::kGone}) {
+    push::Handoff other = MakeHandoff("alice");
+    other.kind = kind;
+    PutIntoSpool(other);
+    Run();
+    EXPECT_FALSE(IsInSpool(other));
+    EXPECT_EQ(Status().queued, 1U);
+  }
+}
+
+TEST_F(RelayIntake, Registers_nothing_that_has_expired) {
+  clock_.Advance(-300);
+  const push::Handoff handoff = MakeRegistration("alice");
+  clock_.Advance(600);
+  EXPECT_EQ(Ask(handoff), "-\trefused\n");
+  EXPECT_EQ(sender_->requests.size(), 0U);
 }
 
 TEST_F(RelayIntake, A_full_queue_leaves_the_spool_alone) {
@@ -482,6 +509,10 @@ TEST_F(RelayIntake, Refuses_bad_settings) {
   settings_.vapid_subject = "mailto:admin@example.org";
   settings_.queue_dir = settings_.key_dir;
   EXPECT_FALSE(Open());
+  settings_.queue_dir = queue_dir_.c_str();
+  settings_.ttl_mail_secs = 0;
+  EXPECT_FALSE(Open());
+  settings_.ttl_mail_secs = 86400;
   settings_.queue_dir = "/nonexistent";
   EXPECT_FALSE(Open());
   EXPECT_NE(error_, "");

@@ -75,6 +75,32 @@ TEST_F(Relay, MSG_7_tokens_are_renewed_well_before_they_end) {
   EXPECT_NE(token(), first);
 }
 
+TEST_F(Relay, SUB_6_one_that_is_not_validated_gets_no_push) {
+  push::Handoff handoff = MakeHandoff("alice");
+  push::Subscription subscription = MakeSubscription("https://push.example.org/a");
+  subscription.validated = false;
+  subscription.validation = "Canary-Validation";
+  subscription.expires = clock_.wall / 1000000 + 300;
+  handoff.subscriptions.front().second = push::WriteStored(subscription);
+  EXPECT_EQ(Ask(handoff), "+\tqueued\n");
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
+// Killed as soon as it has answered.
+TEST_F(Relay, MSG_10_forgets_before_it_says_so) {
+  push::Handoff handoff = MakeHandoff("alice");
+  Ask(handoff);
+  ASSERT_EQ(Status().queued, 1U);
+  handoff.kind = push::HandoffKind::kForget;
+  const int fd = Connect(push::WriteHandoff(handoff) + "\n");
+  relay_->Run();
+  EXPECT_EQ(Receive(fd), "+\tok\n");
+  Reopen();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
 TEST_F(Relay, MSG_1_one_push_for_each_subscription) {
   const Handoff handoff =
       MakeHandoff("alice", {"https://a.example/1", "https://b.example/2", "https://a.example/3"});
@@ -129,6 +155,20 @@ TEST_F(Relay, MSG_9_gone_is_remembered_until_it_registers_again) {
     EXPECT_EQ(Ask(MakeHandoff(user)), kQueued);
     AnswerAll(201);
   }
+}
+
+TEST_F(Relay, MSG_9_gone_is_sent_nothing_of_what_was_ready) {
+  for (int i = 0; i < 10; ++i) {
+    Ask(MakeHandoff("alice"));
+  }
+  const size_t under_way = sender_->requests.size();
+  ASSERT_LT(under_way, 10U);
+  for (size_t i = 0; i < under_way; ++i) {
+    sender_->AnswerHttp(410);
+  }
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 0U);
 }
 
 TEST_F(Relay, MSG_9_gone_is_forgotten_after_90_days) {
@@ -236,6 +276,24 @@ TEST_F(Relay, MSG_9_refused_is_kept_and_holds_nobody_up) {
   clock_.Advance(400);
   Run();
   EXPECT_EQ(AnswerAll(201), 7);
+}
+
+TEST_F(Relay, MSG_7_a_token_that_may_be_what_was_refused_is_not_used_again) {
+  Ask(MakeHandoff("alice"));
+  const string first = sender_->AnswerHttp(403).authorization;
+  Run();
+  Ask(MakeHandoff("alice"));
+  EXPECT_NE(sender_->AnswerHttp(201).authorization, first);
+}
+
+// The service has not been asked.
+TEST_F(Relay, END_2_not_allowed_does_not_make_a_service_sick) {
+  for (int i = 0; i < 20; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i)));
+    ASSERT_EQ(sender_->requests.size(), 1U) << i;
+    sender_->Answer({0, relay::SendStatus::kNotAllowed, 0, std::nullopt, "not allowed"});
+    Run();
+  }
 }
 
 TEST_F(Relay, END_2_not_allowed_is_kept) {
