@@ -26,6 +26,22 @@ struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user)
 	return ns->alias_for != NULL ? ns->alias_for : ns;
 }
 
+/* Where the list index can't be read, as when another process holds its lock for too
+   long, Dovecot 2.3 takes that for a success without a GUID, which
+   mailbox_get_metadata() ends the process for. An open folder is asked itself. */
+static int
+user_get_guid(struct mailbox *inbox, struct mailbox_metadata *metadata_r)
+{
+	i_zero(metadata_r);
+	if (inbox->v.get_metadata(inbox, MAILBOX_METADATA_GUID, metadata_r) ==
+		    0 &&
+	    !guid_128_is_empty(metadata_r->guid))
+		return 0;
+	if (mailbox_open(inbox) < 0)
+		return -1;
+	return mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, metadata_r);
+}
+
 static int user_read_inbox_guid(struct mail_user *user, struct mailbox *inbox,
 				guid_128_t guid_r, const char **error_r)
 {
@@ -38,7 +54,7 @@ static int user_read_inbox_guid(struct mail_user *user, struct mailbox *inbox,
 				    "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
 		inbox = own;
 	}
-	ret = mailbox_get_metadata(inbox, MAILBOX_METADATA_GUID, &metadata);
+	ret = user_get_guid(inbox, &metadata);
 	if (ret == 0) {
 		guid_128_copy(guid_r, metadata.guid);
 	} else {
