@@ -1,0 +1,87 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Two servers that have the same mail, with what Dovecot wants to be set where that is on NFS."""
+
+import threading
+
+import pytest
+from harness.mails import chat, mail
+from harness.server import ROOT
+from test_blocked import SENDER, add, contact, where
+
+pytestmark = pytest.mark.private
+
+ENABLED, FILTER = f"{ROOT}/enabled", f"{ROOT}/message-filter"
+SHARED = (
+    "mmap_disable = yes\nmail_fsync = always\nmail_nfs_storage = yes\nmail_nfs_index = yes\n"
+    "lock_method = fcntl\n"
+)
+
+
+@pytest.fixture(params=["maildir", "sdbox", "mdbox"])
+def nodes(request, fresh_server):
+    one, other = (fresh_server(mail_format=request.param, before=SHARED) for _ in range(2))
+    other.homes.rmdir()
+    other.homes.symlink_to(one.homes)
+    return one, other
+
+
+def test_ENA_5_FIL_2_what_one_is_told_counts_at_the_other(nodes):
+    one, other = nodes
+    user = one.new_user()
+    with one.imap(user) as first, other.imap(user) as second:
+        for message_filter, folder in (("active", one.chats), ("none", "INBOX")):
+            first.setmetadata({ENABLED: "yes", FILTER: message_filter})
+            assert second.getmetadata(FILTER)[FILTER] == message_filter.encode()
+            other.deliver("lmtp", user, chat(message_filter))
+            assert one.where(user)[message_filter] == (folder, {"$Chat"})
+        second.setmetadata({ENABLED: None})
+        one.deliver("lmtp", user, chat("disabled"))
+        assert one.where(user)["disabled"] == ("INBOX", set())
+
+
+def test_BLK_3_BLK_5_who_is_blocked_at_one_is_at_the_other(nodes):
+    one, other = nodes
+    user = one.coi_user("active")
+    for server in (one, other):
+        server.deliver("lmtp", user, mail("before"))
+    for number, server in enumerate((one, other)):
+        with server.imap(user) as client:
+            add(server, user, contact(SENDER, blocked=True))
+            for name, delivering in (("other", other), ("one", one)):
+                subject = f"{number} blocked at {name}"
+                delivering.deliver("lmtp", user, mail(subject))
+                assert where(server, user)[subject][0] == server.folder("Blocked")
+            client.must(f'SELECT "{server.contacts}"')
+            client.must("STORE 1:* +FLAGS (\\Deleted)")
+            client.must("EXPUNGE")
+            for name, delivering in (("other", other), ("one", one)):
+                subject = f"{number} not blocked at {name}"
+                delivering.deliver("lmtp", user, mail(subject))
+                assert where(server, user)[subject][0] == "INBOX"
+
+
+def test_FIL_3_both_move_the_same_mails(nodes):
+    one, other = nodes
+    user = one.coi_user("seen")
+    subjects = {f"chat {number}" for number in range(40)}
+    for number, subject in enumerate(sorted(subjects)):
+        nodes[number % 2].deliver("lmtp", user, chat(subject))
+
+    def read(client):
+        for first in range(1, 40, 10):
+            client.command(f"UID STORE {first}:{first + 9} +FLAGS (\\Seen)")
+
+    with one.imap(user) as first, other.imap(user) as second:
+        clients = (first, second)
+        for client in clients:
+            client.must("SELECT INBOX")
+        threads = [threading.Thread(target=read, args=(client,)) for client in clients]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    with other.imap(user) as client:
+        assert client.subjects("INBOX") == []
+        assert sorted(client.subjects(other.chats)) == sorted(subjects)
