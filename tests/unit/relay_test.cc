@@ -5,6 +5,7 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
+#include <sqlite3.h>
 #include <sys/wait.h>
 
 #include <set>
@@ -229,15 +230,18 @@ TEST_F(Relay, MSG_9_retry_after_is_obeyed) {
 }
 
 TEST_F(Relay, MSG_9_retry_after_does_not_outlive_the_push) {
-  settings_.ttl_mail_secs = 600;
+  settings_.ttl_mail_secs = 400;
   Reopen();
-  Ask(MakeHandoff("alice"));
-  sender_->AnswerHttp(503, 3600);
-  Run();
-  clock_.Advance(601);
-  Run();
-  EXPECT_EQ(Status().queued, 0U);
-  EXPECT_EQ(Status().dropped, 1U);
+  uint64_t dropped = 0;
+  for (const int status : {503, 403}) {
+    Ask(MakeHandoff("alice"));
+    sender_->AnswerHttp(status, 3600);
+    Run();
+    clock_.Advance(401);
+    Run();
+    EXPECT_EQ(Status().queued, 0U) << status;
+    EXPECT_EQ(Status().dropped, ++dropped) << status;
+  }
 }
 
 TEST_F(Relay, MSG_9_too_large_is_tried_once_without_content) {
@@ -278,22 +282,42 @@ TEST_F(Relay, MSG_9_refused_is_kept_and_holds_nobody_up) {
   EXPECT_EQ(AnswerAll(201), 7);
 }
 
+// What was refused, or is not allowed, is neither waited for nor sent earlier.
+TEST_F(Relay, MSG_9_refused_is_not_in_line_with_others) {
+  for (const bool is_allowed : {true, false}) {
+    const string endpoint = is_allowed ? "https://a.example/" : "https://b.example/";
+    settings_.hosts_denied = is_allowed ? "" : "b.example";
+    Reopen();
+    Ask(MakeHandoff("alice", {endpoint}));
+    if (is_allowed) {
+      sender_->AnswerHttp(403);
+      Run();
+    }
+    settings_.hosts_denied = "";
+    Reopen();
+    ASSERT_EQ(sender_->requests.size(), 0U);
+    Ask(MakeHandoff("alice", {endpoint}));
+    ASSERT_EQ(sender_->requests.size(), 1U) << endpoint;
+    const string topic = sender_->AnswerHttp(503).topic;
+    Run();
+    clock_.Advance(10);
+    Run();
+    ASSERT_EQ(sender_->requests.size(), 1U) << endpoint;
+    EXPECT_EQ(sender_->AnswerHttp(201).topic, topic) << endpoint;
+    Run();
+    EXPECT_EQ(sender_->requests.size(), 0U) << endpoint;
+    clock_.Advance(1200);
+    Run();
+    EXPECT_EQ(AnswerAll(201), 1) << endpoint;
+  }
+}
+
 TEST_F(Relay, MSG_7_a_token_that_may_be_what_was_refused_is_not_used_again) {
   Ask(MakeHandoff("alice"));
   const string first = sender_->AnswerHttp(403).authorization;
   Run();
   Ask(MakeHandoff("alice"));
   EXPECT_NE(sender_->AnswerHttp(201).authorization, first);
-}
-
-// The service has not been asked.
-TEST_F(Relay, END_2_not_allowed_does_not_make_a_service_sick) {
-  for (int i = 0; i < 20; ++i) {
-    Ask(MakeHandoff("user" + std::to_string(i)));
-    ASSERT_EQ(sender_->requests.size(), 1U) << i;
-    sender_->Answer({0, relay::SendStatus::kNotAllowed, 0, std::nullopt, "not allowed"});
-    Run();
-  }
 }
 
 TEST_F(Relay, END_2_not_allowed_is_kept) {
@@ -429,6 +453,47 @@ TEST_F(Relay, MSG_10_ttl_over) {
   ASSERT_EQ(Status().dropped, 1U);
   EXPECT_EQ(events_.back().outcome, COI_RELAY_DROPPED);
   EXPECT_EQ(events_.back().user, "alice");
+}
+
+TEST_F(Relay, MSG_10_ttl_over_of_what_is_not_allowed) {
+  settings_.hosts_denied = "push.example.org";
+  Reopen();
+  Ask(MakeHandoff("alice"));
+  EXPECT_EQ(Status().queued, 1U);
+  clock_.Advance(86400 + 1);
+  Run();
+  EXPECT_EQ(Status().queued, 0U);
+  EXPECT_EQ(Status().dropped, 1U);
+}
+
+// Times that a wrong clock has left in the queue. No push waits longer for them than
+// for the longest Retry-After.
+TEST_F(Relay, MSG_10_waits_for_no_time_that_is_far_away) {
+  for (const char* sql :
+       {"UPDATE push SET next = next + 300000000000", "UPDATE origin SET due = due + 300000000000",
+        "UPDATE origin SET failures = 20, resume = 3000000000000",
+        "UPDATE subscription SET resume = resume + 300000000000"}) {
+    Reopen();
+    Ask(MakeHandoff("alice"));
+    Ask(MakeHandoff("alice"));
+    sender_->AnswerHttp(503);
+    sender_->AnswerHttp(503);
+    Run();
+    relay_.reset();
+    sqlite3* queue = nullptr;
+    ASSERT_EQ(sqlite3_open((queue_dir_ + "/queue.sqlite").c_str(), &queue), SQLITE_OK);
+    EXPECT_EQ(sqlite3_exec(queue, sql, nullptr, nullptr, nullptr), SQLITE_OK);
+    EXPECT_NE(sqlite3_changes(queue), 0) << sql;
+    sqlite3_close(queue);
+    Reopen();
+    for (int minutes = 0; minutes < 7 * 60; minutes += 10) {
+      AnswerAll(201);
+      clock_.Advance(600);
+      Run();
+    }
+    EXPECT_EQ(Status().queued, 0U) << sql;
+    EXPECT_EQ(Status().dropped, 0U) << sql;
+  }
 }
 
 TEST_F(Relay, MSG_10_survives_a_crash) {
@@ -614,6 +679,78 @@ TEST_F(Relay, END_4_one_bad_subscription_does_not_make_a_service_sick) {
   }
   Ask(MakeHandoff("alice", {"https://push.example.org/works"}));
   EXPECT_EQ(sender_->requests.size(), 1U);
+}
+
+// Each of its users gets an answer that is about himself.
+TEST_F(Relay, END_2_END_4_what_makes_a_service_sick) {
+  const struct {
+    const char* name;
+    relay::SendStatus status;
+    int http;
+    bool is_sick;
+  } cases[] = {
+      {"not-allowed", relay::SendStatus::kNotAllowed, 0, false},
+      {"401", relay::SendStatus::kAnswered, 401, false},
+      {"429", relay::SendStatus::kAnswered, 429, false},
+      {"499", relay::SendStatus::kAnswered, 499, false},
+      {"500", relay::SendStatus::kAnswered, 500, true},
+      {"503", relay::SendStatus::kAnswered, 503, true},
+      // ntfy: nobody listens to that one
+      {"507", relay::SendStatus::kAnswered, 507, false},
+      {"unreachable", relay::SendStatus::kUnreachable, 0, true},
+  };
+  for (const auto& one : cases) {
+    for (int i = 0; i < 20; ++i) {
+      Ask(MakeHandoff("user" + std::to_string(i), {"https://" + string(one.name) + ".example/"}));
+      if (sender_->requests.empty()) {
+        break;
+      }
+      sender_->Answer({0, one.status, one.http, std::nullopt,
+                       one.status == relay::SendStatus::kAnswered ? "" : "it says"});
+      Run();
+    }
+    Ask(MakeHandoff("another", {"https://" + string(one.name) + ".example/"}));
+    EXPECT_EQ(sender_->requests.empty(), one.is_sick) << one.name;
+    AnswerAll(201);
+  }
+}
+
+TEST_F(Relay, END_4_a_service_that_answers_has_failed_no_more) {
+  // Of as many users, each by another subscription.
+  const auto fail = [&](int users, const char* path) {
+    for (int i = 0; i < users; ++i) {
+      Ask(MakeHandoff("user" + std::to_string(i), {string("https://push.example.org/") + path}));
+      ASSERT_EQ(sender_->requests.size(), 1U) << path << i;
+      sender_->AnswerHttp(500);
+      Run();
+    }
+  };
+  const auto answers = [&](const char* path) {
+    Ask(MakeHandoff("bob", {string("https://push.example.org/") + path}));
+    return AnswerAll(201) == 1;
+  };
+  fail(8, "a");
+  EXPECT_TRUE(answers("a"));
+  // Of the same users, who count again.
+  fail(9, "b");
+  EXPECT_FALSE(answers("b"));
+}
+
+TEST_F(Relay, MSG_9_a_service_that_has_too_much_gets_less_at_once) {
+  for (int i = 0; i < 300; ++i) {
+    Ask(MakeHandoff("user" + std::to_string(i)));
+  }
+  for (int i = 0; i < 30; ++i) {
+    sender_->AnswerHttp(201);
+    Run();
+  }
+  const size_t before = sender_->requests.size();
+  EXPECT_GE(before, 30U);
+  for (size_t i = 0; i < before; ++i) {
+    sender_->AnswerHttp(429);
+  }
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 4U);
 }
 
 TEST_F(Relay, Many_that_wait_are_each_sent_once) {
