@@ -184,14 +184,7 @@ TEST_F(RelayReview, END_5_a_local_user_could_act_for_others) {
   settings_.queue_user_limit = 2;
   relay_.reset();
   ASSERT_TRUE(Open()) << error_;
-  const auto as_other = [&](const push::Handoff& handoff) {
-    // The kernel notes who makes the connection.
-    EXPECT_EQ(seteuid(65534), 0);
-    const int fd = Connect(push::WriteHandoff(handoff) + "\n");
-    EXPECT_EQ(seteuid(0), 0);
-    Run();
-    return Receive(fd);
-  };
+  const auto as_other = [&](const push::Handoff& handoff) { return AskAs(65534, handoff); };
   EXPECT_EQ(Ask(MakeHandoff("alice")), "+\tqueued\n");
   for (int i = 0; i < 6; ++i) {
     as_other(MakeRegistration("alice", "https://127.0.0.1/"));

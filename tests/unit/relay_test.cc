@@ -172,6 +172,33 @@ TEST_F(Relay, MSG_9_gone_is_sent_nothing_of_what_was_ready) {
   EXPECT_EQ(Status().queued, 0U);
 }
 
+// A process may give any name; who it is to the kernel, it can't choose.
+TEST_F(Relay, END_5_what_others_are_told_of_a_subscription_is_not_its_users) {
+  if (geteuid() != 0) {
+    GTEST_SKIP() << "only root can be somebody else";
+  }
+  EXPECT_EQ(AskAs(65534, MakeHandoff("alice")), kQueued);
+  AnswerAll(410);
+  EXPECT_EQ(AskAs(65534, MakeHandoff("alice")), "+\tqueued\tgone=subscription-0\n");
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
+TEST_F(Relay, MSG_9_END_5_nobody_else_ends_what_a_service_wants_to_wait) {
+  if (geteuid() != 0) {
+    GTEST_SKIP() << "only root can be somebody else";
+  }
+  Ask(MakeHandoff("alice"));
+  sender_->AnswerHttp(429, 3600);
+  Run();
+  Handoff forget = MakeHandoff("alice");
+  forget.kind = push::HandoffKind::kForget;
+  AskAs(65534, forget);
+  Ask(MakeHandoff("alice"));
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 2U);
+}
+
 TEST_F(Relay, MSG_9_gone_is_forgotten_after_90_days) {
   Ask(MakeHandoff("alice"));
   AnswerAll(410);

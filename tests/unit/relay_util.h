@@ -283,6 +283,14 @@ class RelayTest : public testing::Test {
     Run();
     return Receive(fd);
   }
+  // As a process of somebody else's: the kernel notes who makes the connection.
+  std::string AskAs(uid_t uid, const push::Handoff& handoff) {
+    EXPECT_EQ(seteuid(uid), 0);
+    const int fd = Connect(push::WriteHandoff(handoff) + "\n");
+    EXPECT_EQ(seteuid(0), 0);
+    Run();
+    return Receive(fd);
+  }
   // Answers all that is and comes under way; returns how many.
   int AnswerAll(int status) {
     int count = 0;
