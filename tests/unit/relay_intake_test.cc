@@ -123,6 +123,8 @@ TEST_F(RelayIntake, SUB_6_register) {
   EXPECT_EQ(request.validation, "true");
   EXPECT_EQ(request.ttl_secs, 300U);
   EXPECT_EQ(request.topic.size(), 32U);
+  // Somebody waits for it.
+  EXPECT_EQ(request.urgency, relay::Urgency::kHigh);
   Run();
   const string answer = Receive(fd);
   EXPECT_EQ(answer.substr(0, 17), "+\taccepted\tvapid=");
@@ -159,6 +161,39 @@ TEST_F(RelayIntake, SUB_12_register_says_what_went_wrong) {
   EXPECT_EQ(sender_->requests.size(), 0U);
 }
 
+TEST_F(RelayIntake, SUB_6_registers_only_what_is_to_be_validated) {
+  for (const bool is_validated : {false, true}) {
+    Handoff handoff = MakeRegistration("alice");
+    push::Subscription subscription = MakeSubscription("https://push.example.org/a");
+    subscription.validated = is_validated;
+    subscription.expires = clock_.wall / 1000000 + 300;
+    handoff.subscriptions.front().second = push::WriteStored(subscription);
+    EXPECT_EQ(Ask(handoff), "-\tbad-request\n") << is_validated;
+  }
+  EXPECT_EQ(sender_->requests.size(), 0U);
+}
+
+TEST_F(RelayIntake, END_4_END_5_only_so_many_registrations_at_once) {
+  const auto register_one = [&](int user, int host) {
+    return Ask(MakeRegistration("user" + std::to_string(user),
+                                "https://host" + std::to_string(host) + ".example/"));
+  };
+  // With one service, which may hang; and with all.
+  int user = 0;
+  for (int host = 0; host < 8; ++host) {
+    for (int i = 0; i < 8; ++i) {
+      EXPECT_EQ(register_one(++user, host), "(nothing)");
+    }
+    EXPECT_EQ(register_one(++user, host), "-\tbusy\n");
+    EXPECT_EQ(sender_->requests.size(), (static_cast<size_t>(host) + 1) * 8);
+  }
+  EXPECT_EQ(register_one(++user, 8), "-\tbusy\n");
+  sender_->AnswerHttp(404);
+  Run();
+  EXPECT_EQ(register_one(++user, 8), "(nothing)");
+  EXPECT_EQ(sender_->requests.size(), 64U);
+}
+
 TEST_F(RelayIntake, SUB_6_register_is_answered_in_time) {
   const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
   const int other = Connect(push::WriteHandoff(MakeRegistration("bob")) + "\n");
@@ -192,6 +227,20 @@ TEST_F(RelayIntake, END_5_failures_lock_registration) {
   }
   // Nobody else is locked out.
   EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tnot-allowed\n");
+}
+
+TEST_F(RelayIntake, END_5_one_that_succeeds_ends_the_failures) {
+  settings_.register_limit = 1000;
+  Reopen();
+  for (int i = 0; i < 5; ++i) {
+    for (int k = 0; k < 4; ++k) {
+      EXPECT_EQ(Ask(MakeRegistration("alice", "https://127.0.0.1/")), "-\tnot-allowed\n");
+    }
+    const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
+    Run();
+    EXPECT_EQ(AnswerAll(201), 1);
+    EXPECT_EQ(Receive(fd).substr(0, 10), "+\taccepted");
+  }
 }
 
 TEST_F(RelayIntake, END_5_registrations_an_hour) {
@@ -311,6 +360,49 @@ TEST_F(RelayIntake, MSG_10_the_spool_counts_from_when_it_was_written) {
   EXPECT_EQ(sender_->requests.size(), 0U);
   EXPECT_EQ(Status().dropped, 1U);
   EXPECT_EQ(Status().queued, 0U);
+}
+
+TEST_F(RelayIntake, MSG_10_the_spool_counts_by_the_queues_clock) {
+  const int64_t day = int64_t{86400} * 1000000;
+  // Set to what it is while it runs, two days ago.
+  clock_.wall += 2 * day;
+  Reopen();
+  clock_.wall -= 2 * day;
+  PutIntoSpool(MakeHandoff("alice"));
+  Run();
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  EXPECT_GT(sender_->requests[0].ttl_secs, 86400U - 1000);
+  EXPECT_EQ(Status().dropped, 0U);
+}
+
+// Whoever writes a file may give it any time.
+TEST_F(RelayIntake, MSG_10_no_push_lives_longer_by_its_files_time) {
+  const Handoff handoff = MakeHandoff("alice");
+  PutIntoSpool(handoff);
+  const timespec times[] = {{time(nullptr) + 10 * 86400, 0}, {time(nullptr) + 10 * 86400, 0}};
+  ASSERT_EQ(utimensat(AT_FDCWD, Spool(handoff.id + ".handoff").c_str(), times, 0), 0);
+  Run();
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  EXPECT_LE(sender_->requests[0].ttl_secs, 86400U);
+}
+
+TEST_F(RelayIntake, END_5_what_others_put_into_the_spool_is_not_its_users) {
+  if (geteuid() != 0) {
+    GTEST_SKIP() << "only root can be somebody else";
+  }
+  settings_.queue_user_limit = 2;
+  Reopen();
+  Ask(MakeHandoff("alice"));
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  for (int i = 0; i < 6; ++i) {
+    const Handoff handoff = MakeHandoff("alice");
+    PutIntoSpool(handoff);
+    ASSERT_EQ(chown(Spool(handoff.id + ".handoff").c_str(), 65534, 65534), 0);
+    Run();
+    EXPECT_FALSE(IsInSpool(handoff));
+  }
+  // Hers, and two of the other's.
+  EXPECT_EQ(Status().queued, 3U);
 }
 
 // -- what breaks --
