@@ -177,11 +177,83 @@ TEST_F(Queue, Refuses_what_it_does_not_know) {
 }
 
 TEST_F(Queue, Refuses_another_programs_database) {
-  ASSERT_EQ(
-      sqlite3_exec(queue_->database(), "PRAGMA application_id = 5", nullptr, nullptr, nullptr),
-      SQLITE_OK);
-  EXPECT_FALSE(Open());
-  EXPECT_NE(error_.find("another program"), string::npos) << error_;
+  // Most programs give it no number.
+  for (const string number : {"5", "0"}) {
+    options_.directory = directory_.Make(number);
+    ASSERT_TRUE(Open()) << error_;
+    ASSERT_EQ(sqlite3_exec(queue_->database(), ("PRAGMA application_id = " + number).c_str(),
+                           nullptr, nullptr, nullptr),
+              SQLITE_OK);
+    EXPECT_FALSE(Open()) << number;
+    EXPECT_NE(error_.find("another program"), string::npos) << error_;
+    EXPECT_TRUE(logs_.empty());
+  }
+}
+
+TEST_F(Queue, Follows_no_link) {
+  for (const char* name : {"queue.lock", "queue.sqlite"}) {
+    options_.directory = directory_.Make(string("of-") + name);
+    const string other = directory_.path() + "/other-" + name;
+    ASSERT_EQ(symlink(other.c_str(), (options_.directory + "/" + name).c_str()), 0);
+    EXPECT_FALSE(Open()) << name;
+    EXPECT_NE(error_.find(name), string::npos) << error_;
+    EXPECT_NE(access(other.c_str(), F_OK), 0) << name;
+  }
+}
+
+TEST_F(Queue, Keeps_all_that_is_damaged) {
+  const string path = directory_.path() + "/queue.sqlite";
+  const auto inode = [](const string& file) {
+    struct stat status {};
+    return stat(file.c_str(), &status) == 0 ? status.st_ino : 0;
+  };
+  for (const char* to : {"", "-2", "-3"}) {
+    Put(1, {2});
+    // While somebody looks into it, closing it removes no log.
+    sqlite3* other = nullptr;
+    ASSERT_EQ(sqlite3_open(path.c_str(), &other), SQLITE_OK);
+    ASSERT_EQ(
+        sqlite3_exec(other, "SELECT * FROM push; PRAGMA wal_checkpoint", nullptr, nullptr, nullptr),
+        SQLITE_OK);
+    const ino_t log = inode(path + "-wal");
+    const ino_t index = inode(path + "-shm");
+    EXPECT_NE(log, 0U);
+    EXPECT_NE(index, 0U);
+    WriteFile(path, string(10000, 'x'));
+    ASSERT_TRUE(Open()) << error_;
+    EXPECT_EQ(queue_->count(), 0);
+    const string name = path + ".damaged-20270115T080000Z" + to;
+    EXPECT_EQ(ReadFile(name), string(10000, 'x')) << name;
+    EXPECT_EQ(inode(name + "-wal"), log);
+    EXPECT_NE(inode(path + "-shm"), index);
+    sqlite3_close(other);
+  }
+  EXPECT_EQ(logs_.size(), 3U);
+}
+
+TEST_F(Queue, Shrinks_once_it_is_empty) {
+  const auto pages = [&] { return std::stoll(Rows("PRAGMA page_count")[0]); };
+  const int64_t id = Put(1, {2});
+  ASSERT_TRUE(queue_->Begin());
+  const string line(1000000, 'x');
+  for (int i = 0; i < 80; ++i) {
+    const int64_t big = queue_->NewHandoffId();
+    ASSERT_TRUE(queue_->PutHandoff(big, big, kNow, line));
+  }
+  ASSERT_TRUE(queue_->Commit());
+  ASSERT_EQ(sqlite3_exec(queue_->database(), "DELETE FROM handoff WHERE length(line) = 1000000",
+                         nullptr, nullptr, nullptr),
+            SQLITE_OK);
+  // That takes long, and others wait meanwhile.
+  queue_->Shrink();
+  EXPECT_GT(pages(), 16384);
+  vector<Expected> expected;
+  ASSERT_TRUE(queue_->Begin());
+  EXPECT_TRUE(queue_->DeletePush(id * relay::kPushesPerHandoff, &expected, kNow));
+  ASSERT_TRUE(queue_->Commit());
+  queue_->Shrink();
+  EXPECT_LT(pages(), 100);
+  EXPECT_LT(std::filesystem::file_size(directory_.path() + "/queue.sqlite"), 1000000U);
 }
 
 TEST_F(Queue, Upgrades) {

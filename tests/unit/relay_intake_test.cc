@@ -5,6 +5,7 @@
 #include <sqlite3.h>
 
 #include <algorithm>
+#include <functional>
 
 #include "push/seal.h"
 #include "relay/relay.h"
@@ -280,8 +281,12 @@ TEST_F(RelayIntake, MSG_10_takes_the_spool) {
 
 TEST_F(RelayIntake, The_spool_may_hold_anything) {
   const string id(31, 'a');
+  // It would be taken if it were there.
   const string canary = directory_.path() + "/canary";
-  WriteFile(canary, "secret");
+  const string secret =
+      push::SealFor(ReadFile(Spool("seal.pub")), push::WriteHandoff(MakeHandoff("carol")) + "\n")
+          .value_or("");
+  WriteFile(canary, secret);
   WriteFile(Spool(id + "0.handoff"), "junk");
   WriteFile(Spool(id + "1.handoff"), "");
   WriteFile(Spool(id + "2.handoff"), string(push::kMaxHandoffSize + 1000, 'x'));
@@ -306,7 +311,7 @@ TEST_F(RelayIntake, The_spool_may_hold_anything) {
     struct stat status {};
     EXPECT_NE(lstat(Spool(id + digit + ".handoff").c_str(), &status), 0) << digit;
   }
-  EXPECT_EQ(ReadFile(canary), "secret");
+  EXPECT_EQ(ReadFile(canary), secret);
   EXPECT_LE(logs_.size(), 8U);
   // Somebody may be writing it; a day later nobody is.
   EXPECT_EQ(access(Spool("other-name").c_str(), F_OK), 0);
@@ -581,17 +586,52 @@ TEST_F(RelayIntake, Warns_of_keys_that_others_can_read) {
 }
 
 TEST_F(RelayIntake, The_public_key_is_published_whatever_is_there) {
-  relay_.reset();
-  unlink(Spool("seal.pub").c_str());
+  const string path = Spool("seal.pub");
+  const string key = ReadFile(path);
   const string canary = directory_.path() + "/canary";
-  WriteFile(canary, "secret");
-  ASSERT_EQ(symlink(canary.c_str(), Spool("seal.pub").c_str()), 0);
-  Reopen();
-  struct stat status {};
-  ASSERT_EQ(lstat(Spool("seal.pub").c_str(), &status), 0);
-  EXPECT_TRUE(S_ISREG(status.st_mode));
-  EXPECT_EQ(status.st_mode & 0777U, 0644U);
-  EXPECT_EQ(ReadFile(canary), "secret");
+  const string copy = directory_.path() + "/copy";
+  const struct {
+    const char* name;
+    std::function<void()> put;
+  } cases[] = {
+      {"nothing", [] {}},
+      {"link", [&] { EXPECT_EQ(symlink(canary.c_str(), path.c_str()), 0); }},
+      {"link to the same", [&] { EXPECT_EQ(symlink(copy.c_str(), path.c_str()), 0); }},
+      {"another key", [&] { WriteFile(path, string(key.size(), 'x')); }},
+      {"more", [&] { WriteFile(path, key + "x"); }},
+      {"may be written",
+       [&] {
+         WriteFile(path, key);
+         EXPECT_EQ(chmod(path.c_str(), 0666), 0);
+       }},
+      {"may not be read",
+       [&] {
+         WriteFile(path, key);
+         EXPECT_EQ(chmod(path.c_str(), 0600), 0);
+       }},
+      {"somebody else's",
+       [&] {
+         WriteFile(path, key);
+         EXPECT_EQ(chmod(path.c_str(), 0644), 0);
+         EXPECT_EQ(geteuid() == 0 ? chown(path.c_str(), 65534, 65534) : 0, 0);
+       }},
+  };
+  for (const auto& one : cases) {
+    relay_.reset();
+    WriteFile(canary, "secret");
+    WriteFile(copy, key);
+    chmod(copy.c_str(), 0644);
+    unlink(path.c_str());
+    one.put();
+    Reopen();
+    struct stat status {};
+    ASSERT_EQ(lstat(path.c_str(), &status), 0) << one.name;
+    EXPECT_TRUE(S_ISREG(status.st_mode)) << one.name;
+    EXPECT_EQ(status.st_mode & 07777U, 0644U) << one.name;
+    EXPECT_EQ(status.st_uid, geteuid()) << one.name;
+    EXPECT_EQ(ReadFile(path), key) << one.name;
+    EXPECT_EQ(ReadFile(canary), "secret") << one.name;
+  }
 }
 
 TEST_F(RelayIntake, Refuses_bad_settings) {
