@@ -636,18 +636,37 @@ TEST_F(RelayIntake, The_public_key_is_published_whatever_is_there) {
 
 TEST_F(RelayIntake, Refuses_bad_settings) {
   relay_.reset();
-  settings_.vapid_subject = "nonsense";
-  EXPECT_FALSE(Open());
-  settings_.vapid_subject = "mailto:admin@example.org";
-  settings_.queue_dir = settings_.key_dir;
-  EXPECT_FALSE(Open());
-  settings_.queue_dir = queue_dir_.c_str();
-  settings_.ttl_mail_secs = 0;
-  EXPECT_FALSE(Open());
-  settings_.ttl_mail_secs = 86400;
-  settings_.queue_dir = "/nonexistent";
-  EXPECT_FALSE(Open());
-  EXPECT_NE(error_, "");
+  const string link = directory_.path() + "/link";
+  ASSERT_EQ(symlink(spool_dir_.c_str(), link.c_str()), 0);
+  coi_relay_settings& settings = settings_;
+  const struct {
+    std::function<void()> change;
+    string error;
+  } cases[] = {
+      {[&] { settings.vapid_subject = "nonsense"; }, "The contact for push services"},
+      {[&] { settings.ttl_mail_secs = 0; }, "coi_push_ttl is 0"},
+      {[&] { settings.ttl_chat_secs = 0; }, "coi_push_ttl is 0"},
+      {[&] { settings.queue_dir = settings.key_dir; }, "two are the same"},
+      {[&] { settings.spool_dir = settings.key_dir; }, "two are the same"},
+      {[&] { settings.spool_dir = settings.queue_dir; }, "two are the same"},
+      {[&] { settings.networks_allowed = "nonsense"; }, "nonsense"},
+      {[&] { settings.device_token_gateway = "https://127.0.0.1/"; },
+       "coi_push_deltachat_gateway: https://127.0.0.1/ is no URL"},
+      {[&] { settings.key_dir = "/nonexistent"; }, "Can't make a file in /nonexistent"},
+      {[&] { settings.queue_dir = "/nonexistent"; }, "Can't open /nonexistent/queue.lock"},
+      {[&] { settings.spool_dir = "/nonexistent"; }, "Can't open /nonexistent: "},
+      // Where it leads to may be changed.
+      {[&] { settings.spool_dir = link.c_str(); }, "Can't open " + link + ": "},
+  };
+  const coi_relay_settings good = settings_;
+  for (const auto& one : cases) {
+    settings_ = good;
+    one.change();
+    EXPECT_FALSE(Open()) << one.error;
+    EXPECT_NE(error_.find(one.error), string::npos) << one.error << "\n" << error_;
+  }
+  settings_ = good;
+  EXPECT_TRUE(Open()) << error_;
 }
 
 }  // namespace

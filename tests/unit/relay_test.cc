@@ -587,6 +587,22 @@ TEST_F(Relay, MSG_10_close_keeps_what_is_not_delivered) {
   EXPECT_EQ(AnswerAll(201), 2);
 }
 
+// What couldn't be noted a moment ago.
+TEST_F(Relay, MSG_10_close_notes_what_is_delivered) {
+  Ask(MakeHandoff("alice"));
+  sqlite3* other = nullptr;
+  ASSERT_EQ(sqlite3_open((queue_dir_ + "/queue.sqlite").c_str(), &other), SQLITE_OK);
+  ASSERT_EQ(sqlite3_exec(other, "BEGIN IMMEDIATE", nullptr, nullptr, nullptr), SQLITE_OK);
+  EXPECT_EQ(AnswerAll(201), 1);
+  EXPECT_EQ(Status().queued, 1U);
+  ASSERT_EQ(sqlite3_exec(other, "ROLLBACK", nullptr, nullptr, nullptr), SQLITE_OK);
+  sqlite3_close(other);
+  relay_->Close();
+  Reopen();
+  EXPECT_EQ(sender_->requests.size(), 0U);
+  EXPECT_EQ(Status().queued, 0U);
+}
+
 TEST_F(Relay, Sends_the_oldest_of_a_subscription_first) {
   std::vector<string> topics;
   for (int i = 0; i < 5; ++i) {
