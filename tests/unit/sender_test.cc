@@ -530,6 +530,19 @@ string Status(string_view status, string_view fields = "") {
   return "HTTP/1.1 " + string(status) + "\r\n" + string(fields) + "Content-Length: 0\r\n\r\n";
 }
 
+string Repeat(int times, string_view text) {
+  string all;
+  for (; times > 0; --times) {
+    all += text;
+  }
+  return all;
+}
+
+// Of 1000 octets.
+string LongField() {
+  return "X: " + string(995, 'x') + "\r\n";
+}
+
 string RetryAfter(string_view value) {
   return Status("429 Slow", "Retry-After:" + string(value) + "\r\n");
 }
@@ -557,6 +570,14 @@ INSTANTIATE_TEST_SUITE_P(
                    "HTTP/1.1 429 C\r\nRetry-After: 7\r\nTransfer-Encoding: chunked\r\n\r\n"
                    "0\r\nRetry-After: 8\r\n\r\n",
                    429, 7},
+        StatusCase{"trailer_alone",
+                   "HTTP/1.1 429 C\r\nTransfer-Encoding: chunked\r\n\r\n"
+                   "0\r\nRetry-After: 8\r\n\r\n",
+                   429},
+        StatusCase{"many_fields", Status("201 Created", Repeat(500, "X: y\r\n")), 201},
+        StatusCase{"long_fields", Status("201 Created", Repeat(60, LongField())), 201},
+        StatusCase{"some_interims", Repeat(16, "HTTP/1.1 102 P\r\n\r\n") + Status("201 Created"),
+                   201},
         StatusCase{"until_the_end", "HTTP/1.1 201 Created\r\n\r\nthat's all", 201},
         StatusCase{"continued", "HTTP/1.1 100 Continue\r\n\r\n" + Status("201 Created"), 201},
         StatusCase{"hints",
@@ -646,6 +667,10 @@ INSTANTIATE_TEST_SUITE_P(
         HostileCase{"half_a_status", AnswerOnce("HTTP/1.1 20")},
         HostileCase{"half_a_header", AnswerOnce("HTTP/1.1 201 Created\r\nContent-")},
         HostileCase{"interim_alone", AnswerOnce("HTTP/1.1 100 Continue\r\n\r\n")},
+        HostileCase{"too_many_fields", AnswerOnce(Status("201 C", Repeat(513, "X: y\r\n")))},
+        HostileCase{"too_long_fields", AnswerOnce(Status("201 C", Repeat(66, LongField())))},
+        HostileCase{"too_many_interims",
+                    AnswerOnce(Repeat(17, "HTTP/1.1 102 P\r\n\r\n") + Status("201 C"))},
         HostileCase{"many_headers", Flood("HTTP/1.1 201 Created\r\n", "X: y\r\n")},
         HostileCase{"endless_header", Flood("HTTP/1.1 201 Created\r\nX: ", string(1000, 'x'))},
         HostileCase{"endless_fold", Flood("HTTP/1.1 201 Created\r\nX: y\r\n", " folded\r\n")},
@@ -690,6 +715,37 @@ INSTANTIATE_TEST_SUITE_P(
                       connection.Send("HTTP/1.1 410 Gone\r\nContent-Length: 0\r\n\r\n");
                     }}),
     test::CaseName);
+
+// So that its connection is free for others.
+TEST(Sender, END_4_waits_for_no_body_as_long_as_for_an_answer) {
+  const Server slow(Hang);
+  const Server server(Stay("HTTP/1.1 410 Gone\r\nContent-Length: 5\r\n\r\nx"));
+  Client client;
+  const auto other = client.Start(slow.Url());
+  const auto id = client.Start(server.Url());
+  client.RunUntil([&] { return client.results.contains(id); });
+  EXPECT_EQ(client.results[id].http_status, 410);
+  EXPECT_FALSE(client.results.contains(other));
+}
+
+TEST(Sender, END_4_reads_little_of_a_body) {
+  // Far more than fits into the sockets' buffers.
+  constexpr size_t kMost = size_t{64} * 1024 * 1024;
+  std::atomic<size_t> sent = 0;
+  {
+    const string text(100000, 'x');
+    const Server server([&](Connection& connection) {
+      if (connection.ReadRequest() && connection.Send("HTTP/1.1 410 Gone\r\n\r\n")) {
+        while (sent < kMost && connection.Send(text)) {
+          sent += text.size();
+        }
+      }
+    });
+    Client client;
+    EXPECT_EQ(client.SendOne(server.Url()).http_status, 410);
+  }
+  EXPECT_LT(sent, kMost);
+}
 
 // What OpenSSL and libcurl skip by themselves, without giving anybody else a turn.
 TEST(Sender, END_4_a_handshake_that_never_comes) {
@@ -765,6 +821,11 @@ TEST(Sender, END_2_follows_no_redirect) {
 
 TEST(Sender, END_1_other_schemes_are_none) {
   Client client;
+  const Server server([](Connection&) {});
+  for (const char* scheme : {"dict", "ftp", "gopher", "imap", "smtp", "telnet", "ws"}) {
+    EXPECT_EQ(client.SendOne(server.Url(scheme)).status, SendStatus::kUnreachable) << scheme;
+  }
+  EXPECT_EQ(server.connections(), 0U);
   for (const char* url : {"file:///etc/passwd", "ftp://127.0.0.1/", "gopher://127.0.0.1/",
                           "dict://127.0.0.1/", "ldap://127.0.0.1/", "", "http://"}) {
     EXPECT_EQ(client.SendOne(url).status, SendStatus::kUnreachable) << url;
