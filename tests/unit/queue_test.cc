@@ -4,7 +4,11 @@
 #include "relay/queue.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sqlite3.h>
+#include <sys/mount.h>
+#include <sys/statvfs.h>
+#include <sys/wait.h>
 
 #include <algorithm>
 
@@ -412,6 +416,67 @@ TEST_F(Queue, A_line_moves_on_one_by_one) {
   ASSERT_TRUE(queue_->Commit());
   EXPECT_EQ(Rows("SELECT count(*) FROM subscription"), vector<string>{"0"});
   EXPECT_EQ(Due(kNow + 600000), (vector<int64_t>{other, second}));
+}
+
+// -- a disk of its own --
+
+struct RoomCase {
+  off_t free;
+  uint64_t size;
+  bool has_room;
+};
+
+constexpr off_t kMegabyte = off_t{1} << 20U;
+constexpr int kNoMount = 77;
+
+// In a process that sees this directory as a small disk. Returns the first case that
+// is wrong, counted from 1.
+int WrongRoom(const string& directory, const vector<RoomCase>& cases) {
+  if (unshare(CLONE_NEWNS) != 0 ||
+      mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) != 0 ||
+      mount("none", directory.c_str(), "tmpfs", 0, "size=16m") != 0) {
+    return kNoMount;
+  }
+  string error;
+  const auto queue = relay::Queue::Open(
+      {directory, {}, 0}, kNow, [](enum coi_relay_log, const string&) {}, &error);
+  const int fill = open((directory + "/fill").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+  struct statvfs disk {};
+  if (queue == nullptr || fill == -1) {
+    return -1;
+  }
+  for (size_t i = 0; i < cases.size(); ++i) {
+    if (ftruncate(fill, 0) != 0 || statvfs(directory.c_str(), &disk) != 0 ||
+        posix_fallocate(fill, 0,
+                        static_cast<off_t>(disk.f_bavail * disk.f_frsize) - cases[i].free) != 0) {
+      return -1;
+    }
+    if (queue->HasRoom(cases[i].size) != cases[i].has_room) {
+      return static_cast<int>(i) + 1;
+    }
+  }
+  return 0;
+}
+
+// What is sent must be noted, even where nothing more can be taken.
+TEST(QueueRoom, MSG_10_leaves_some_of_the_disk) {
+  const TemporaryDirectory directory;
+  const pid_t child = fork();
+  ASSERT_NE(child, -1);
+  if (child == 0) {
+    _exit(WrongRoom(directory.path(), {{8 * kMegabyte, 0, true},
+                                       {3 * kMegabyte, 0, false},
+                                       // It is written twice.
+                                       {5 * kMegabyte, 1U << 20U, false},
+                                       {7 * kMegabyte, 1U << 20U, true}}));
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(WIFEXITED(status));
+  if (WEXITSTATUS(status) == kNoMount) {
+    GTEST_SKIP() << "nothing can be mounted here";
+  }
+  EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 // -- the rules --
