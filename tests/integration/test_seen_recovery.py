@@ -96,6 +96,26 @@ def test_FIL_3_a_journal_of_another_INBOX_means_nothing(killed):
 
 
 @pytest.mark.private
+def test_FIL_3_what_could_not_wait_is_moved_in_turn(killed):
+    """What another session adds meanwhile takes the place of nothing."""
+    server, user, mail_format, uidvalidity = killed
+    directory = index_dir(server, user, mail_format)
+    taken, late = (directory / f"dovecot-coi.moving.{name}" for name in ("taken", "late"))
+    for path, uids in ((taken, "1\t1"), (late, "2\t2")):
+        other = f"{int(uidvalidity) + 1}\t1\t3\n"
+        path.write_text(f"{other}{uidvalidity}\t{uids}\n")
+        path.chmod(0o666)
+    assert see_the_third(server, user) == (["chat 1"], ["chat 0", "chat 2"])
+    server.deliver("lmtp", user, chat("chat 3"))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("2", "+FLAGS", SEEN)
+        assert client.subjects("INBOX") == []
+        assert sorted(client.subjects(server.chats)) == [f"chat {n}" for n in range(4)]
+    assert not taken.exists() and not late.exists()
+
+
+@pytest.mark.private
 def test_FIL_3_a_move_leaves_no_file_behind(make_server):
     server = make_server()
     user = server.coi_user("seen")

@@ -154,6 +154,30 @@ def test_FIL_3_a_seen_chat_whose_move_failed_stayed_in_INBOX(make_server, log, m
     }
 
 
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+def test_FIL_3_what_several_moves_have_left_is_moved_together(make_server, log, mail_format):
+    server = make_server(mail_format=mail_format)
+    user = server.coi_user("seen")
+    for number in range(4):
+        server.deliver("lmtp", user, chat(f"chat {number}"))
+    chats = {"maildir": "maildir/.COI.Chats"}.get(
+        mail_format, f"{mail_format}/mailboxes/COI/Chats"
+    )
+    folder = server.home(user) / chats
+    with server.imap(user) as client:
+        kept = folder.rename(folder.with_name("kept"))
+        server.write(user, chats, "in the way")
+        log.expect("Chats|coi: ")
+        client.must("SELECT INBOX")
+        for number in (1, 2, 3):
+            client.must(f"STORE {number} +FLAGS (\\Seen)")
+        folder.unlink()
+        kept.rename(folder)
+        client.must("STORE 4 +FLAGS (\\Seen)")
+    found = {subject: folder for subject, (folder, _) in server.where(user).items()}
+    assert found == {f"chat {number}": server.chats for number in range(4)}
+
+
 def test_BLK_5_one_damaged_contact_made_each_delivery_read_all(make_server, log):
     server = make_server(mail_format="sdbox")
     user = server.coi_user("active")
