@@ -60,6 +60,8 @@ def test_BLK_1_a_delivery_reads_some_megabytes_of_contacts(make_server, log):
     server.deliver("lmtp", user, mail("first"))
     uidnext, records = read_index(index)
     assert COUNT / 4 < uidnext < COUNT and len(records) == uidnext - 1
+    log_state = HEADER.unpack_from(index.read_bytes())[5:8]
+    assert log_state == (0, 0, 0), "a log that doesn't change lets none go on"
     server.deliver("lmtp", user, mail("second"))
     server.deliver("lmtp", user, mail("third"))
     assert read_index(index)[0] == COUNT + 2 and unread(index) == (0, COUNT)
