@@ -5,11 +5,13 @@
 
 import base64
 import datetime
+import fcntl
 import json
 import re
 import threading
 
 import pytest
+from harness.config import by_dialect
 from harness.imap import Imap, Literal
 from harness.mails import mail
 from harness.push import (
@@ -148,6 +150,51 @@ def test_SUB_2_several_in_one_command(server, user, subscriber):
     assert set(subscriptions(server, user)) == {first.id, second.id}
     for one in (first, second):
         assert one.validate(one.validations()[0].payload["validation"]).ok
+
+
+def test_SUB_2_SUB_6_of_an_entry_that_is_there_twice_the_last_value_counts(
+    server, user, subscriber, service
+):
+    one = subscriber(server, user)
+    first, last = changed(one, "device", "first"), changed(one, "device", "last")
+    with server.imap(user) as client:
+        pairs = [f"{one.entry} ", Literal(json.dumps(first)), f" {one.entry} "]
+        client.must('SETMETADATA "" (', *pairs, Literal(json.dumps(last)), ")")
+    assert subscriptions(server, user)[one.id]["device"] == "last"
+    # Another one's message comes behind all that this one was sent.
+    other = subscriber(server, user).subscribe()
+    assert len(service.of(other.path)) == len(service.of(one.path)) == 1
+
+
+def test_SUB_2_of_very_many_in_one_command_none_is_changed(server, user, subscriber):
+    one = subscriber(server, user).subscribe()
+    with server.imap(user) as client:
+        for count, status in ((101, "NO"), (100, "OK")):
+            names = [one.id, *(f"{number:010}" for number in range(count - 1))]
+            pairs = " ".join(f"{SUBSCRIPTIONS}/{name} NIL" for name in names)
+            assert set(subscriptions(server, user)) == {one.id}
+            assert client.command(f'SETMETADATA "" ({pairs})').status == status
+    assert subscriptions(server, user) == {}
+
+
+def test_MSG_12_a_subscription_is_in_no_debug_log(make_server, subscriber):
+    debug = by_dialect(
+        v2_3="mail_debug = yes\nlog_debug = category=dict OR category=mail\n",
+        v2_4="log_debug = category=dict OR category=mail\n",
+    )
+    server = make_server(after=debug)
+    user = server.new_user()
+    one = subscriber(server, user)
+    validation = one.register()
+    keys = one.value["resource"]["keys"]
+    stored = (server.home(user) / "dovecot-attributes").read_text()
+    assert keys["auth"] in stored and validation in stored
+    with server.imap(user) as client:
+        client.must("NOOP")
+    text = server.log.read_text()
+    assert "Debug: " in text
+    for secret in (validation, keys["auth"], keys["p256dh"], one.path):
+        assert secret not in text
 
 
 # -- SUB-3 --
@@ -453,6 +500,27 @@ def test_SUB_5_racing_registrations_keep_the_limit(make_server, subscriber):
     server.deliver("lmtp", user, mail("to ten devices"))
     for one in winners:
         assert one.subjects(1) == ["to ten devices"]
+
+
+def test_SUB_5_they_are_changed_by_one_session_at_a_time(server, user, subscriber):
+    one = subscriber(server, user)
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+    path = server.home(user) / "maildir/dovecot-coi-push.lock"
+    with open(path, "w") as lock:
+        path.chmod(0o666)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        responses = []
+        thread = threading.Thread(target=lambda: responses.append(one.set()))
+        thread.start()
+        # It is asked ahead of that, because it may take long.
+        eventually(one.validations, "it is asked")
+        for _ in range(5):
+            assert subscriptions(server, user) == {}
+        path.unlink()
+    thread.join()
+    assert responses[0].ok
+    assert set(subscriptions(server, user)) == {one.id}
 
 
 def test_SUB_5_racing_replacements_leave_one_whole(server, user, service):

@@ -117,6 +117,19 @@ def test_RENAME_INBOX_took_the_entries_away(make_server):
         assert client.subjects("Old") == ["mail"]
 
 
+def test_RENAME_INBOX_took_push_subscriptions_away(make_server, subscriber):
+    """Of a user who has no COI, too."""
+    server = make_server(mail_format="sdbox")
+    user = server.new_user()
+    one = subscriber(server, user).subscribe()
+    with server.imap(user) as client:
+        response = client.command("RENAME INBOX Old")
+        assert response.status == "NO"
+        assert "subscriptions" in response.text
+        assert one.remove().ok
+        client.must("RENAME INBOX Old")
+
+
 @pytest.mark.parametrize("mail_format", ["maildir", "sdbox"])
 def test_ENA_9_Chats_that_came_with_its_parent_enabled_nothing(make_server, mail_format):
     server = make_server(mail_format=mail_format)
