@@ -41,6 +41,14 @@ def test_ENA_2_only_Chats_is_subscribed(server):
         assert server.contacts not in subscribed
 
 
+def test_ENA_2_what_the_user_has_unsubscribed_stays_so(server):
+    """A client may say again and again that it wants COI."""
+    with server.imap(server.coi_user()) as client:
+        client.must(f'UNSUBSCRIBE "{server.chats}"')
+        assert client.setmetadata({f"{ROOT}/enabled": "yes"}).ok
+        assert server.chats not in client.folders("LSUB")
+
+
 @pytest.mark.private
 @pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
 def test_ENA_1_ENA_2_in_every_mail_format(make_server, mail_format):
