@@ -26,14 +26,16 @@ struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user)
 	return ns->alias_for != NULL ? ns->alias_for : ns;
 }
 
-/* Where the list index can't be read, as when another process holds its lock for too
-   long, Dovecot 2.3 takes that for a success without a GUID, which
-   mailbox_get_metadata() ends the process for. An open folder is asked itself. */
+/* Of a mailbox that isn't open, Dovecot asks the list index. Where that can't be read
+   (it is damaged, or another process holds its lock for too long), 2.3 takes this for
+   a success without a GUID, for which mailbox_get_metadata() ends the process. An open
+   mailbox has its own. */
 static int
 user_get_guid(struct mailbox *inbox, struct mailbox_metadata *metadata_r)
 {
 	i_zero(metadata_r);
-	if (inbox->v.get_metadata(inbox, MAILBOX_METADATA_GUID, metadata_r) ==
+	/* 2.4 says 1 where it was in the list index. */
+	if (inbox->v.get_metadata(inbox, MAILBOX_METADATA_GUID, metadata_r) >=
 		    0 &&
 	    !guid_128_is_empty(metadata_r->guid))
 		return 0;
