@@ -31,7 +31,7 @@ struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user)
    a success without a GUID, for which mailbox_get_metadata() ends the process. An open
    mailbox has its own. */
 static int
-user_get_guid(struct mailbox *inbox, struct mailbox_metadata *metadata_r)
+inbox_get_guid(struct mailbox *inbox, struct mailbox_metadata *metadata_r)
 {
 	i_zero(metadata_r);
 	/* 2.4 says 1 where it was in the list index. */
@@ -56,7 +56,7 @@ static int user_read_inbox_guid(struct mail_user *user, struct mailbox *inbox,
 				    "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
 		inbox = own;
 	}
-	ret = user_get_guid(inbox, &metadata);
+	ret = inbox_get_guid(inbox, &metadata);
 	if (ret == 0) {
 		guid_128_copy(guid_r, metadata.guid);
 	} else {
