@@ -4,10 +4,9 @@
 """Mistakes of our own with contacts, found by a review before the first release."""
 
 import hashlib
-import struct
-
 import pytest
 from harness.config import by_dialect, metadata_dict, plugins, settings
+from harness.contacts_index import UNREAD, index_of, read_header, read_records, write_records
 from harness.imap import Literal
 from harness.mails import mail
 from harness.push import eventually
@@ -19,7 +18,6 @@ SENDER = "sender@example.org"
 HEADERS = "FETCH 1:* (BODY.PEEK[HEADER.FIELDS (CHAT-CONTENT COI-FROM-HASH COI-BLOCKED DATE)])"
 FORMATS = ["maildir", "sdbox", "mdbox"]
 UNREADABLE = "Can't read the contact with UID"
-HEAD_SIZE = RECORD_SIZE = 48
 
 
 def in_imap_only(name, value):
@@ -49,32 +47,28 @@ def find_contacts(server, user):
         return client.must("SEARCH HEADER Chat-Content contact").untagged
 
 
-def index_of(server, user):
-    return next(server.home(user).rglob("dovecot-coi.contacts"))
-
-
 def pauses(server, user):
     """When those that couldn't be read are read again, by UID."""
-    records = list(struct.iter_unpack("<32sqII", index_of(server, user).read_bytes()[HEAD_SIZE:]))
-    assert {contact_hash for contact_hash, *_ in records} == {bytes(32)}
-    return {uid: time for _, time, uid, _ in records}
+    records = read_records(index_of(server, user))
+    assert {record.hash for record in records} == {UNREAD}
+    return {record.uid: record.date for record in records}
 
 
 def shorten_pauses(server, user):
     """By another time for each: whatever is read has its whole pause again."""
-    times = {uid: time - 1000 + 100 * uid for uid, time in pauses(server, user).items()}
     index = index_of(server, user)
-    records = (struct.pack("<32sqII", bytes(32), time, uid, 0) for uid, time in times.items())
-    index.write_bytes(index.read_bytes()[:HEAD_SIZE] + b"".join(records))
+    times = {uid: time - 1000 + 100 * uid for uid, time in pauses(server, user).items()}
+    write_records(
+        index, [record._replace(date=times[record.uid]) for record in read_records(index)]
+    )
     return times
 
 
 def end_pause(server, user):
     """Has the next delivery read again what couldn't be read."""
     index = index_of(server, user)
-    data = bytearray(index.read_bytes())
-    struct.pack_into("<q", data, HEAD_SIZE + 32, 1)
-    index.write_bytes(data)
+    first, *others = read_records(index)
+    write_records(index, [first._replace(date=1), *others])
 
 
 def where_each(server, user, *subjects):
@@ -128,7 +122,7 @@ def test_BLK_1_a_delivery_that_cannot_decrypt_contacts_spoilt_the_cache(locked, 
     assert fetch_headers(server, user).count(b"COI-Blocked: yes") == 2
     # Now Dovecot's cache knows them.
     assert where_each(server, user, "d", "e") == [server.folder("Blocked")] * 2
-    assert len(index_of(server, user).read_bytes()) == HEAD_SIZE + 2 * RECORD_SIZE
+    assert read_header(index_of(server, user)).count == 2
     eventually(lambda: log.count(server, UNREADABLE) == 1, "it is logged")
 
 
@@ -217,7 +211,7 @@ def test_BLK_1_a_text_is_no_contact_and_not_unreadable(make_server, text):
         client.must(f'APPEND "{server.contacts}" ', Literal(text.encode() or b"\n"))
     block(server, user)
     assert where_each(server, user, "a", "b") == [server.folder("Blocked")] * 2
-    assert len(index_of(server, user).read_bytes()) == HEAD_SIZE + RECORD_SIZE
+    assert read_header(index_of(server, user)).count == 1
 
 
 @pytest.mark.parametrize("mail_format", FORMATS)
@@ -230,9 +224,8 @@ def test_BLK_5_what_can_be_read_again_counts_after_a_pause(make_server, log, mai
         client.must(f'APPEND "{server.contacts}" ', Literal(gibberish.replace(b"\0", b"\1")))
     block(server, user)
     assert where_each(server, user, "a") == [server.folder("Blocked")]
-    records = index_of(server, user).read_bytes()[HEAD_SIZE:]
-    assert len(records) == 2 * RECORD_SIZE
-    assert records[:32] == bytes(32)
+    first, _ = read_records(index_of(server, user))
+    assert first.hash == UNREAD
     end_pause(server, user)
     assert where_each(server, user, "b", "c") == [server.folder("Blocked")] * 2
     eventually(lambda: log.count(server, UNREADABLE) == 2, "it is logged")
@@ -241,7 +234,7 @@ def test_BLK_5_what_can_be_read_again_counts_after_a_pause(make_server, log, mai
         client.store("1", "+FLAGS", "\\Deleted")
         client.must("EXPUNGE")
     where_each(server, user, "d")
-    assert len(index_of(server, user).read_bytes()) == HEAD_SIZE + RECORD_SIZE
+    assert read_header(index_of(server, user)).count == 1
 
 
 def many_hashes(count):

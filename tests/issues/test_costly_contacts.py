@@ -9,35 +9,26 @@ so did the first one of each hour.
 """
 
 import os
-import struct
 
 import pytest
+from harness.contacts_index import UNREAD, read_header, read_records, write_records
 from harness.mails import mail
 from harness.server import MAIL_UID
 from test_second_review import block
 
 COUNT = 2000
-HEADER = struct.Struct("<4sIIIIQQqI")
-RECORD = struct.Struct("<32sqII")
-
-
-def read_index(path):
-    data = path.read_bytes()
-    return HEADER.unpack_from(data)[3], list(RECORD.iter_unpack(data[HEADER.size :]))
 
 
 def make_due(path):
-    data = path.read_bytes()
-    records = [
-        (what, 1, uid, flags) if what == bytes(32) else (what, date, uid, flags)
-        for what, date, uid, flags in read_index(path)[1]
-    ]
-    path.write_bytes(data[: HEADER.size] + b"".join(RECORD.pack(*record) for record in records))
+    records = read_records(path)
+    write_records(
+        path, [record._replace(date=1) if record.hash == UNREAD else record for record in records]
+    )
 
 
 def unread(path):
     """How many contacts are due at once, and how many after a pause."""
-    dates = [date for what, date, _, _ in read_index(path)[1] if what == bytes(32)]
+    dates = [record.date for record in read_records(path) if record.hash == UNREAD]
     return sum(date == 1 for date in dates), sum(date > 1 for date in dates)
 
 
@@ -58,13 +49,12 @@ def test_BLK_1_a_delivery_reads_some_megabytes_of_contacts(make_server, log):
 
     index = folder / "dovecot-coi.contacts"
     server.deliver("lmtp", user, mail("first"))
-    uidnext, records = read_index(index)
-    assert COUNT / 4 < uidnext < COUNT and len(records) == uidnext - 1
-    log_state = HEADER.unpack_from(index.read_bytes())[5:8]
-    assert log_state == (0, 0, 0), "a log that doesn't change lets none go on"
+    header = read_header(index)
+    assert COUNT / 4 < header.uidnext < COUNT and header.count == header.uidnext - 1
+    assert header.log == (0, 0, 0), "a log that doesn't change lets none go on"
     server.deliver("lmtp", user, mail("second"))
     server.deliver("lmtp", user, mail("third"))
-    assert read_index(index)[0] == COUNT + 2 and unread(index) == (0, COUNT)
+    assert read_header(index).uidnext == COUNT + 2 and unread(index) == (0, COUNT)
     # They don't keep out the one that can be read.
     with server.imap(user) as client:
         assert client.subjects("INBOX") == ["first"]
