@@ -6,12 +6,11 @@
 On 2.4, that is, where LMTP ends after each mail; on 2.3 one mail of a process in a while.
 """
 
-import contextlib
-import socket
 import threading
 
 import pytest
 from harness.config import by_dialect
+from harness.line import Line
 from harness.mails import chat, mail
 from harness.push import Subscriber
 
@@ -20,35 +19,13 @@ pytestmark = pytest.mark.private
 NO_ANSWER = "The dict hasn't answered within 5 s"
 
 
-class Line:
-    """Between Dovecot and its dict service. While it hangs, it takes what comes."""
+class DictLine(Line):
+    """While it hangs, it takes what comes."""
 
     def __init__(self, path):
-        self.path = path
-        self.target = None
         self.works = threading.Event()
         self.works.set()
-        self.listener = socket.socket(socket.AF_UNIX)
-        self.listener.bind(str(path))
-        path.chmod(0o666)
-        self.listener.listen(128)
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        with contextlib.suppress(OSError):
-            while True:
-                near, _ = self.listener.accept()
-                far = socket.socket(socket.AF_UNIX)
-                far.connect(str(self.target))
-                for ends in ((near, far), (far, near)):
-                    threading.Thread(target=self.carry, args=ends, daemon=True).start()
-
-    def carry(self, source, sink):
-        with contextlib.suppress(OSError):
-            while data := source.recv(65536):
-                self.works.wait()
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
+        super().__init__(path, before=lambda _: self.works.wait())
 
     def hang(self):
         self.works.clear()
@@ -58,8 +35,7 @@ class Line:
 
     def close(self):
         self.work()
-        self.listener.shutdown(socket.SHUT_RDWR)
-        self.listener.close()
+        super().close()
 
 
 def dict_service(line, file):
@@ -76,10 +52,9 @@ def dict_service(line, file):
 
 @pytest.fixture
 def line(work_dir):
-    line = Line(work_dir / "line")
+    line = DictLine(work_dir / "line")
     yield line
     line.close()
-    line.path.unlink()
 
 
 @pytest.fixture
