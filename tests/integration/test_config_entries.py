@@ -198,3 +198,27 @@ REFUSED_IN_COMPANY = [
 @pytest.mark.parametrize("entries", REFUSED_IN_COMPANY, ids=lambda entries: str(len(entries)))
 def test_ENA_11_one_refused_entry_refuses_its_company(server, user, entries):
     assert_refused(server, user, entries)
+
+
+# What Dovecot refuses, with its answer: an entry of nobody's, and names that can't be.
+NOT_OURS = [("/private/comment", "NO"), (f"{ROOT}/*", "BAD"), ("enabled", "BAD")]
+
+
+@pytest.mark.parametrize("first", [True, False], ids=["first", "last"])
+@pytest.mark.parametrize("entry, status", NOT_OURS)
+def test_ENA_11_an_entry_that_is_not_ours_refuses_ours(server, user, entry, status, first):
+    theirs, ours = {entry: "x"}, {ENABLED: "yes", FILTER: "seen"}
+    assert_refused(server, user, theirs | ours if first else ours | theirs, (status,))
+
+
+@pytest.mark.parametrize("refused", [MAILBOX_ROOT, FILTER, f"{ROOT}/unknown"])
+def test_ENA_11_literals_behind_a_refused_one_are_asked_for(server, user, refused):
+    """A client that has more to send waits for that, and not for an answer."""
+    before = state(server, user)
+    with server.imap(user) as client:
+        tag = client.send(
+            f'SETMETADATA "" ({refused} ', Literal("x"), f" {ENABLED} ", Literal("yes"), ")"
+        )
+        assert client.early == [], "nothing comes before all of it is sent"
+        assert client.finish(tag).status == "NO"
+    assert state(server, user) == before

@@ -934,6 +934,17 @@ def test_ENA_11_one_refused_entry_changes_none(server, user, subscriber):
     assert subscriptions(server, user) == {}
 
 
+def test_ENA_11_beside_an_entry_that_is_not_ours_nobody_is_asked(
+    server, user, subscriber, service
+):
+    one = subscriber(server, user)
+    with server.imap(user) as client:
+        entries = {one.entry: json.dumps(one.value), "/private/comment": "x"}
+        assert client.setmetadata(entries).status == "NO"
+    assert subscriptions(server, user) == {}
+    assert service.connections == 0
+
+
 def test_SUB_2_SUB_11_doveadm_lists_and_removes(server, user, subscriber):
     one = subscriber(server, user).subscribe()
     metadata = ("doveadm", "mailbox", "metadata")
