@@ -58,6 +58,17 @@ def test_BLK_1_BLK_3_blocked_mail_goes_to_Blocked(server, way, message_filter):
     assert where(server, user) == {"ordinary": (blocked, set()), "chat": (blocked, {"$Chat"})}
 
 
+def test_BLK_3_Blocked_is_made_when_it_is_first_needed(server):
+    user = server.coi_user("active")
+    blocked = server.folder("Blocked")
+    add(server, user, contact(SENDER, blocked=True))
+    server.deliver("lmtp", user, mail("from another").replace(b"sender@", b"other@"))
+    with server.imap(user) as client:
+        assert blocked not in client.folders()
+        server.deliver("lmtp", user, mail("from a blocked one"))
+        assert blocked in client.folders()
+
+
 @pytest.mark.private
 @pytest.mark.parametrize("mail_format", FORMATS)
 @pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])

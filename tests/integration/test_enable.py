@@ -34,6 +34,13 @@ def test_ENA_1_folders_that_are_there_are_kept(server):
         assert found[f"kept in {folder}"][0] == folder
 
 
+def test_ENA_1_a_second_yes_makes_Contacts_again(server):
+    with server.imap(server.coi_user()) as client:
+        client.must(f'DELETE "{server.contacts}"')
+        assert client.setmetadata({ENABLED: "yes"}).ok
+        assert server.contacts in client.folders()
+
+
 def test_ENA_2_only_Chats_is_subscribed(server):
     with server.imap(server.coi_user()) as client:
         subscribed = client.folders("LSUB")

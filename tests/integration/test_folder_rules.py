@@ -120,6 +120,7 @@ def test_ENA_8_ENA_10_ENA_11_any_other_rename_is_refused(make_server, way, names
     with server.imap(user) as client:
         before = client.folders()
         assert not operations.rename(server.chats, server.folder("Elsewhere"))
+        assert not operations.rename(server.chats, server.folder("Trash"))
         assert not operations.rename(server.chats, server.folder("Trashcan", "Chats"))
         assert not operations.rename(server.folder("COI"), server.folder("Elsewhere"))
         assert not operations.rename(server.folder("COI"), server.folder("Trash", "COI"))
