@@ -100,6 +100,23 @@ def test_FIL_6_quota_exceeded_is_answered_as_stock_does(make_server, log, sieve)
     assert ours.startswith("552")
 
 
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+def test_FIL_6_quota_exceeded_is_answered_by_lda_as_by_stock(make_server, log, sieve):
+    big = chat("big", body="0123456789\n" * 1000)
+    log.expect("[Qq]uota")
+    answers = []
+    for with_coi in (False, True):
+        server = make_server(coi=with_coi, before=quota(), sieve=sieve)
+        user = server.coi_user("active", "full2") if with_coi else server.new_user("full2")
+        # With -e the answer is a status, and not a mail to the sender.
+        done = server.lda(user, big, "-e")
+        answers.append((done.returncode, done.stderr.splitlines()[-1]))
+        assert server.where(user) == {}
+    stock, ours = answers
+    assert ours == stock
+    assert ours[0] == 77
+
+
 def test_FIL_6_quota_leaves_room_for_small_chats(make_server):
     server = make_server(before=quota())
     user = server.coi_user("active")

@@ -3,6 +3,7 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """FIL-5: COI's rule and the user's Sieve script."""
 
+import re
 import subprocess
 
 import pytest
@@ -123,6 +124,27 @@ def test_FIL_5_reject_does_what_it_does_without_COI(make_server, work_dir):
         assert server.where(user) == {}
     stock, ours = (reply.split()[:3] for reply in replies)
     assert ours == stock
+
+
+@pytest.mark.uninstrumented
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("copy", [False, True], ids=["", "copy"])
+def test_FIL_5_redirect_does_what_it_says(make_server, work_dir, way, copy):
+    # The mail is not to leave this machine.
+    sent, sendmail = work_dir / "redirected", work_dir / "sendmail-to-a-file"
+    sent.touch()
+    sent.chmod(0o666)
+    sendmail.write_text(f'#!/bin/sh\necho "TO $*" >>{sent}\nexec cat >>{sent}\n')
+    sendmail.chmod(0o755)
+    server = make_server(sieve=True, after=f"sendmail_path = {sendmail}\n")
+    user = server.coi_user("active")
+    address = f"{user}@elsewhere.example"
+    set_script(server, user, f'require "copy"; redirect {":copy" if copy else ""} "{address}";')
+    server.deliver(way, user, chat(f"chat of {user}"))
+    text = sent.read_text()
+    assert re.search(rf"^TO .*{address}", text, re.M)
+    assert f"Subject: chat of {user}" in text
+    assert server.where(user) == ({f"chat of {user}": (CHATS, {"$Chat"})} if copy else {})
 
 
 @pytest.mark.uninstrumented
