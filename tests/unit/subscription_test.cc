@@ -669,6 +669,22 @@ TEST(SubscriptionWants, SUB_10_not_from_these) {
   EXPECT_TRUE(Wants(subscription, true, std::nullopt));
 }
 
+// From is handed over without its quotes, and a client may have it from a mail with them.
+TEST(SubscriptionWants, SUB_10_however_they_are_written) {
+  Subscription subscription = Validated();
+  subscription.exclude_from =
+      Parsed(WithExcluded(R"(["\"Q q\"@x.org","\"plain\"@x.org","dot@x.org.","\"a\\\"b\"@x.org"])"))
+          .exclude_from;
+  EXPECT_FALSE(Wants(subscription, true, "q q@x.org"));
+  EXPECT_FALSE(Wants(subscription, true, "Plain@x.org"));
+  EXPECT_FALSE(Wants(subscription, true, "\"plain\"@x.org"));
+  EXPECT_FALSE(Wants(subscription, true, "dot@X.org"));
+  EXPECT_FALSE(Wants(subscription, true, "a\"b@x.org"));
+  EXPECT_TRUE(Wants(subscription, true, "q@x.org"));
+  EXPECT_TRUE(Wants(subscription, true, "plain@x.orga"));
+  EXPECT_TRUE(Wants(subscription, true, "plain"));
+}
+
 TEST(SubscriptionWants, MSG_1_at_a_glance) {
   for (const auto type : {MsgType::kChat, MsgType::kMail, MsgType::kAll}) {
     Subscription subscription = Validated(type);
