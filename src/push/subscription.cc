@@ -6,12 +6,14 @@
 #include <jansson.h>
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdlib>
 #include <iterator>
 #include <memory>
 #include <utility>
 
+#include "contacts/address.h"
 #include "util/ascii.h"
 #include "util/base64.h"
 #include "util/text.h"
@@ -424,6 +426,18 @@ bool EqualsSecret(string_view secret, string_view text) noexcept {
   return differences == 0;
 }
 
+// The sender comes without quotes, and a client may have them in its list. What is no
+// address, or longer than any in a list, is compared as it is.
+string NormalAddress(string_view address) {
+  std::array<char, kAddressMax> buf;
+  const size_t at = address.rfind('@');
+  const size_t size =
+      at == string_view::npos
+          ? 0
+          : contacts::NormalizeAddress(address.substr(0, at), address.substr(at + 1), buf);
+  return size > 0 ? string(buf.data(), size) : util::LowerCase(address);
+}
+
 }  // namespace
 
 bool IsSubscriptionId(string_view id) noexcept {
@@ -561,8 +575,9 @@ bool Wants(const Subscription& subscription, const struct coi_push_mail& mail) {
   if (mail.from_email.data == nullptr || subscription.exclude_from.empty()) {
     return true;
   }
-  const string from = util::LowerCase({mail.from_email.data, mail.from_email.size});
-  return std::ranges::find(subscription.exclude_from, from) == subscription.exclude_from.end();
+  const string from = NormalAddress({mail.from_email.data, mail.from_email.size});
+  return std::ranges::find(subscription.exclude_from, from, NormalAddress) ==
+         subscription.exclude_from.end();
 }
 
 bool Validate(Subscription* subscription, string_view text, int64_t now) {
