@@ -75,6 +75,15 @@ def test_CAP_4_DEPTH_from_further_above(server):
         assert not BOTH_ENTRIES & client.getmetadata(above, depth="1").keys()
 
 
+@pytest.mark.parametrize("depth", ["1", "infinity"])
+def test_CAP_4_DEPTH_from_an_entry_itself(server, depth):
+    with server.imap(server.coi_user()) as client:
+        name = f"{ROOT}/enabled"
+        assert client.getmetadata(name, depth=depth) == {name: b"yes"}
+        # The beginning of a name is none.
+        assert client.getmetadata(ROOT[:-2], f"{ROOT}/mailbox", depth=depth) == {}
+
+
 def test_CAP_4_several_entries_in_one_command(server):
     with server.imap(server.coi_user("active")) as client:
         names = [f"{ROOT}/{name}" for name in ("enabled", "message-filter", "mailbox-root")]
