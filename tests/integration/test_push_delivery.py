@@ -215,6 +215,32 @@ def test_MSG_1_FIL_5_what_Sieve_does_counts(make_server, subscriber):
     ]
 
 
+# What is stored twice, and which of the folders a push of mail, or of chat, tells.
+STORED_TWICE = {
+    "fileinto and keep": ('fileinto :create "A"; keep;', "INBOX", "COI/Chats"),
+    "keep and fileinto": ('keep; fileinto :create "A";', "INBOX", "COI/Chats"),
+    "a copy": ('fileinto :copy :create "A";', "INBOX", "COI/Chats"),
+    "two folders": ('fileinto :create "A"; fileinto :create "B";', "A", "A"),
+}
+
+
+@pytest.mark.parametrize("name", STORED_TWICE)
+def test_MSG_1_what_is_stored_twice_raises_one(make_server, subscriber, name):
+    """Of the folder where a client looks first."""
+    script, *folders = STORED_TWICE[name]
+    server = make_server(sieve=True)
+    user = server.coi_user("active")
+    one = subscriber(server, user).subscribe()
+    server.write(user, ".dovecot.sieve", f'require ["fileinto", "mailbox", "copy"]; {script}')
+    for make in (mail, chat):
+        server.deliver("lmtp", user, make(make.__name__))
+    server.write(user, ".dovecot.sieve", "keep;")
+    server.deliver("lmtp", user, mail("last"))
+    one.until("last")
+    found = [(push.payload["subject"], push.payload["folder"]) for push in one.pushes()]
+    assert sorted(found) == sorted([*zip(("mail", "chat"), folders), ("last", "INBOX")])
+
+
 def test_MSG_1_a_folder_with_a_name_in_UTF_8(make_server, subscriber):
     server = make_server(sieve=True)
     user = server.new_user()

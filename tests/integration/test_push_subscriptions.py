@@ -437,14 +437,16 @@ def test_SUB_5_one_more_than_the_limit(server, user, subscriber):
     first, *others = [subscriber(server, user).subscribe() for _ in range(10)]
     before = subscriptions(server, user)
     assert len(before) == 10
-    response = subscriber(server, user).set()
+    late = subscriber(server, user)
+    response = late.set()
     assert response.status == "NO"
-    assert "TOOMANY" in response.text
+    assert response.text.startswith("[METADATA TOOMANY] ")
     assert subscriptions(server, user) == before
     first.subscribe()
     assert len(subscriptions(server, user)) == 10, "a replacement is not one more"
     assert others[0].remove().ok
-    subscriber(server, user).subscribe()
+    late.subscribe()
+    assert len(late.validations()) == 1, "there was none for what was refused"
     assert len(subscriptions(server, user)) == 10
 
 
@@ -919,7 +921,7 @@ def test_END_5_failures_lock_for_a_while(fresh_server, subscriber, service):
 # -- other ways in --
 
 
-def test_ENA_11_one_refused_entry_changes_none(server, user, subscriber):
+def test_ENA_11_one_refused_entry_changes_none(server, user, subscriber, service):
     one, other = subscriber(server, user), subscriber(server, user)
     wrong = json.dumps(changed(other, "msgtype", "nothing"))
     enabled = f"{ROOT}/enabled"
@@ -932,6 +934,7 @@ def test_ENA_11_one_refused_entry_changes_none(server, user, subscriber):
             assert client.setmetadata(entries).status == "NO"
             assert client.getmetadata(enabled) == {enabled: None}
     assert subscriptions(server, user) == {}
+    assert service.connections == 0, "nobody is asked of what is not to be"
 
 
 def test_ENA_11_beside_an_entry_that_is_not_ours_nobody_is_asked(
