@@ -144,43 +144,46 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	return ret < 0 ? -1 : 0;
 }
 
-/* A device token, and when it was set. */
-struct dated_token {
+/* A subscription or device token, and when it was set. */
+struct dated_subscription {
 	int64_t set;
 	const struct coi_subscription *sub;
 };
 
-static int dated_token_cmp(const struct dated_token *token1,
-			   const struct dated_token *token2)
+static int dated_subscription_cmp(const struct dated_subscription *dated1,
+				  const struct dated_subscription *dated2)
 {
-	if (token1->set != token2->set)
-		return token1->set > token2->set ? -1 : 1;
-	return strcmp(token1->sub->id, token2->sub->id);
+	if (dated1->set != dated2->set)
+		return dated1->set > dated2->set ? -1 : 1;
+	return subscription_cmp(dated1->sub, dated2->sub);
 }
 
-/* Two servers that are kept in sync may have more than a user may: the newest ones
-   are used. */
-static void subscriptions_add_tokens(const struct coi_push *push,
-				     const ARRAY_TYPE(coi_subscription) *tokens,
-				     ARRAY_TYPE(coi_subscription) *subs)
+/* Two servers that are kept in sync may have more than a user may, or the admin has
+   lowered the limit: the newest ones are used. */
+static void
+subscriptions_add_newest(const struct coi_push *push,
+			 const ARRAY_TYPE(coi_subscription) *all,
+			 unsigned int limit, ARRAY_TYPE(coi_subscription) *subs)
 {
-	unsigned int count = array_count(tokens);
-	ARRAY(struct dated_token) dated;
-	struct dated_token *token;
+	unsigned int count = array_count(all);
+	ARRAY(struct dated_subscription) dated;
+	struct dated_subscription *one;
+	struct coi_subscription_info info;
 
-	if (count <= COI_DEVICE_TOKENS_MAX) {
-		array_append_array(subs, tokens);
+	if (count <= limit) {
+		array_append_array(subs, all);
 		return;
 	}
 	t_array_init(&dated, count);
 	for (unsigned int i = 0; i < count; i++) {
-		token = array_append_space(&dated);
-		token->sub = array_idx(tokens, i);
-		(void)push->device_token_check(
-			coi_bytes_from_str(token->sub->json), &token->set);
+		one = array_append_space(&dated);
+		one->sub = array_idx(all, i);
+		if (push->subscription_get_info(
+			    coi_bytes_from_str(one->sub->json), &info))
+			one->set = info.created;
 	}
-	array_sort(&dated, dated_token_cmp);
-	for (unsigned int i = 0; i < COI_DEVICE_TOKENS_MAX; i++)
+	array_sort(&dated, dated_subscription_cmp);
+	for (unsigned int i = 0; i < limit; i++)
 		array_push_back(subs, (array_idx(&dated, i))->sub);
 }
 
@@ -193,9 +196,8 @@ subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 {
 	const struct coi_settings *set = coi_user_settings(user);
 	const struct coi_push *push = coi_push_get(user->event);
-	ARRAY_TYPE(coi_subscription) all, tokens;
+	ARRAY_TYPE(coi_subscription) all, others, tokens;
 	struct coi_subscription *sub;
-	unsigned int count = 0;
 	int64_t now = time(NULL);
 
 	if (push == NULL)
@@ -203,6 +205,7 @@ subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 	p_array_init(&all, pool, 8);
 	if (coi_subscriptions_read(user, inbox, pool, &all, error_r) < 0)
 		return -1;
+	t_array_init(&others, 8);
 	t_array_init(&tokens, 8);
 	array_foreach_modifiable(&all, sub) {
 		struct coi_bytes stored = coi_bytes_from_str(sub->json);
@@ -211,14 +214,14 @@ subscriptions_read_live(struct mail_user *user, struct mailbox *inbox,
 							 &sub->wishes) :
 			       push->subscription_is_live(stored, now)))
 			continue;
-		if (!push->device_token_check(stored, NULL)) {
-			if (count++ < set->webpush_subscription_limit)
-				array_push_back(subs, sub);
-		} else if (set->coi_push_deltachat) {
+		if (!push->device_token_check(stored, NULL))
+			array_push_back(&others, sub);
+		else if (set->coi_push_deltachat)
 			array_push_back(&tokens, sub);
-		}
 	}
-	subscriptions_add_tokens(push, &tokens, subs);
+	subscriptions_add_newest(push, &others, set->webpush_subscription_limit,
+				 subs);
+	subscriptions_add_newest(push, &tokens, COI_DEVICE_TOKENS_MAX, subs);
 	return 0;
 }
 
