@@ -6,6 +6,7 @@
 import threading
 
 import pytest
+from harness.config import quota
 from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
@@ -233,6 +234,24 @@ def test_FIL_3_racing_clients_neither_lose_nor_double_a_mail(make_server, mail_f
     with server.imap(user) as client:
         assert client.subjects(server.chats) == [f"chat {number:03}" for number in range(count)]
         assert client.exists("INBOX") == 0
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_FIL_3_a_full_mailbox_is_in_nobodys_way(make_server, log, mail_format):
+    """What is moved needs no room, as with MOVE."""
+    log.expect("[Qq]uota")
+    server = make_server(mail_format=mail_format, before=quota())
+    user = server.coi_user("seen")
+    count = 0
+    while server.lmtp(user, mail=chat(f"chat {count}"))[0].startswith("250"):
+        count += 1
+    assert count > 3
+    with server.imap(user) as client:
+        assert client.exists("INBOX") == count
+        client.store("1:*", "+FLAGS", SEEN)
+        assert client.exists("INBOX") == 0
+        assert client.exists(server.chats) == count
 
 
 @pytest.mark.private
