@@ -894,6 +894,7 @@ def test_END_5_registrations_are_throttled(fresh_server, subscriber, service):
     before = one.stored()
     response = one.set()
     assert response.status == "NO"
+    assert response.text.startswith("[LIMIT] Too many registrations, try again later")
     assert len(one.validations()) == 3
     assert one.stored() == before
     subscriber(server, other).subscribe()

@@ -13,7 +13,7 @@ import pytest
 from harness.config import by_dialect, metadata_dict, settings
 from harness.imap import Literal
 from harness.mails import chat, mail
-from harness.push import read_vapid, subscriptions, vapid_key
+from harness.push import SUBSCRIPTIONS, read_vapid, subscriptions, vapid_key
 from harness.push_service import answer
 from harness.server import ROOT
 from test_third_review import dsync
@@ -111,6 +111,11 @@ def with_endpoint(one, endpoint):
     return value
 
 
+def with_entries(one, *ids):
+    with one.server.imap(one.user) as client:
+        return client.setmetadata({f"{SUBSCRIPTIONS}/{id}": None for id in ids})
+
+
 # How a subscription is refused, and with what answer: clients.md has the same table.
 REFUSALS = {
     "[CANNOT] The subscription can't be used: ": lambda one: one.set("{}"),
@@ -129,6 +134,10 @@ REFUSALS = {
         with_endpoint(one, "https://127.0.0.1:1/")
     ),
     "[CANNOT] The validation text is wrong or too old": lambda one: one.validate("x"),
+    "[CANNOT] There is no such webpush entry": lambda one: with_entries(one, "too-short"),
+    "[LIMIT] Too many changes at once": lambda one: with_entries(
+        one, *(f"{number:010}" for number in range(101))
+    ),
 }
 
 
