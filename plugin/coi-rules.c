@@ -3,12 +3,14 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 #include "lib.h"
+#include "file-lock.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
 #include "mailbox-list-private.h"
 #include "coi-compat.h"
 #include "coi-folders.h"
 #include "coi-metadata.h"
+#include "coi-seen.h"
 #include "coi-subscriptions.h"
 #include "coi-user.h"
 #include "coi-rules.h"
@@ -119,6 +121,37 @@ static void coi_rules_set_enabled(struct mailbox *box, bool enabled)
 	mail_storage_last_error_pop(storage);
 }
 
+/* While Chats goes away. Dovecot can't store mail in a folder that is renamed
+   meanwhile: some of it may be found there and in the next Chats, or the process
+   ends. */
+struct coi_rules_hold {
+	struct mailbox *inbox;
+	struct file_lock *lock;
+};
+
+/* Without the lock Chats goes away all the same. */
+static void
+coi_rules_hold_moves(struct mail_user *user, struct coi_rules_hold *hold_r)
+{
+	const char *error;
+
+	i_zero(hold_r);
+	if (!coi_folder_have_inbox(user))
+		return;
+	hold_r->inbox = mailbox_alloc(coi_user_inbox_namespace(user)->list,
+				      "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+	if (mailbox_open(hold_r->inbox) == 0)
+		(void)coi_seen_lock(hold_r->inbox, &hold_r->lock, &error);
+}
+
+static void coi_rules_release_moves(struct coi_rules_hold *hold)
+{
+	if (hold->lock != NULL)
+		file_lock_free(&hold->lock);
+	if (hold->inbox != NULL)
+		mailbox_free(&hold->inbox);
+}
+
 int coi_rules_create_box(union mailbox_module_context *ctx, struct mailbox *box,
 			 const struct mailbox_update *update, bool directory)
 {
@@ -140,11 +173,17 @@ int coi_rules_create_box(union mailbox_module_context *ctx, struct mailbox *box,
 
 int coi_rules_delete_box(union mailbox_module_context *ctx, struct mailbox *box)
 {
-	bool is_chats = coi_rules_apply(box) && coi_rules_is_chats(box);
-	int ret = ctx->super.delete_box(box);
+	struct coi_rules_hold hold;
+	int ret;
 
-	if (ret == 0 && is_chats && coi_rules_is_enabled(box))
+	if (!coi_rules_apply(box) || !coi_rules_is_chats(box))
+		return ctx->super.delete_box(box);
+
+	coi_rules_hold_moves(box->storage->user, &hold);
+	ret = ctx->super.delete_box(box);
+	if (ret == 0 && coi_rules_is_enabled(box))
 		coi_rules_set_enabled(box, FALSE);
+	coi_rules_release_moves(&hold);
 	return ret;
 }
 
@@ -152,6 +191,7 @@ int coi_rules_rename_box(union mailbox_module_context *ctx, struct mailbox *src,
 			 struct mailbox *dest)
 {
 	bool from_chats, from_above, had_chats, disable = FALSE;
+	struct coi_rules_hold hold;
 	int ret;
 
 	/* A folder may come from another namespace, and go to one. */
@@ -182,12 +222,14 @@ int coi_rules_rename_box(union mailbox_module_context *ctx, struct mailbox *src,
 	}
 	/* The root may have been but the name of where Chats is. */
 	had_chats = coi_rules_has_chats(dest);
+	i_zero(&hold);
+	if (from_chats || from_above)
+		coi_rules_hold_moves(src->storage->user, &hold);
 	ret = ctx->super.rename_box(src, dest);
-	if (ret < 0)
-		return ret;
-	if (disable)
+	if (ret == 0 && disable)
 		coi_rules_set_enabled(src, FALSE);
-	else if (!had_chats && coi_rules_has_chats(dest))
+	else if (ret == 0 && !had_chats && coi_rules_has_chats(dest))
 		coi_rules_set_enabled(src, TRUE);
+	coi_rules_release_moves(&hold);
 	return ret;
 }

@@ -8,7 +8,8 @@
  * done by one session at a time, under a lock file next to INBOX's index, and
  * with a mailbox object of its own that is synced once the lock is held: what
  * another one has moved is gone by then. The session's own view of INBOX isn't
- * touched; it learns of the expunges when the client allows it to.
+ * touched; it learns of the expunges when the client allows it to. Who deletes or
+ * renames the Chats folder holds the lock, too (coi-rules.c).
  *
  * The copies are committed before the originals are expunged. A journal says
  * which these are, so that a move that was killed in between is finished by the
@@ -495,26 +496,49 @@ coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
 	return ret;
 }
 
-static int coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
+int coi_seen_lock(struct mailbox *inbox, struct file_lock **lock_r,
+		  const char **error_r)
+{
+	return coi_lock_create(inbox, COI_SEEN_LOCK_NAME, COI_SEEN_LOCK_SECS,
+			       lock_r, error_r);
+}
+
+static bool coi_seen_is_on(struct mailbox *inbox)
+{
+	struct coi_config config;
+
+	return coi_config_read(inbox->storage->user, inbox, &config) == 0 &&
+		config.enabled && config.filter == COI_FILTER_SEEN;
+}
+
+static int coi_seen_move_open(struct mailbox *inbox,
 			      ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
+	struct mail_user *user = inbox->storage->user;
 	struct file_lock *lock = NULL;
+	struct mailbox *chats;
 	const char *error;
-	int ret;
+	int ret = 0;
 
 	if (mailbox_open(inbox) < 0) {
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
-	if (coi_lock_create(inbox, COI_SEEN_LOCK_NAME, COI_SEEN_LOCK_SECS,
-			    &lock, &error) <= 0) {
-		if (chats != NULL)
-			*error_r = error;
+	if (coi_seen_lock(inbox, &lock, error_r) <= 0) {
 		coi_seen_mark(inbox, uids);
 		(void)coi_seen_journal_add_late(inbox, uids, &error);
 		return -1;
 	}
-	ret = coi_seen_move_locked(inbox, chats, uids, error_r);
+	/* Who had the lock may have deleted Chats, and with it disabled COI. */
+	if (coi_seen_is_on(inbox)) {
+		if (coi_folder_open(user, coi_folder_chats(user),
+				    COI_FOLDER_SUBSCRIBE_NEW, &chats,
+				    error_r) < 0)
+			chats = NULL;
+		ret = coi_seen_move_locked(inbox, chats, uids, error_r);
+		if (chats != NULL)
+			mailbox_free(&chats);
+	}
 	file_lock_free(&lock);
 	return ret;
 }
@@ -522,33 +546,25 @@ static int coi_seen_move_open(struct mailbox *inbox, struct mailbox *chats,
 static int coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
 			 const char **error_r)
 {
-	struct mail_user *user = box->storage->user;
-	struct mailbox *inbox, *chats;
+	struct mailbox *inbox;
 	int ret;
 
-	if (coi_folder_open(user, coi_folder_chats(user),
-			    COI_FOLDER_SUBSCRIBE_NEW, &chats, error_r) < 0)
-		chats = NULL;
 	inbox = mailbox_alloc(box->list, box->vname,
 			      box->flags & MAILBOX_FLAG_IGNORE_ACLS);
-	ret = coi_seen_move_open(inbox, chats, uids, error_r);
+	ret = coi_seen_move_open(inbox, uids, error_r);
 	mailbox_free(&inbox);
-	if (chats != NULL)
-		mailbox_free(&chats);
 	return ret;
 }
 
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 {
 	static bool logged = FALSE;
-	struct coi_config config;
 	const char *error;
 
 	coi_seen_drop_conflicts(seen, box);
 	/* dsync copies what another server has decided */
 	if (array_is_empty(&seen->uids) || box->storage->user->dsyncing ||
-	    coi_config_read(box->storage->user, box, &config) < 0 ||
-	    !config.enabled || config.filter != COI_FILTER_SEEN)
+	    !coi_seen_is_on(box))
 		return;
 	if (coi_seen_move(box, &seen->uids, &error) == 0)
 		return;

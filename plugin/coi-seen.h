@@ -9,6 +9,7 @@
 
 #include "seq-range-array.h"
 
+struct file_lock;
 struct mail;
 struct mailbox;
 struct mail_keywords;
@@ -40,5 +41,10 @@ void coi_seen_before_commit(struct coi_seen *seen,
 /* Moves the mails. A failure is logged, and leaves them in INBOX until the next
    move; it is no failure of the flag change. */
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box);
+
+/* Keeps the user's sessions from moving seen mail, and waits for the one that does.
+   As coi_lock_create() does it. */
+int coi_seen_lock(struct mailbox *inbox, struct file_lock **lock_r,
+		  const char **error_r);
 
 #endif
