@@ -343,7 +343,8 @@ static int coi_attribute_iter(struct mailbox *box, const char *key_prefix,
 	const char *name, *value, *error;
 	int ret;
 
-	if (!coi_user_is_offered(user) ||
+	/* lib-storage asks this of the INBOX of any namespace */
+	if (!box->inbox_user || !coi_user_is_offered(user) ||
 	    coi_user_get_dict(user, &dict, &error) <= 0)
 		return 0;
 	for (unsigned int i = 0; i < N_ELEMENTS(names); i++) {

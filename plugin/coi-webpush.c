@@ -295,8 +295,9 @@ static int webpush_iter(struct mailbox *box, const char *key_prefix,
 	const struct coi_subscription *sub;
 	const char *name, *prefix;
 
-	if (user->dsyncing || COI_USER_CONTEXT(user) == NULL ||
-	    coi_push_settings(user) == NULL)
+	/* lib-storage asks this of the INBOX of any namespace */
+	if (!box->inbox_user || user->dsyncing ||
+	    COI_USER_CONTEXT(user) == NULL || coi_push_settings(user) == NULL)
 		return 0;
 	if (key_prefix[0] == '\0') {
 		name = WEBPUSH_VAPID;
@@ -353,7 +354,7 @@ webpush_is_listed(struct mailbox *box, enum mail_attribute_type type_flags,
 	   are not the server's */
 	return (type_flags & MAIL_ATTRIBUTE_TYPE_MASK) ==
 		MAIL_ATTRIBUTE_TYPE_PRIVATE &&
-		!box->storage->user->dsyncing &&
+		box->inbox_user && !box->storage->user->dsyncing &&
 		len >= strlen(MAILBOX_ATTRIBUTE_PREFIX_DOVECOT_PVT_SERVER) &&
 		strncmp(prefix, COI_SUBSCRIPTIONS_KEY_PREFIX, len) == 0;
 }
