@@ -142,6 +142,11 @@ def test_FIL_3_a_move_of_seen_mail_on_mdbox(make_server, fault, log):
         "second": ["INBOX", "COI/Chats"],
         "third": ["COI/Chats"],
     }
+    # Then they are counted, and one can be deleted.
+    server.doveadm("force-resync", "-u", user, "*")
+    server.doveadm("expunge", "-u", user, "mailbox", "INBOX", "all")
+    server.doveadm("purge", "-u", user)
+    assert read_all(server, user)["second"] == ["COI/Chats"]
 
 
 @pytest.mark.parametrize("gone", [(3,), (1,), (2, 3), (1, 2, 3)], ids=str)
