@@ -17,6 +17,7 @@ import signal
 import time
 
 import pytest
+from harness.doveadm import dsync
 from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
@@ -146,6 +147,36 @@ def test_MSG_1_appended_mail_is_pushed_where_the_admin_wants_it(make_server, sub
         ("appended 3", "INBOX"),
         ("last", "INBOX"),
     ]
+
+
+def test_MSG_1_of_many_that_are_copied_at_once_some_are_pushed(make_server, subscriber):
+    """Else a client could have any number sent by one command."""
+    server = make_server(push=(("coi_push_appended", "yes"),))
+    user = server.new_user()
+    with Lmtp(server.lmtp_address) as client:
+        for number in range(25):
+            client.deliver([user], mail(f"mail {number}"))
+    one = subscriber(server, user).subscribe()
+    with server.imap(user) as client:
+        client.must("CREATE Elsewhere")
+        client.must("SELECT INBOX")
+        client.must("COPY 1:25 Elsewhere")
+    server.deliver("lmtp", user, mail("last"))
+    assert sorted(one.subjects(21)) == sorted([f"mail {number}" for number in range(20)] + ["last"])
+
+
+def test_MSG_1_what_dsync_stores_raises_none(server, user, make_server, subscriber, log):
+    """It isn't new to the user, whatever the admin wants of appended mail."""
+    log.expect("VAPID key that is not here")
+    other = make_server(push=(("coi_push_appended", "yes"),))
+    one = subscriber(server, user).subscribe()
+    for subject in ("first", "second"):
+        server.deliver("lmtp", user, mail(subject))
+        one.until(subject)
+        done = dsync(server, user, other)
+        assert done.returncode == 0, done.stderr
+    other.deliver("lmtp", user, mail("last"))
+    assert one.until("last") == ["first", "second", "last"]
 
 
 NOTIFICATIONS = [

@@ -12,6 +12,7 @@ import threading
 
 import pytest
 from harness.config import by_dialect
+from harness.doveadm import dsync
 from harness.imap import Imap, Literal
 from harness.mails import mail
 from harness.push import (
@@ -970,12 +971,7 @@ def test_SUB_2_dsync_keeps_them(server, make_server, user, subscriber, log):
     server.deliver("lmtp", user, mail("makes the INBOX"))
     one.until("makes the INBOX")
     other = make_server(push=(("coi_push_ttl", "1 h"),))
-    done = server.run(
-        *("doveadm", "backup", "-u", user),
-        # Without what doveadm tells its children about its own configuration.
-        *("env", "-i", "PATH=/usr/sbin:/usr/bin:/bin"),
-        *("doveadm", "-c", str(other.conf), "dsync-server", "-u", user),
-    )
+    done = dsync(server, user, other)
     assert done.returncode == 0, done.stderr
     moved = subscriptions(other, user)
     assert moved == subscriptions(server, user)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 from harness.config import by_dialect, metadata_dict, settings
+from harness.doveadm import dsync
 from harness.imap import Literal
 from harness.mails import chat, mail
 from harness.push import SUBSCRIPTIONS, read_vapid, subscriptions, vapid_key
 from harness.push_service import answer
 from harness.server import ROOT
-from test_third_review import dsync
 
 pytestmark = pytest.mark.private
 

@@ -9,11 +9,11 @@ import time
 
 import pytest
 from harness.config import metadata_dict
+from harness.doveadm import dsync
 from harness.gateway import PATH, new_token, set_token, tokens
 from harness.mails import mail
 from harness.push import SUBSCRIPTIONS, eventually
 from harness.push_service import answer
-from test_third_review import dsync
 
 pytestmark = pytest.mark.private
 

@@ -7,21 +7,13 @@ import hashlib
 
 import pytest
 from harness.config import by_dialect, metadata_dict, settings
+from harness.doveadm import dsync
 from harness.mails import chat, mail
 from harness.server import ROOT
 from test_fail_open import NO_STORAGE
 from test_second_review import DETAIL, SENDER, block
 
 pytestmark = pytest.mark.private
-
-
-def dsync(source, user, target, how="backup"):
-    return source.run(
-        *("doveadm", how, "-u", user),
-        # Without what doveadm tells its children about its own configuration.
-        *("env", "-i", "PATH=/usr/sbin:/usr/bin:/bin"),
-        *("doveadm", "-c", str(target.conf), "dsync-server", "-u", user),
-    )
 
 
 @pytest.mark.parametrize(

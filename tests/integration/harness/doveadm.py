@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""doveadm coi, for one user."""
+"""doveadm, for one user."""
 
 import json
 
@@ -14,3 +14,13 @@ def rows(server, command, user):
     done = ask(server, command, user)
     assert done.returncode == 0, done
     return json.loads(done.stdout)
+
+
+def dsync(source, user, target, how="backup"):
+    """From a server to another one."""
+    return source.run(
+        *("doveadm", how, "-u", user),
+        # Without what doveadm tells its children about its own configuration.
+        *("env", "-i", "PATH=/usr/sbin:/usr/bin:/bin"),
+        *("doveadm", "-c", str(target.conf), "dsync-server", "-u", user),
+    )
