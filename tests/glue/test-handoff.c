@@ -363,6 +363,22 @@ static void serve_silence(int fd)
 		;
 }
 
+/* Answers how much it has read. */
+static void serve_size(int fd)
+{
+	char buf[4096], answer[32];
+	size_t size = 0;
+	ssize_t ret = 0;
+
+	do {
+		size += (size_t)ret;
+		ret = read(fd, buf, sizeof(buf));
+	} while (ret > 0 && buf[ret - 1] != '\n');
+	(void)i_snprintf(answer, sizeof(answer), "+\t%zu\n",
+			 size + (size_t)ret);
+	say(fd, answer);
+}
+
 static void serve_deaf(int fd)
 {
 	(void)fd;
@@ -478,6 +494,18 @@ static const string_t *large_request(void)
 	if ((size_t)size >= str_len(line))
 		skip();
 	return line;
+}
+
+static void test_request_is_sent_in_pieces(void **state)
+{
+	const string_t *line = large_request();
+	struct coi_handoff_answer answer;
+	const char *error;
+
+	(void)state;
+	start_server(serve_size);
+	assert_int_equal(ask_line(line, PATIENT_MSECS, &answer, &error), 0);
+	assert_string_equal(answer.word, dec2str(str_len(line)));
 }
 
 static void test_answer_before_the_request_is_read(void **state)
@@ -874,6 +902,7 @@ static const struct CMUnitTest tests[] = {
 	HANDOFF_TEST(test_ids_differ),
 	HANDOFF_TEST(test_answer),
 	HANDOFF_TEST(test_answer_in_pieces),
+	HANDOFF_TEST(test_request_is_sent_in_pieces),
 	HANDOFF_TEST(test_answer_before_the_request_is_read),
 	HANDOFF_TEST(test_no_answer),
 	HANDOFF_TEST(test_request_is_not_read),
