@@ -304,6 +304,25 @@ def test_BLK_3_a_From_that_hid_who_is_blocked(make_server, mail_format, name, wa
         assert folders == [server.folder("Blocked")]
 
 
+BEYOND = {
+    "1001st address": f"From: {group(1001)}\n",
+    "1001st in two fields": f"From: {group(500, 'a@b')}\n".replace(SENDER, "c@d")
+    + f"From: {group(500)}\n",
+    "behind 64 KB of it": f"From: {'x' * 66000} <a@b>\nFrom: {SENDER}\n",
+    "after 64 KB of one": f"From: {'a@b, ' * 900}{'x' * 62000} <c@d>, {SENDER}, e@f\n",
+}
+
+
+@pytest.mark.parametrize("name", BEYOND)
+def test_BLK_3_what_is_looked_at_of_From_is_bounded(make_server, name):
+    """Who sends a mail must not keep a delivery busy, which others may wait for."""
+    server = make_server()
+    user = server.coi_user("active")
+    block(server, user)
+    server.deliver("lmtp", user, f"{BEYOND[name]}Subject: mail\n\nbody\n".encode())
+    assert server.where(user)["mail"][0] == "INBOX"
+
+
 def test_BLK_3_a_From_of_many_without_who_is_blocked(make_server):
     server = make_server()
     user = server.coi_user("active")
