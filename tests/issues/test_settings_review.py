@@ -8,6 +8,7 @@ Those of coi-push are in relay_settings_review_test.cc.
 
 import os
 import pwd
+import re
 
 import pytest
 from cryptography.hazmat.primitives import serialization
@@ -110,6 +111,29 @@ def test_MSG_12_a_folder_of_the_machines_was_taken_for_one_of_its_own(
     before = folder.stat()
     server = make_server(push=((name, folder),))
     eventually(lambda: "but it is root's" in server.log_text(), "a line in the log")
+    after = folder.stat()
+    assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
+
+
+@pytest.mark.parametrize("what", ["link", "link of the service's", "folder of a user's"])
+def test_MSG_12_what_isnt_a_folder_of_the_services_is_left_alone(make_server, log, work_dir, what):
+    """Whoever may put a link there would get a folder of root's changed."""
+    log.expect(r"coi-push: Fatal: .* must be a directory of ")
+    log.expect(r"service\(coi-push\).*(command startup failed|returned error 89)")
+    path = folder = work_dir / what.replace(" ", "-")
+    if "link" in what:
+        folder = work_dir / f"behind-{path.name}"
+        path.symlink_to(folder)
+    folder.mkdir()
+    if "service" in what:
+        os.chown(path, pwd.getpwnam("dovecot").pw_uid, -1, follow_symlinks=False)
+    elif "user" in what:
+        os.chown(folder, MAIL_UID, -1)
+    before = folder.stat()
+    server = make_server(push=(("coi_push_queue_dir", path),))
+    eventually(
+        lambda: re.search("coi-push: (Fatal|Error|Info)", server.log_text()), "it has begun"
+    )
     after = folder.stat()
     assert (after.st_mode, after.st_uid) == (before.st_mode, before.st_uid)
 
