@@ -7,11 +7,13 @@ Those that need no server are in relay_review_test.cc.
 """
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
 import sqlite3
 import subprocess
+import time
 from pathlib import Path
 
 import h2.errors
@@ -145,6 +147,25 @@ def gone(server, one):
     server.deliver("lmtp", one.user, mail("mail"))
     one.pushes(1)
     eventually(lambda: queued(server) == 0, "the answer was noted")
+
+
+def test_MSG_11_no_delivery_waits_for_who_changes_subscriptions(own, subscriber):
+    """That takes as long as others like, and the one that is gone can be removed later."""
+    one = subscriber(own, own.new_user()).subscribe()
+    gone(own, one)
+    attributes = own.home(one.user) / "dovecot-attributes"
+    path = own.home(one.user) / "maildir/dovecot-coi-push.lock"
+    with open(path, "w") as lock:
+        path.chmod(0o666)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        began = time.monotonic()
+        own.deliver("lmtp", one.user, mail("meanwhile"))
+        # Others wait for 20 s.
+        assert time.monotonic() - began < 15
+        assert one.id in attributes.read_text()
+        path.unlink()
+    own.deliver("lda", one.user, mail("later"))
+    assert one.id not in attributes.read_text()
 
 
 def test_MSG_9_one_that_was_gone_was_shown_by_its_name(own, subscriber):
