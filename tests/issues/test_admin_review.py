@@ -85,9 +85,23 @@ def test_SUB_11_other_users_of_the_machine_could_read_the_secrets(server, subscr
     if coi:
         with server.imap(user) as client:
             assert client.setmetadata({f"{ROOT}/enabled": "yes"}).ok
-    phone = subscriber(server, user).subscribe()
+    phone = subscriber(server, user)
+    # The second time that it is written there is a file whose mode can be changed.
+    phone.register()
     assert phone.value["resource"]["keys"]["auth"] in (home / "dovecot-attributes").read_text()
     assert (home / "dovecot-attributes").stat().st_mode & 0o007 == 0
+
+
+def test_SUB_11_what_a_link_points_to_keeps_its_mode(server, subscriber):
+    """It may be any file of the user's; Dovecot puts one of its own in place of the link."""
+    user = server.coi_user()
+    path = server.home(user) / "dovecot-attributes"
+    other = path.rename(path.with_name("other"))
+    other.chmod(0o644)
+    path.symlink_to(other)
+    subscriber(server, user).register()
+    assert not path.is_symlink()
+    assert other.stat().st_mode & 0o777 == 0o644
 
 
 def test_SUB_11_a_metadata_file_of_the_admins_keeps_its_mode(make_server, subscriber):
