@@ -8,6 +8,7 @@ are some gigabytes. Each delivery that began before one had finished read all of
 so did the first one of each hour.
 """
 
+import hashlib
 import os
 
 import pytest
@@ -68,3 +69,38 @@ def test_BLK_1_a_delivery_reads_some_megabytes_of_contacts(make_server, log):
     assert unread(index) == (0, COUNT)
     with server.imap(user) as client:
         assert client.subjects("Blocked") == ["fifth", "fourth", "second", "third"]
+
+
+CONTACTS_MAX = 65536
+
+
+def address(number):
+    return f"{number}@example.org"
+
+
+@pytest.mark.private
+def test_BLK_1_there_are_only_so_many_contacts(make_server, log):
+    """With any number a delivery, to somebody else as well, could run out of memory."""
+    log.expect(f"There are more than {CONTACTS_MAX} contacts|Can't read the contact with UID")
+    server = make_server()
+    user = server.coi_user()
+    folder = server.home(user) / "maildir" / ".COI.Contacts"
+    hashes = [
+        f"COI-From-Hash: {hashlib.sha3_256(address(number).encode()).hexdigest()}\n"
+        for number in range(CONTACTS_MAX + 1000)
+    ]
+    fields = ["".join(hashes[first : first + 800]) for first in range(0, len(hashes), 800)]
+    # One that can't be read takes as much room.
+    for number, text in enumerate([*fields, "\x01: x\n" + "X: y\n" * 12_000]):
+        path = folder / "cur" / f"1000000000.M{number:05}P1.test:2,S"
+        path.write_text(f"{text}Chat-Content: contact\nCOI-Blocked: yes\n\n")
+        os.chown(path, MAIL_UID, MAIL_UID)
+    with server.imap(user) as client:
+        client.must(f'SELECT "{server.contacts}"')
+    for number in (0, CONTACTS_MAX - 1, CONTACTS_MAX):
+        text = mail(f"of {number}").replace(b"sender@example.org", address(number).encode())
+        server.deliver("lmtp", user, text)
+    with server.imap(user) as client:
+        assert client.subjects("Blocked") == ["of 0", f"of {CONTACTS_MAX - 1}"]
+    assert read_header(folder / "dovecot-coi.contacts").count == CONTACTS_MAX
+    assert log.count(server, "There are more than") == 1
