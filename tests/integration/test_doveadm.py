@@ -137,9 +137,10 @@ def test_where_COI_is_off(fresh_server, log, command):
     assert b"COI is off for this user" in done.stderr
 
 
-def test_metadata_that_cannot_be_read(fresh_server, log):
+@pytest.mark.parametrize("push", ["yes", "no"])
+def test_metadata_that_cannot_be_read(fresh_server, log, push):
     log.expect("Can't read the user's metadata")
-    server = fresh_server()
+    server = fresh_server(push=(("coi_push", push),))
     user = server.coi_user("active")
     (attributes,) = server.homes.joinpath(user).rglob("dovecot-attributes")
     attributes.chmod(0)
