@@ -74,10 +74,13 @@ def test_FIL_10_MSG_11_a_delivery_waits_for_some_seconds(server, line, service, 
     server.deliver("lmtp", user, chat("before"))
     assert one.until("before") == ["before"]
 
+    before = line.connections
     line.hang()
     server.deliver("lmtp", user, chat("chat"))
     server.deliver("lda", user, mail("mail"))
     line.work()
+    # once each, and not for subscriptions again
+    assert line.connections - before == 2
     assert log.count(server, NO_ANSWER) == 2
     where = {subject: folder for subject, (folder, _) in server.where(user).items()}
     assert where == {"before": server.chats, "chat": "INBOX", "mail": "INBOX"}

@@ -15,6 +15,7 @@ class Line:
         self.path = path
         self.target = target
         self.before = before
+        self.connections = 0
         self.listener = socket.socket(socket.AF_UNIX)
         self.listener.bind(str(path))
         path.chmod(0o666)
@@ -25,6 +26,7 @@ class Line:
         with contextlib.suppress(OSError):
             while True:
                 near, _ = self.listener.accept()
+                self.connections += 1
                 far = socket.socket(socket.AF_UNIX)
                 far.connect(str(self.target))
                 for ends in ((near, far), (far, near)):
