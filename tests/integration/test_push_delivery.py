@@ -131,9 +131,10 @@ def test_MSG_1_appended_mail_is_pushed_where_the_admin_wants_it(make_server, sub
     server = make_server(push=(("coi_push_appended", "yes"),))
     user = server.new_user()
     one = subscriber(server, user).subscribe()
+    chats = subscriber(server, user, "chat").subscribe()
     with server.imap(user) as client:
         client.must("CREATE Elsewhere")
-        for number, flags in enumerate(["", "(\\Seen) ", "(\\Draft) ", ""]):
+        for number, flags in enumerate(["", "(\\Seen) ", "(\\Draft) ", "($Chat) "]):
             text = mail(f"appended {number}").replace(b"\n", b"\r\n")
             client.must(f"APPEND INBOX {flags}", Literal(text))
         client.must("SELECT INBOX")
@@ -147,6 +148,7 @@ def test_MSG_1_appended_mail_is_pushed_where_the_admin_wants_it(make_server, sub
         ("appended 3", "INBOX"),
         ("last", "INBOX"),
     ]
+    assert chats.subjects(2) == ["appended 3"] * 2
 
 
 def test_MSG_1_of_many_that_are_copied_at_once_some_are_pushed(make_server, subscriber):

@@ -35,10 +35,15 @@ def places(server, user):
 def test_FIL_10_more_metadata_than_memory(server, log, how):
     log.expect("coi: Can't read the user's metadata, .*dovecot-attributes is too large")
     victim, hostile, other = (server.coi_user("active") for _ in range(3))
+    # who has no contacts, and so is asked for metadata in another place
+    newcomer = server.new_user()
+    server.write(newcomer, "dovecot-attributes", "")
     # Zeroes without LF, which take no room on the disk.
-    os.truncate(server.home(hostile) / "dovecot-attributes", 300_000_000)
-    deliver_to_each(server, how, [victim, hostile, other])
-    for user, folder in ((victim, server.chats), (hostile, "INBOX"), (other, server.chats)):
+    for user in (hostile, newcomer):
+        os.truncate(server.home(user) / "dovecot-attributes", 300_000_000)
+    folders = {victim: server.chats, hostile: "INBOX", newcomer: "INBOX", other: server.chats}
+    deliver_to_each(server, how, list(folders))
+    for user, folder in folders.items():
         os.truncate(server.home(user) / "dovecot-attributes", 0)
         assert places(server, user) == {"chat": folder}
 
