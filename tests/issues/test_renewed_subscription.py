@@ -6,12 +6,16 @@
 What needs no server is in relay_renewal_test.cc.
 """
 
+import fcntl
 import json
 import threading
+from pathlib import Path
 
 import pytest
 from harness.mails import mail
+from harness.push import eventually, subscriptions
 from harness.push_service import answer
+from test_push_review import gone
 
 
 def once(is_open, then):
@@ -42,6 +46,35 @@ def test_MSG_9_a_late_answer_ended_a_renewed_one(server, subscriber, service, st
     assert one.stored()["validated"] is True
     server.deliver("lmtp", user, mail("last"))
     one.until("last")
+
+
+def is_waited_for(path):
+    """Somebody waits for a lock of the file."""
+    inode = f":{path.stat().st_ino} "
+    locks = Path("/proc/locks").read_text().splitlines()
+    return any("->" in line and inode in line for line in locks)
+
+
+def test_MSG_9_one_that_was_gone_is_renewed_before_it_is_removed(fresh_server, subscriber):
+    """By another session, meanwhile: the one that is there by then isn't gone."""
+    server = fresh_server()
+    user = server.new_user()
+    one = subscriber(server, user).subscribe()
+    gone(server, one)
+    metadata = server.home(user) / "dovecot-attributes"
+    path = server.home(user) / "maildir/dovecot-coi-push.lock"
+    with open(path, "w") as lock:
+        path.chmod(0o666)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        reader = threading.Thread(target=lambda: subscriptions(server, user))
+        reader.start()
+        eventually(lambda: is_waited_for(path), "it is about to be removed")
+        renewed = one.path + "-renewed"
+        text = metadata.read_text().replace(one.path, renewed)
+        server.write(user, "renewed", text).rename(metadata)
+        path.unlink()
+    reader.join()
+    assert renewed in metadata.read_text()
 
 
 def test_SUB_6_several_in_one_command_shared_their_time(make_server, subscriber, service):
