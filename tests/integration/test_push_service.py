@@ -3,8 +3,10 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """coi-push as a service of Dovecot's: it starts, stops, reloads, and owns what it should."""
 
+import fcntl
 import os
 import re
+import shutil
 import socket
 import stat
 import time
@@ -12,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from harness import config
+from harness.push import eventually
 
 pytestmark = pytest.mark.private
 
@@ -90,6 +93,24 @@ def test_killed_it_is_started_again(fresh_server, log):
     before = await_service(server)
     os.kill(before, 9)
     assert await_service(server, other_than=(before,)) != before
+
+
+# It takes 25 s.
+def test_MSG_10_two_never_work_on_one_queue(fresh_server, log, work_dir):
+    """As after a reload: what one has under way the other would send, too."""
+    log.expect("coi-push: Error: Can't start.*is locked by another process")
+    folder = work_dir / "queue-of-another"
+    folder.mkdir()
+    with open(folder / "lock", "w") as lock:
+        for path in (folder, folder / "lock"):
+            shutil.chown(path, "dovecot")
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        server = fresh_server(push=(("coi_push_queue_dir", folder),))
+        eventually(lambda: "is locked by another" in server.log_text(), "it has given up")
+        # It tries again after 2 s, and waits again.
+        time.sleep(4)
+        assert [path.name for path in folder.iterdir()] == ["lock"]
+    await_service(server)
 
 
 def test_with_push_off_it_makes_nothing(fresh_server):
