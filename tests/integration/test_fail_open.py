@@ -10,7 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from harness.config import by_dialect, dialect, plugins, settings
+from harness.config import by_dialect, dialect, metadata_dict, plugins, settings
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 from harness.server import ROOT
@@ -90,6 +90,16 @@ def test_FIL_10_metadata_that_cannot_be_read(server, log, damage):
     log.expect("dovecot-attributes|coi")
     assert_carries_on(server, user)
     assert_told_once(log, server, "lmtp.*(dovecot-attributes|coi)")
+
+
+def test_FIL_10_metadata_in_a_directory_that_is_closed(fresh_server, log):
+    """Only where there is certainly no file there are no metadata."""
+    server = fresh_server(before=metadata_dict("closed/attributes"), after=LONG_LIVED)
+    user = server.new_user()
+    unreadable(server.write(user, "closed/attributes", "").parent)
+    log.expect("closed/attributes|coi")
+    assert_carries_on(server, user)
+    assert_told_once(log, server, "lmtp.*closed/attributes")
 
 
 def test_FIL_10_garbage_in_the_metadata_file(server, log):
