@@ -74,12 +74,19 @@ def test_pushes_are_counted_and_registrations_apart(fresh_server, subscriber, se
         eventually(lambda: counted(server, f"coi_pushes_{name}") == [number], name)
 
 
-def test_the_duration_of_a_push_is_not_the_age_of_the_process(fresh_server, subscriber):
+def slow(exchange):
+    exchange.pause(2)
+    return answer(201)(exchange)
+
+
+def test_the_duration_of_a_push_is_not_the_age_of_the_process(fresh_server, subscriber, service):
+    """But that of the push."""
     server = fresh_server(
         after="metric coi_age {\n  filter = event=coi_push_finished\n  fields = age_usecs\n}\n"
     )
     one = subscriber(server, server.new_user()).subscribe()
     time.sleep(3)
+    service.on(one.path, slow)
     server.deliver("lmtp", one.user, mail("mail"))
     one.until("mail")
     eventually(lambda: counted(server, "coi_age") == [b"2", b"2"], "both are counted")
