@@ -12,7 +12,7 @@ import hashlib
 import os
 
 import pytest
-from harness.contacts_index import UNREAD, read_header, read_records, write_records
+from harness.contacts_index import UNREAD, index_of, read_header, read_records, write_records
 from harness.mails import mail
 from harness.server import MAIL_UID
 from test_second_review import block
@@ -104,3 +104,23 @@ def test_BLK_1_there_are_only_so_many_contacts(make_server, log):
         assert client.subjects("Blocked") == ["of 0", f"of {CONTACTS_MAX - 1}"]
     assert read_header(folder / "dovecot-coi.contacts").count == CONTACTS_MAX
     assert log.count(server, "There are more than") == 1
+
+
+@pytest.mark.private
+def test_BLK_1_an_index_of_more_contacts_is_none(make_server, log):
+    """The file is the user's, and an update takes all that is in it into memory."""
+    log.expect("There are more than")
+    server = make_server()
+    user = server.coi_user()
+    block(server, user, "other@example.org")
+    server.deliver("lmtp", user, mail("first"))
+    index = index_of(server, user)
+    (record,) = read_records(index)
+    hashes = [hashlib.sha3_256(address(number).encode()).digest() for number in range(CONTACTS_MAX)]
+    hashes.append(hashlib.sha3_256(b"sender@example.org").digest())
+    for subject, some in (("all", hashes[1:]), ("one more", hashes)):
+        write_records(index, [record._replace(hash=each) for each in sorted(some)])
+        server.deliver("lmtp", user, mail(subject))
+    with server.imap(user) as client:
+        assert client.subjects("Blocked") == ["all"]
+        assert client.subjects("INBOX") == ["first", "one more"]

@@ -49,6 +49,5 @@ def read_records(path):
 
 
 def write_records(path, records):
-    """As many as there were."""
-    head = path.read_bytes()[: _HEADER.size]
-    path.write_bytes(head + b"".join(_RECORD.pack(*record) for record in records))
+    head = read_header(path)._replace(count=len(records))
+    path.write_bytes(_HEADER.pack(*head) + b"".join(_RECORD.pack(*record) for record in records))
