@@ -60,7 +60,7 @@ def line(work_dir):
 @pytest.fixture
 def server(fresh_server, line, work_dir):
     directory = work_dir / "metadata"
-    directory.mkdir()
+    directory.mkdir(exist_ok=True)
     directory.chmod(0o777)
     server = fresh_server(before=dict_service(line, directory / "dict"))
     line.target = server.dir / "run/dict"
@@ -88,3 +88,17 @@ def test_FIL_10_MSG_11_a_delivery_waits_for_some_seconds(server, line, service, 
     server.deliver("lda", user, chat("after"))
     assert server.where(user)["after"][0] == server.chats
     assert one.until("after")[-1] == "after"
+
+
+def test_MSG_11_others_do_not_wait_for_it_again(server, line, service, log):
+    """To whom the same process delivers. Without COI it is subscriptions that are asked for."""
+    log.expect(f"coi: .*{NO_ANSWER}")
+    users = [server.new_user() for _ in range(3)]
+    for user in users:
+        Subscriber(server, user, service).subscribe()
+    before = line.connections
+    line.hang()
+    replies = server.lmtp(*users, mail=mail("mail"))
+    line.work()
+    assert [reply[:3] for reply in replies] == ["250"] * 3
+    assert line.connections - before == 1
