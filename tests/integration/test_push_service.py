@@ -113,6 +113,14 @@ def test_MSG_10_two_never_work_on_one_queue(fresh_server, log, work_dir):
     await_service(server)
 
 
+def test_MSG_10_clients_that_have_left_make_room(fresh_server):
+    """Each delivery is one, and there may only be so many at once."""
+    server = fresh_server(after="service coi-push {\n  client_limit = 5\n}\n")
+    await_service(server)
+    for _ in range(20):
+        assert ask(server, b"1\tvapid\n").startswith(b"+\tok\t")
+
+
 def test_with_push_off_it_makes_nothing(fresh_server):
     server = fresh_server(push=(("coi_push", "no"),))
     with server.imap(server.new_user()):
