@@ -148,6 +148,19 @@ def test_metadata_that_cannot_be_read(fresh_server, log, push):
     done = ask(server, "status", user)
     assert done.returncode == TEMPFAIL
     assert b"Can't read the user's metadata" in done.stderr
+    done = ask(server, "subscriptions", user)
+    assert done.returncode == (TEMPFAIL if push == "yes" else 0), done
+
+
+def test_a_folder_that_cannot_be_read(server, log):
+    log.expect("COI.Chats")
+    user = server.coi_user("active")
+    folder = server.home(user) / "maildir/.COI.Chats"
+    folder.chmod(0)
+    os.chown(folder, 0, 0)
+    done = ask(server, "status", user)
+    assert done.returncode == TEMPFAIL
+    assert f"Can't look at {server.chats}: ".encode() in done.stderr
 
 
 def test_without_the_plugin_doveadm_is_as_ever(fresh_server):
