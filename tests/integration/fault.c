@@ -8,6 +8,7 @@
      new mails were committed to it;
    - as long as there is one named COI_FAULT_WAIT, no mail is copied there, and who
      has stored one waits once it is committed;
+   - as long as there is one named COI_FAULT_STORED, who has stored or copied one does;
    - as long as there is one named COI_FAULT_CHANGING, the log of the index looks as
      if it had changed, each time.
 
@@ -251,6 +252,7 @@ int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success)
 	ret = real(ctx, success);
 	if (is_saving) {
 		wait_while_told("COI_FAULT_WAIT");
+		wait_while_told("COI_FAULT_STORED");
 		if (is_there("COI_FAULT_FILE"))
 			ret = -1;
 	}

@@ -7,6 +7,8 @@ The mix met the third of these on a loaded machine, in three of ninety runs on s
 """
 
 import contextlib
+import os
+import signal
 import threading
 import time
 
@@ -38,9 +40,17 @@ def wait(work_dir):
 
 
 @pytest.fixture
-def server(make_server, fault, wait, log):
+def stored(work_dir):
+    """A file; while it is there, who has stored or copied to Chats waits."""
+    file = work_dir / "stored"
+    yield file
+    file.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def server(make_server, fault, wait, stored, log):
     log.expect("has lost the new mails|lost uid|Rebuilding index|FETCH failed|Can't deliver|coi: ")
-    before = faults(file=fault, wait=wait, path="/Chats/")
+    before = faults(file=fault, wait=wait, stored=stored, path="/Chats/")
     return make_server(mail_format="sdbox", before=before)
 
 
@@ -147,6 +157,27 @@ def test_FIL_3_a_move_of_seen_mail_on_mdbox(make_server, fault, log):
     server.doveadm("expunge", "-u", user, "mailbox", "INBOX", "all")
     server.doveadm("purge", "-u", user)
     assert read_all(server, user)["second"] == ["COI/Chats"]
+
+
+def test_FIL_3_a_move_that_is_killed_between_its_halves(server, stored, log):
+    """Its copies are there, and the mails are, too: the next one knows of that."""
+    log.expect("killed with signal 9")
+    user = server.coi_user("seen")
+    for subject in ("first", "second"):
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        stored.touch()
+        client.send("UID STORE 1 +FLAGS (\\Seen)")
+        with server.imap(user) as other:
+            eventually(lambda: other.exists("COI/Chats") == 1, "the copy is there")
+    for pid in server.children("imap"):
+        os.kill(pid, signal.SIGKILL)
+    stored.unlink()
+    with server.imap(user) as client:
+        assert client.exists("INBOX") == 2
+        client.must("UID STORE 2 +FLAGS (\\Seen)")
+    assert read_all(server, user) == {"first": ["COI/Chats"], "second": ["COI/Chats"]}
 
 
 @pytest.mark.parametrize("gone", [(3,), (1,), (2, 3), (1, 2, 3)], ids=str)
