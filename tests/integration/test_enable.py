@@ -100,6 +100,18 @@ def test_ENA_3_an_IMAP_session_already_open_obeys_at_once(server):
         assert client.subjects(server.chats) == ["two"]
 
 
+def test_ENA_3_a_session_that_has_found_no_metadata_before(server):
+    with server.imap(server.new_user()) as client:
+        for number in range(2):
+            text = chat(f"chat {number}").replace(b"\n", b"\r\n")
+            client.must("APPEND INBOX ($Chat) ", Literal(text))
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Seen")
+        assert client.setmetadata({ENABLED: "yes", FILTER: "seen"}).ok
+        client.store("2", "+FLAGS", "\\Seen")
+        assert client.subjects(server.chats) == ["chat 1"]
+
+
 def test_ENA_3_the_session_that_sets_the_filter_obeys_at_once(server):
     user = server.coi_user()
     server.deliver("lmtp", user, chat("one"))
