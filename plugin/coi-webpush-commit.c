@@ -587,9 +587,6 @@ void coi_webpush_stored(struct coi_webpush *webpush, struct mail_user *user)
 		file_lock_free(&webpush->lock);
 	if (webpush->pool == NULL || array_is_empty(&webpush->dismissed))
 		return;
-	/* A client that wants no more pushes has it tried in any case. */
-	if (webpush->impatient && coi_handoff_is_away())
-		return;
 	if (coi_webpush_ask_about(user, coi_handoff_write_forget,
 				  &webpush->dismissed, NULL, &error) < 0) {
 		coi_handoff_set_away();
