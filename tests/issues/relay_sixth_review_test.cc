@@ -1,0 +1,96 @@
+// This Source Code Form is subject to the terms of the Mozilla Public
+// License, v. 2.0. If a copy of the MPL was not distributed with this
+// file, You can obtain one at https://mozilla.org/MPL/2.0/.
+
+// Mistakes of the relay that the sixth review has found.
+
+#include <gtest/gtest.h>
+#include <sqlite3.h>
+
+#include <string>
+#include <vector>
+
+#include "relay_util.h"
+
+namespace coi::test {
+namespace {
+
+using push::Handoff;
+using std::string;
+
+const char kQueued[] = "+\tqueued\n";
+
+// Somebody else's connection to the queue.
+class Other {
+ public:
+  explicit Other(const string& directory) {
+    EXPECT_EQ(sqlite3_open((directory + "/queue.sqlite").c_str(), &database_), SQLITE_OK);
+  }
+  ~Other() {
+    sqlite3_close(database_);
+  }
+  Other(const Other&) = delete;
+  Other& operator=(const Other&) = delete;
+
+  void Do(const string& sql) {
+    EXPECT_EQ(sqlite3_exec(database_, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+        << sqlite3_errmsg(database_);
+  }
+
+ private:
+  sqlite3* database_ = nullptr;
+};
+
+class RelaySixthReview : public OpenRelayTest {
+ protected:
+  static Handoff As(push::HandoffKind kind, Handoff handoff) {
+    handoff.kind = kind;
+    handoff.id.clear();
+    handoff.mail = {};
+    return handoff;
+  }
+  // Alice's only push was not taken; is it sent once it's time?
+  void LookForPush() {
+    EXPECT_EQ(sender_->requests.size(), 1U);
+    sender_->AnswerHttp(503);
+    Run();
+    clock_.Advance(60);
+    Run();
+    EXPECT_EQ(AnswerAll(201), 1);
+  }
+};
+
+// The one under way is deleted for a newer one, and then wasn't taken.
+TEST_F(RelaySixthReview, MSG_10_pushes_slept_behind_one_that_was_replaced) {
+  settings_.queue_user_limit = 3;
+  settings_.in_flight_origin_limit = 1;
+  Reopen();
+  for (int i = 0; i < 4; ++i) {
+    EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  }
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  ASSERT_EQ(Status().queued, 3U);
+  sender_->AnswerHttp(503);
+  Run();
+  clock_.Advance(3600);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 3);
+}
+
+TEST_F(RelaySixthReview, MSG_9_refused_pushes_slept_as_long_as_another_had_to_wait) {
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  }
+  AnswerAll(403);
+  settings_.in_flight_origin_limit = 1;
+  Reopen();
+  clock_.Advance(4 * 3600);
+  Run();
+  ASSERT_EQ(sender_->requests.size(), 1U);
+  sender_->AnswerHttp(429, 6 * 3600);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 2);
+}
+
+}  // namespace
+}  // namespace coi::test
