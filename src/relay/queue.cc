@@ -756,23 +756,20 @@ bool Queue::Advance(int64_t user, int64_t subscription, vector<Expected>* expect
   return !failed_;
 }
 
-bool Queue::Hold(int64_t id, int64_t next, int64_t attempts, vector<Expected>* expected,
-                 int64_t now) {
+bool Queue::Hold(int64_t id, int64_t user, int64_t subscription, int64_t next, int64_t attempts,
+                 vector<Expected>* expected, int64_t now) {
   optional<QueuedPush> push;
-  if (!GetPush(id, &push) || !push) {
-    return !failed_;
-  }
   SubscriptionState state;
-  if (!GetSubscription(push->subscription, &state)) {
+  if (!GetPush(id, &push) || !GetSubscription(subscription, &state)) {
     return false;
   }
   // Another one of the subscription may have been told to wait for longer.
   next = std::max(next, std::min(state.resume.value_or(0), now + kMaxDelayMsecs));
   state.resume = next;
-  return PutSubscription(push->subscription, state) &&
-         SetNext(id, std::nullopt, attempts, push->flags & ~kFlagApart) &&
-         (Use(this, kHold) << push->user << push->subscription).Run() &&
-         Advance(push->user, push->subscription, expected, now);
+  return PutSubscription(subscription, state) &&
+         (!push || SetNext(id, std::nullopt, attempts, push->flags & ~kFlagApart)) &&
+         (Use(this, kHold) << user << subscription).Run() &&
+         Advance(user, subscription, expected, now);
 }
 
 bool Queue::Defer(int64_t id, int64_t next, int64_t attempts, int64_t flags,

@@ -154,9 +154,9 @@ class Queue {
   // Deletes all of a subscription; *deleted gets their ids.
   bool DeleteSubscription(int64_t user, int64_t subscription, std::vector<int64_t>* deleted);
   // This push failed: it is tried again at `next`, and until then no other one
-  // of its subscription is.
-  bool Hold(int64_t id, int64_t next, int64_t attempts, std::vector<Expected>* expected,
-            int64_t now);
+  // of its subscription is, even if it isn't there any more itself.
+  bool Hold(int64_t id, int64_t user, int64_t subscription, int64_t next, int64_t attempts,
+            std::vector<Expected>* expected, int64_t now);
   // This push is tried again at `next`, and the others don't wait for it.
   bool Defer(int64_t id, int64_t next, int64_t attempts, int64_t flags,
              std::vector<Expected>* expected, int64_t now);

@@ -631,7 +631,8 @@ bool Relay::Apply(const Update& update, vector<Expected>* expected) {
       state.gone.reset();
       return queue_->PutSubscription(update.subscription, state);
     case Update::kHold:
-      return queue_->Hold(update.id, update.next, update.attempts, expected, now_);
+      return queue_->Hold(update.id, update.user, update.subscription, update.next, update.attempts,
+                          expected, now_);
     case Update::kDefer:
       return queue_->Defer(update.id, update.next, update.attempts, update.flags, expected, now_);
     case Update::kMove: {

@@ -775,7 +775,9 @@ void Relay::Finish(const SendResult& result) {
     case Verdict::kRetry:
       update.kind = Update::kHold;
       update.next = now_ + RetryDelay(attempts, result.retry_after_secs, random_());
-      Unready(origin, busy.push.user, same_subscription);
+      Unready(origin, busy.push.user, [&](const Item& item) {
+        return same_subscription(item) && (item.push.flags & kFlagApart) == 0;
+      });
       Emit(COI_RELAY_DEFERRED, busy, http, error, false);
       break;
     case Verdict::kWithoutContent:

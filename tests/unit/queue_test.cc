@@ -392,7 +392,7 @@ TEST_F(Queue, A_line_moves_on_one_by_one) {
   const auto id = [](int64_t handoff) { return handoff * relay::kPushesPerHandoff; };
   ASSERT_TRUE(queue_->Begin());
   // The second one fails first.
-  EXPECT_TRUE(queue_->Hold(id(second), kNow + 60000, 1, &expected, kNow));
+  EXPECT_TRUE(queue_->Hold(id(second), 1, 2, kNow + 60000, 1, &expected, kNow));
   ASSERT_TRUE(queue_->Commit());
   EXPECT_EQ(Due(kNow), vector<int64_t>{other});
   EXPECT_EQ(Due(kNow + 60000), (vector<int64_t>{other, first}));
