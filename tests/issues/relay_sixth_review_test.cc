@@ -60,6 +60,54 @@ class RelaySixthReview : public OpenRelayTest {
   }
 };
 
+TEST_F(RelaySixthReview, SUB_2_what_was_forgotten_took_later_pushes_along) {
+  Run();
+  Other other(queue_dir_);
+  other.Do("BEGIN IMMEDIATE");
+  EXPECT_EQ(Ask(As(push::HandoffKind::kForget, MakeHandoff("alice"))), "+\tok\n");
+  other.Do("ROLLBACK");
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  clock_.Advance(2);
+  Run();
+  LookForPush();
+}
+
+TEST_F(RelaySixthReview, MSG_9_one_that_was_gone_took_later_pushes_along) {
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  Other other(queue_dir_);
+  other.Do("BEGIN IMMEDIATE");
+  sender_->AnswerHttp(410);
+  Run();
+  other.Do("ROLLBACK");
+  const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
+  Run();
+  sender_->AnswerHttp(201);
+  Run();
+  EXPECT_TRUE(Receive(fd).starts_with("+\taccepted"));
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  clock_.Advance(2);
+  Run();
+  LookForPush();
+}
+
+TEST_F(RelaySixthReview, MSG_9_one_that_had_returned_was_called_gone) {
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  sender_->AnswerHttp(410);
+  Run();
+  const Handoff question = As(push::HandoffKind::kGone, MakeHandoff("alice"));
+  EXPECT_EQ(Ask(question), "+\tok\tgone=subscription-0\n");
+  Other other(queue_dir_);
+  other.Do("BEGIN IMMEDIATE");
+  const int fd = Connect(push::WriteHandoff(MakeRegistration("alice")) + "\n");
+  Run();
+  sender_->AnswerHttp(201);
+  Run();
+  EXPECT_TRUE(Receive(fd).starts_with("+\taccepted"));
+  EXPECT_EQ(Ask(question), "+\tok\n");
+  other.Do("ROLLBACK");
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+}
+
 // The one under way is deleted for a newer one, and then wasn't taken.
 TEST_F(RelaySixthReview, MSG_10_pushes_slept_behind_one_that_was_replaced) {
   settings_.queue_user_limit = 3;
