@@ -101,7 +101,7 @@ constexpr const char* kStatements[] = {
     "DELETE FROM push WHERE id = ?1 RETURNING user, subscription",
     "UPDATE push SET next = ?2, attempts = ?3, flags = ?4 WHERE id = ?1",
     "UPDATE push SET origin = ?2, next = ?3 WHERE id = ?1",
-    "SELECT id FROM push WHERE user = ?1 AND subscription = ?2",
+    "SELECT id FROM push WHERE user = ?1 AND subscription = ?2 AND id < ?3",
     // 2 is kFlagApart.
     "UPDATE push SET next = NULL"
     " WHERE user = ?1 AND subscription = ?2 AND next IS NOT NULL AND flags & 2 = 0",
@@ -709,19 +709,21 @@ bool Queue::DeletePush(int64_t id, vector<Expected>* expected, int64_t now) {
   return DeleteRow(id, &line) && (!line || Advance(line->first, line->second, expected, now));
 }
 
-bool Queue::DeleteSubscription(int64_t user, int64_t subscription, vector<int64_t>* deleted) {
+bool Queue::DeleteSubscription(int64_t user, int64_t subscription, int64_t last_handoff,
+                               vector<Expected>* expected, int64_t now) {
+  vector<int64_t> ids;
   {
     Use list(this, kOfSubscription);
-    list << user << subscription;
+    list << user << subscription << (last_handoff + 1) * kPushesPerHandoff;
     while (list.Step()) {
-      deleted->push_back(list.Integer(0));
+      ids.push_back(list.Integer(0));
     }
   }
   optional<std::pair<int64_t, int64_t>> line;
-  for (const int64_t id : *deleted) {
+  for (const int64_t id : ids) {
     DeleteRow(id, &line);
   }
-  return !failed_;
+  return Advance(user, subscription, expected, now);
 }
 
 bool Queue::SetNext(int64_t id, optional<int64_t> next, int64_t attempts, int64_t flags) {

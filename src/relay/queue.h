@@ -141,6 +141,9 @@ class Queue {
   int64_t NewHandoffId() {
     return ++last_handoff_;
   }
+  int64_t last_handoff() const {
+    return last_handoff_;
+  }
 
   // Is a hand-off of this name there?
   bool HasHandoff(int64_t name, bool* has);
@@ -151,8 +154,10 @@ class Queue {
   // And the hand-off, if this was its last; and lets the next one in its line
   // have its turn. A push that isn't there (any more) is no error.
   bool DeletePush(int64_t id, std::vector<Expected>* expected, int64_t now);
-  // Deletes all of a subscription; *deleted gets their ids.
-  bool DeleteSubscription(int64_t user, int64_t subscription, std::vector<int64_t>* deleted);
+  // Deletes those of a subscription that came with hand-offs up to this one, and lets
+  // the next one of its line have its turn.
+  bool DeleteSubscription(int64_t user, int64_t subscription, int64_t last_handoff,
+                          std::vector<Expected>* expected, int64_t now);
   // This push failed: it is tried again at `next`, and until then no other one
   // of its subscription is, even if it isn't there any more itself.
   bool Hold(int64_t id, int64_t user, int64_t subscription, int64_t next, int64_t attempts,

@@ -598,6 +598,22 @@ void Relay::Note(const Update& update) {
     updates_since_ = now_;
   }
   updates_.push_back(update);
+  updates_.back().last_handoff = queue_->last_handoff();
+}
+
+// As it is once all is written.
+bool Relay::GetSubscription(int64_t id, SubscriptionState* state) {
+  if (!queue_->GetSubscription(id, state)) {
+    return false;
+  }
+  for (const Update& update : updates_) {
+    if (update.subscription == id && update.kind == Update::kGone) {
+      state->gone = now_;
+    } else if (update.subscription == id && update.kind == Update::kReturned) {
+      state->gone.reset();
+    }
+  }
+  return true;
 }
 
 bool Relay::Apply(const Update& update, vector<Expected>* expected) {
@@ -605,22 +621,18 @@ bool Relay::Apply(const Update& update, vector<Expected>* expected) {
   switch (update.kind) {
     case Update::kDelete:
       return queue_->DeletePush(update.id, expected, now_);
-    case Update::kGone: {
-      vector<int64_t> deleted;
-      state.gone = now_;
-      return queue_->PutSubscription(update.subscription, state) &&
-             queue_->DeleteSubscription(update.user, update.subscription, &deleted);
-    }
-    case Update::kForget: {
-      // Nothing is left that the next one would have to wait behind.
-      vector<int64_t> deleted;
+    case Update::kGone:
       if (!queue_->GetSubscription(update.subscription, &state)) {
         return false;
       }
-      state.resume.reset();
-      return queue_->PutSubscription(update.subscription, state) &&
-             queue_->DeleteSubscription(update.user, update.subscription, &deleted);
-    }
+      state.gone = now_;
+      if (!queue_->PutSubscription(update.subscription, state)) {
+        return false;
+      }
+      [[fallthrough]];
+    case Update::kForget:
+      return queue_->DeleteSubscription(update.user, update.subscription, update.last_handoff,
+                                        expected, now_);
     case Update::kReturned:
       if (!queue_->GetSubscription(update.subscription, &state)) {
         return false;

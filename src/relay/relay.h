@@ -181,6 +181,9 @@ class Relay {
     int64_t attempts = 0;
     int64_t flags = 0;
     int64_t failures = 0;
+    // The newest when this was noted. Where it can't be written at once, the
+    // subscription may have been made again, and has later ones.
+    int64_t last_handoff = 0;
   };
   struct Registration {
     uint64_t client = 0;
@@ -289,6 +292,7 @@ class Relay {
   bool ApplyUpdates(std::vector<Expected>* expected);
   void UpdatesWritten(const std::vector<Expected>& expected);
   void Note(const Update& update);
+  bool GetSubscription(int64_t id, SubscriptionState* state);
   bool Apply(const Update& update, std::vector<Expected>* expected);
   void QueueFailed(const char* what);
   void Expect(const Expected& expected);

@@ -102,7 +102,7 @@ void Relay::AnswerGone(uint64_t client, unsigned int uid, const Handoff& handoff
     if (!subscription) {
       continue;
     }
-    if (!queue_->GetSubscription(SubscriptionName(handoff.user, uid, id, *subscription), &state)) {
+    if (!GetSubscription(SubscriptionName(handoff.user, uid, id, *subscription), &state)) {
       QueueFailed("look up subscriptions");
       intake_->Answer(client, push::WriteReply(false, {kUnavailable}));
       return;
@@ -258,7 +258,7 @@ bool Relay::Enqueue(Incoming* incoming) {
     item.push.user = user;
     item.push.subscription = SubscriptionName(handoff.user, incoming->uid, id, *subscription);
     SubscriptionState state;
-    if (!queue_->GetSubscription(item.push.subscription, &state)) {
+    if (!GetSubscription(item.push.subscription, &state)) {
       return false;
     }
     if (state.gone) {
