@@ -108,6 +108,23 @@ TEST_F(RelaySixthReview, MSG_9_one_that_had_returned_was_called_gone) {
   EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
 }
 
+TEST_F(RelaySixthReview, MSG_10_one_that_could_not_be_read_kept_it_busy_once_it_had_expired) {
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  sender_->AnswerHttp(503);
+  Run();
+  Reopen();
+  Other(queue_dir_).Do("ALTER TABLE handoff RENAME COLUMN line TO lines");
+  clock_.Advance(2 * 86400);
+  for (int i = 0; i < 50; ++i) {
+    relay_->Run();
+  }
+  EXPECT_FALSE(relay_->HasWork());
+  Other(queue_dir_).Do("ALTER TABLE handoff RENAME COLUMN lines TO line");
+  clock_.Advance(61);
+  Run();
+  EXPECT_EQ(Status().queued, 0U);
+}
+
 // The one under way is deleted for a newer one, and then wasn't taken.
 TEST_F(RelaySixthReview, MSG_10_pushes_slept_behind_one_that_was_replaced) {
   settings_.queue_user_limit = 3;
