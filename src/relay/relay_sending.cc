@@ -37,6 +37,8 @@ constexpr int64_t kUnreachablePoints = 3;
 constexpr size_t kTokensMax = 1024;
 constexpr int64_t kTokenSecs = int64_t{12} * 3600;
 
+constexpr const char* kTooLate = "it could not be delivered in time";
+
 }  // namespace
 
 // -- origins --
@@ -489,8 +491,15 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
   const int64_t handoff_id = row.id / kPushesPerHandoff;
   const auto place = static_cast<size_t>(row.id % kPushesPerHandoff);
   if (!LoadMail(handoff_id)) {
-    // Left as it is; it is tried again after a while.
     QueueFailed("read a hand-off");
+    if (row.expires <= now_) {
+      // It would be due at once, again and again.
+      busy->accepted_usecs = now_usecs_;
+      Drop(*busy, kTooLate);
+      Note(update);
+      return std::nullopt;
+    }
+    // Left as it is; it is tried again after a while.
     update.kind = Update::kDefer;
     update.next = now_ + kMinute;
     update.attempts = row.attempts;
@@ -516,7 +525,7 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
     busy->origin_text = endpoint->origin;
   }
   if (row.expires <= now_) {
-    Drop(*busy, "it could not be delivered in time");
+    Drop(*busy, kTooLate);
     Note(update);
     return std::nullopt;
   }
@@ -591,7 +600,7 @@ bool Relay::StartItem(Origin* origin, Item item) {
   request.id = static_cast<uint64_t>(item.push.id);
   const char* problem = nullptr;
   if (item.push.expires <= now_) {
-    problem = "it could not be delivered in time";
+    problem = kTooLate;
   } else if (!item.subscription.token.empty()) {
     request.is_device_token = true;
     request.body = item.subscription.token;
