@@ -125,6 +125,23 @@ TEST_F(RelaySixthReview, MSG_10_one_that_could_not_be_read_kept_it_busy_once_it_
   EXPECT_EQ(Status().queued, 0U);
 }
 
+TEST_F(RelaySixthReview, MSG_10_a_push_slept_whose_service_could_not_be_read) {
+  EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+  relay_.reset();
+  // As it is where the service was forgotten, having nothing to do for a while.
+  const string at = std::to_string(clock_.wall / 1000 + 100000);
+  Other(queue_dir_).Do("UPDATE origin SET due = " + at + "; UPDATE push SET next = " + at);
+  Reopen();
+  Other(queue_dir_).Do("ALTER TABLE origin RENAME COLUMN failures TO failure");
+  EXPECT_EQ(Ask(MakeHandoff("bob")), "-\tunavailable\n");
+  Other(queue_dir_).Do("ALTER TABLE origin RENAME COLUMN failure TO failures");
+  EXPECT_EQ(Ask(MakeHandoff("bob")), kQueued);
+  EXPECT_EQ(AnswerAll(201), 1);
+  clock_.Advance(101);
+  Run();
+  EXPECT_EQ(AnswerAll(201), 1);
+}
+
 // The one under way is deleted for a newer one, and then wasn't taken.
 TEST_F(RelaySixthReview, MSG_10_pushes_slept_behind_one_that_was_replaced) {
   settings_.queue_user_limit = 3;
