@@ -72,7 +72,8 @@ Relay::Origin* Relay::MakeOrigin(const OriginState& state) {
   return made;
 }
 
-// Looks after an origin from now on. Nullptr where there are too many.
+// Looks after an origin from now on. Nullptr where there are too many, or the queue
+// has failed.
 Relay::Origin* Relay::Activate(int64_t id) {
   const auto found = origins_.find(id);
   if (found != origins_.end()) {
@@ -82,7 +83,9 @@ Relay::Origin* Relay::Activate(int64_t id) {
     return nullptr;
   }
   optional<OriginState> state;
-  queue_->GetOrigin(id, &state);
+  if (!queue_->GetOrigin(id, &state)) {
+    return nullptr;
+  }
   Origin* origin = MakeOrigin(state.value_or(OriginState{id, std::nullopt, 0, 0}));
   // It has been here before, and may have left something.
   origin->backlog = state.has_value();
