@@ -174,5 +174,34 @@ TEST_F(RelaySixthReview, MSG_9_refused_pushes_slept_as_long_as_another_had_to_wa
   EXPECT_EQ(AnswerAll(201), 2);
 }
 
+TEST_F(RelaySixthReview, END_4_a_service_that_answers_waited_for_those_that_do_not) {
+  settings_.in_flight_limit = 8;
+  Reopen();
+  // Three of the four that may be under way to services nobody knows hang.
+  int user = 0;
+  const auto ask = [&](const string& url) {
+    EXPECT_EQ(Ask(MakeHandoff("user" + std::to_string(user++), {url})), kQueued);
+  };
+  for (int i = 0; i < 3; ++i) {
+    ask("https://hangs" + std::to_string(i) + ".example/a");
+  }
+  ask("https://good.example/a");
+  ASSERT_EQ(sender_->requests.size(), 4U);
+  for (int i = 3; i < 30; ++i) {
+    ask("https://hangs" + std::to_string(i) + ".example/a");
+  }
+  for (int i = 0; i < 10; ++i) {
+    ask("https://good.example/a");
+  }
+  std::swap(sender_->requests[0], sender_->requests[3]);
+  EXPECT_EQ(sender_->AnswerHttp(201).endpoint.origin, "https://good.example");
+  Run();
+  int count = 0;
+  for (const relay::PushRequest& request : sender_->requests) {
+    count += request.endpoint.origin == "https://good.example" ? 1 : 0;
+  }
+  EXPECT_GT(count, 0);
+}
+
 }  // namespace
 }  // namespace coi::test
