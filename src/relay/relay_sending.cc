@@ -678,6 +678,10 @@ void Relay::NoteHealth(Origin* origin, const Busy& push, const SendResult& resul
                          ? std::max(origin->window / 2, kLeastWindow)
                          : std::min(origin->window + 1, settings_.in_flight_origin_limit);
     origin->proven = true;
+    // Those that don't answer may keep it waiting for long.
+    if (std::erase(runnable_unproven_, origin) > 0) {
+      runnable_.push_back(origin);
+    }
     origin->failures = 0;
     origin->resume = 0;
     origin->failed.clear();
