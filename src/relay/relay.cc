@@ -78,8 +78,8 @@ std::unique_ptr<Relay> Relay::Open(const coi_relay_settings& settings,
 bool Relay::Start(string* error) {
   wall_usecs_ = parts_.clock->WallUsecs();
   steady_usecs_ = parts_.clock->SteadyUsecs();
-  uint32_t seed = 0;
-  if (getrandom(&seed, sizeof(seed), 0) == static_cast<ssize_t>(sizeof(seed))) {
+  uint32_t seed = parts_.seed;
+  if (seed != 0 || getrandom(&seed, sizeof(seed), 0) == static_cast<ssize_t>(sizeof(seed))) {
     random_.seed(seed);
   }
 

@@ -52,6 +52,8 @@ class Relay {
                                           std::string*)>
         make_sender = &Sender::Create;
     int64_t queue_max_pages = 0;
+    // Of what spreads the delays; 0 for one of its own.
+    uint32_t seed = 0;
   };
 
   static std::unique_ptr<Relay> Open(const coi_relay_settings& settings,

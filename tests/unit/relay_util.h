@@ -182,6 +182,7 @@ class RelayTest : public testing::Test {
     relay::Relay::Parts parts;
     parts.clock = &clock_;
     parts.queue_max_pages = max_pages_;
+    parts.seed = seed_;
     parts.make_sender = [this](const relay::SenderLimits&, const relay::EndpointPolicy&,
                                relay::Sender::Done done, std::string*) {
       auto sender = std::make_unique<FakeSender>(std::move(done));
@@ -326,6 +327,7 @@ class RelayTest : public testing::Test {
   coi_relay_settings settings_{};
   FakeClock clock_;
   int64_t max_pages_ = 0;
+  uint32_t seed_ = 0;
   std::string point_;
   unsigned int last_id_ = 0;
   std::vector<std::string> logs_;
