@@ -4,8 +4,10 @@
 
 // Mistakes of the relay that the sixth review has found.
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <sys/stat.h>
 
 #include <string>
 #include <vector>
@@ -201,6 +203,22 @@ TEST_F(RelaySixthReview, END_4_a_service_that_answers_waited_for_those_that_do_n
     count += request.endpoint.origin == "https://good.example" ? 1 : 0;
   }
   EXPECT_GT(count, 0);
+}
+
+// The owner of a file may set it to anything, and a tmpfs keeps that. In microseconds it
+// overflowed, and the mail was as old as 1970.
+TEST_F(RelaySixthReview, MSG_10_a_spool_file_of_a_time_that_no_clock_has) {
+  const TemporaryDirectory memory("/dev/shm");
+  spool_dir_ = memory.Make("spool", 01733);
+  settings_.spool_dir = spool_dir_.c_str();
+  Reopen();
+  const Handoff handoff = MakeHandoff("alice");
+  PutIntoSpool(handoff);
+  const timespec time = {int64_t{1} << 62, 0};
+  const timespec times[] = {time, time};
+  ASSERT_EQ(utimensat(AT_FDCWD, Spool(handoff.id + ".handoff").c_str(), times, 0), 0);
+  Run();
+  EXPECT_EQ(sender_->requests.size(), 1U);
 }
 
 }  // namespace

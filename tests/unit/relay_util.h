@@ -38,8 +38,9 @@ namespace coi::test {
 // A directory that goes away with it.
 class TemporaryDirectory {
  public:
-  TemporaryDirectory() {
-    std::string name = std::filesystem::temp_directory_path().string() + "/coi-relay-XXXXXX";
+  explicit TemporaryDirectory(
+      const std::string& parent = std::filesystem::temp_directory_path().string()) {
+    std::string name = parent + "/coi-relay-XXXXXX";
     if (mkdtemp(name.data()) == nullptr) {
       std::abort();
     }
