@@ -34,6 +34,12 @@ constexpr size_t kNamesMax = 2048;
 constexpr int64_t kStaleSecs = int64_t{24} * 3600;
 constexpr int64_t kLogMsecs = kMinute;
 
+// Its owner may have set it to anything.
+int64_t WrittenUsecs(const struct stat& status) {
+  const auto secs = std::clamp<int64_t>(status.st_mtim.tv_sec, 0, int64_t{1} << 40U);
+  return secs * 1000000 + status.st_mtim.tv_nsec / 1000;
+}
+
 bool IsHandoffName(string_view name) {
   return name.size() == kIdSize + kSuffix.size() && name.ends_with(kSuffix) &&
          name.find_first_not_of("0123456789abcdef") == kIdSize;
@@ -121,9 +127,7 @@ void Spool::Scan(int64_t now_msecs, int64_t wall_msecs) {
       continue;
     }
     if (IsHandoffName(name)) {
-      found.emplace_back(
-          static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000 + status.st_mtim.tv_nsec / 1000,
-          name);
+      found.emplace_back(WrittenUsecs(status), name);
     } else if (static_cast<int64_t>(status.st_ctim.tv_sec) < wall_msecs / 1000 - kStaleSecs) {
       // Left behind by a process that was killed while it wrote.
       unlinkat(directory_fd_, entry->d_name, S_ISDIR(status.st_mode) ? AT_REMOVEDIR : 0);
@@ -206,9 +210,7 @@ optional<Spool::File> Spool::Read(const string& name, int64_t now_msecs) {
   if (line->ends_with('\n')) {
     line->pop_back();
   }
-  return File{name, std::move(*line),
-              static_cast<int64_t>(status.st_mtim.tv_sec) * 1000000 + status.st_mtim.tv_nsec / 1000,
-              status.st_uid};
+  return File{name, std::move(*line), WrittenUsecs(status), status.st_uid};
 }
 
 std::vector<Spool::File> Spool::Take(size_t count, int64_t now_msecs, int64_t wall_msecs) {
