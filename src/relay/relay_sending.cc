@@ -204,7 +204,8 @@ void Relay::PollOrigins() {
     good = good && queue_->PutOrigin(state);
   }
   poll_at_.reset();
-  if (!good || !queue_->NextOrigin(&poll_at_) || !queue_->Commit()) {
+  good = good && queue_->NextOrigin(&poll_at_) && queue_->Commit();
+  if (!good) {
     QueueFailed("look for what is due");
     poll_at_ = now_ + kSecond;
   }
@@ -677,9 +678,8 @@ void Relay::NoteHealth(Origin* origin, const Busy& push, const SendResult& resul
     origin->window = result.http_status == 429
                          ? std::max(origin->window / 2, kLeastWindow)
                          : std::min(origin->window + 1, settings_.in_flight_origin_limit);
-    origin->proven = true;
     // Those that don't answer may keep it waiting for long.
-    if (std::erase(runnable_unproven_, origin) > 0) {
+    if (!std::exchange(origin->proven, true) && std::erase(runnable_unproven_, origin) > 0) {
       runnable_.push_back(origin);
     }
     origin->failures = 0;
