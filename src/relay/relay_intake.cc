@@ -603,7 +603,8 @@ void Relay::FinishRegistration(const SendResult& result) {
   }
   const Registration registration = std::move(found->second);
   registrations_.erase(found);
-  const bool good = Judge(result, true) == Verdict::kDelivered;
+  const Verdict verdict = Judge(result, true);
+  const bool good = verdict == Verdict::kDelivered;
 
   Busy push;
   push.user = registration.user_name;
@@ -636,7 +637,7 @@ void Relay::FinishRegistration(const SendResult& result) {
     reply = push::WriteReply(true, {"accepted", "vapid=" + registration.vapid});
   } else if (result.status == SendStatus::kNotAllowed) {
     reply = push::WriteReply(false, {"not-allowed"});
-  } else if (result.status == SendStatus::kUnreachable) {
+  } else if (verdict == Verdict::kRetry) {
     reply = push::WriteReply(false, {"unreachable"});
   } else {
     reply = push::WriteReply(false, {"refused"});

@@ -143,10 +143,14 @@ TEST_F(RelayIntake, SUB_12_register_says_what_went_wrong) {
     const char* answer;
   } cases[] = {
       {"a", relay::SendStatus::kAnswered, 404, "-\trefused\n"},
-      {"b", relay::SendStatus::kAnswered, 503, "-\trefused\n"},
-      {"c", relay::SendStatus::kAnswered, 301, "-\trefused\n"},
-      {"d", relay::SendStatus::kUnreachable, 0, "-\tunreachable\n"},
-      {"e", relay::SendStatus::kNotAllowed, 0, "-\tnot-allowed\n"},
+      {"b", relay::SendStatus::kAnswered, 301, "-\trefused\n"},
+      {"c", relay::SendStatus::kAnswered, 413, "-\trefused\n"},
+      // These pass, and another endpoint wouldn't help.
+      {"d", relay::SendStatus::kAnswered, 408, "-\tunreachable\n"},
+      {"e", relay::SendStatus::kAnswered, 429, "-\tunreachable\n"},
+      {"f", relay::SendStatus::kAnswered, 503, "-\tunreachable\n"},
+      {"g", relay::SendStatus::kUnreachable, 0, "-\tunreachable\n"},
+      {"h", relay::SendStatus::kNotAllowed, 0, "-\tnot-allowed\n"},
   };
   for (const auto& one : cases) {
     const int fd = Connect(push::WriteHandoff(MakeRegistration(one.user)) + "\n");
@@ -155,10 +159,10 @@ TEST_F(RelayIntake, SUB_12_register_says_what_went_wrong) {
     Run();
     EXPECT_EQ(Receive(fd), one.answer);
   }
-  EXPECT_EQ(Ask(MakeRegistration("f", "https://127.0.0.1/")), "-\tnot-allowed\n");
-  EXPECT_EQ(Ask(MakeRegistration("f", "http://push.example.org/")), "-\tnot-allowed\n");
+  EXPECT_EQ(Ask(MakeRegistration("i", "https://127.0.0.1/")), "-\tnot-allowed\n");
+  EXPECT_EQ(Ask(MakeRegistration("i", "http://push.example.org/")), "-\tnot-allowed\n");
   point_.back() = static_cast<char>(point_.back() ^ 1);
-  EXPECT_EQ(Ask(MakeRegistration("f")), "-\tbad-key\n");
+  EXPECT_EQ(Ask(MakeRegistration("i")), "-\tbad-key\n");
   EXPECT_EQ(sender_->requests.size(), 0U);
 }
 
