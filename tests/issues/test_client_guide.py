@@ -129,7 +129,7 @@ def test_IDL_1_NOTIFY_tells_of_both_folders_over_one_connection(server):
 @pytest.mark.private
 def test_SUB_1_DEPTH_leaves_the_key_out_while_push_is_not_available(fresh_server, log):
     log.expect("Can't ask coi-push for its key: timed out")
-    server = fresh_server()
+    server = fresh_server(push=(("coi_push_handoff_timeout", "5 s"),))
     user = server.coi_user("active")
     above = VAPID.rpartition("/")[0]
     with server.imap(user) as client:
