@@ -57,15 +57,20 @@ class Faults {
     if (one_in == 0 || random() % one_in != 0) {
       return 0;
     }
-    // These would say so when they have been done.
+    // One that has been done is no longer busy, and mustn't say that it has failed; nor
+    // these, halfway.
+    bool is_busy = false;
     sqlite3_stmt* statement = nullptr;
     while ((statement = sqlite3_next_stmt(static_cast<sqlite3*>(database), statement)) != nullptr) {
       const std::string_view sql = sqlite3_sql(statement);
-      if (sqlite3_stmt_busy(statement) != 0 && (sql == "COMMIT" || sql == "ROLLBACK")) {
-        return 0;
+      if (sqlite3_stmt_busy(statement) != 0) {
+        is_busy = true;
+        if (sql == "COMMIT" || sql == "ROLLBACK") {
+          return 0;
+        }
       }
     }
-    return 1;
+    return is_busy ? 1 : 0;
   }
   static int Watch(sqlite3* database, char** /*error*/, const struct sqlite3_api_routines*) {
     if (std::this_thread::get_id() == thread_) {
