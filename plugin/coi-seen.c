@@ -173,29 +173,6 @@ static int coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
 	return mailbox_move(&save_ctx, mail) < 0 ? -1 : 1;
 }
 
-/* How many mails share the file of this one. That mdbox knows; elsewhere, and
-   where the copy is a mail of its own, returns 0. */
-static unsigned int
-coi_seen_get_references(struct mailbox_transaction_context *src_trans,
-			struct mailbox *chats, uint32_t uid)
-{
-	unsigned int count = 0;
-	const char *value;
-	struct mail *mail;
-
-	if (strcmp(chats->storage->name, "mdbox") != 0 ||
-	    chats->storage != src_trans->box->storage ||
-	    chats->disable_reflink_copy_to)
-		return 0;
-	mail = mail_alloc(src_trans, 0, NULL);
-	if (!mail_set_uid(mail, uid) ||
-	    mail_get_special(mail, MAIL_FETCH_REFCOUNT, &value) < 0 ||
-	    str_to_uint(value, &count) < 0)
-		count = 0;
-	mail_free(&mail);
-	return count;
-}
-
 /* The copies are stored, and the journal knows of it, before anything is
    expunged. */
 static int
@@ -205,9 +182,6 @@ coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 {
 	struct mailbox *inbox = (*src_trans)->box;
 	struct mailbox *chats = (*dest_trans)->box;
-	const struct seq_range *first = array_front(moving);
-	unsigned int references = coi_seen_get_references(*src_trans, chats,
-							  first->seq1);
 
 	if (coi_seen_journal_write(inbox, moving, error_r) < 0) {
 		mailbox_transaction_rollback(dest_trans);
@@ -219,15 +193,6 @@ coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 		mailbox_transaction_rollback(src_trans);
 		/* The journal stays: what is thought to be not stored may yet
 		   appear, when Dovecot repairs the mailbox. */
-		return -1;
-	}
-	/* Where mdbox can't sync the index after the commit, it doesn't count the
-	   copies, and calls that a success. */
-	if (references > 0 &&
-	    coi_seen_get_references(*src_trans, chats, first->seq1) ==
-		    references) {
-		*error_r = "Dovecot has not counted the copies";
-		mailbox_transaction_rollback(src_trans);
 		return -1;
 	}
 	if (mailbox_transaction_commit(src_trans) < 0 ||
@@ -403,7 +368,7 @@ coi_seen_find_copies(struct mailbox *chats, ARRAY_TYPE(coi_seen_left) *left,
 /* Expunges what a killed move has stored already, and adds the rest of what it
    was to move to uids, as far as that is still a chat mail. */
 static int
-coi_seen_recover_mails(struct mailbox *inbox, struct mailbox *chats,
+coi_seen_recover_mails(struct mailbox *inbox,
 		       const ARRAY_TYPE(coi_seen_left) *left,
 		       ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
@@ -418,10 +383,6 @@ coi_seen_recover_mails(struct mailbox *inbox, struct mailbox *chats,
 	mail = mail_alloc(t, 0, NULL);
 	array_foreach(left, mail_left) {
 		if (!mail_set_uid(mail, mail_left->uid))
-			continue;
-		/* Of a copy that isn't counted it is the only mail. */
-		if (mail_left->stored &&
-		    coi_seen_get_references(t, chats, mail_left->uid) == 1)
 			continue;
 		if (mail_left->stored)
 			mail_expunge(mail);
@@ -454,7 +415,7 @@ coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
 		return -1;
 	if (!array_is_empty(&left) &&
 	    (coi_seen_find_copies(chats, &left, error_r) < 0 ||
-	     coi_seen_recover_mails(inbox, chats, &left, uids, error_r) < 0))
+	     coi_seen_recover_mails(inbox, &left, uids, error_r) < 0))
 		return -1;
 	coi_seen_journal_remove(inbox);
 	return 0;

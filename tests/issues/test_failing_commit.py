@@ -128,37 +128,6 @@ def test_FIL_3_a_move_of_seen_mail(server, fault, is_repaired):
     }
 
 
-def test_FIL_3_a_move_of_seen_mail_on_mdbox(make_server, fault, log):
-    """The copy was in Chats, but not counted: the next purge removed the mail from the disk."""
-    log.expect("has not counted|fscking|Rebuild|rebuilding")
-    server = make_server(mail_format="mdbox", before=faults(file=fault))
-    user = server.coi_user("seen")
-    for subject in ("first", "second", "third"):
-        server.deliver("lmtp", user, chat(subject))
-    with server.imap(user) as client:
-        client.must("SELECT INBOX")
-        client.must("UID STORE 1 +FLAGS (\\Seen)")
-        fault.touch()
-        client.must("UID STORE 2 +FLAGS (\\Seen)")
-        fault.unlink()
-    # By what it has noted of the second one, too.
-    with server.imap(user) as client:
-        client.must("SELECT INBOX")
-        client.must("UID STORE 3 +FLAGS (\\Seen)")
-    server.doveadm("purge", "-u", user)
-    assert read_all(server, user) == {
-        "first": ["COI/Chats"],
-        # Dovecot has put it there, and can't be told to take it back.
-        "second": ["INBOX", "COI/Chats"],
-        "third": ["COI/Chats"],
-    }
-    # Then they are counted, and one can be deleted.
-    server.doveadm("force-resync", "-u", user, "*")
-    server.doveadm("expunge", "-u", user, "mailbox", "INBOX", "all")
-    server.doveadm("purge", "-u", user)
-    assert read_all(server, user)["second"] == ["COI/Chats"]
-
-
 def test_FIL_3_a_move_that_is_killed_between_its_halves(server, stored, log):
     """Its copies are there, and the mails are, too: the next one knows of that."""
     log.expect("killed with signal 9")
