@@ -306,13 +306,18 @@ def test_BLK_5_a_damaged_index_is_made_anew(make_server, damage):
     assert {folder for folder, _ in where(server, user).values()} == {"Blocked"}
 
 
-def test_BLK_3_not_for_a_user_who_has_disabled_COI(server):
+def test_ENA_4_BLK_3_not_for_a_user_who_has_disabled_COI(server):
+    """But the contacts and the filter stay, for the next time."""
     user = server.coi_user("active")
     add(server, user, contact(SENDER, blocked=True))
     with server.imap(user) as client:
         assert client.setmetadata({f"{ROOT}/enabled": None}).ok
-    server.deliver("lmtp", user, mail("mail"))
-    assert where(server, user)["mail"][0] == "INBOX"
+        server.deliver("lmtp", user, mail("mail"))
+        assert where(server, user)["mail"][0] == "INBOX"
+        assert f"{ROOT}/message-filter" in client.getmetadata(ROOT, depth=1)
+        assert client.setmetadata({f"{ROOT}/enabled": "yes"}).ok
+        server.deliver("lmtp", user, mail("again"))
+        assert where(server, user)["again"][0] == server.folder("Blocked")
 
 
 @pytest.mark.private

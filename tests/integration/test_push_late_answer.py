@@ -26,7 +26,7 @@ class Answers(Line):
         self.may_pass = threading.Event()
         service = path.with_name("coi-push.service")
         path.rename(service)
-        super().__init__(path, service, self.hold)
+        super().__init__(path, self.hold, service)
 
     def hold(self, data):
         if self.holds is not None and self.holds in data:

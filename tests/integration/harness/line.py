@@ -11,7 +11,7 @@ import threading
 class Line:
     """Carries all that comes, once before(data) has returned."""
 
-    def __init__(self, path, target=None, before=None):
+    def __init__(self, path, before, target=None):
         self.path = path
         self.target = target
         self.before = before

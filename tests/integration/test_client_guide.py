@@ -86,19 +86,6 @@ def test_DET_6_what_a_client_stores_is_not_marked(server):
     assert server.where(user)["own"] == (server.chats, {"\\Seen"})
 
 
-def test_ENA_4_BLK_3_disabled_nobody_is_blocked_and_the_filter_stays(server):
-    user = server.coi_user("active")
-    add(server, user, contact(SENDER, blocked=True))
-    with server.imap(user) as client:
-        assert client.setmetadata({f"{ROOT}/enabled": None}).ok
-        server.deliver("lmtp", user, chat("one"))
-        assert client.subjects("INBOX") == ["one"]
-        assert f"{ROOT}/message-filter" in client.getmetadata(ROOT, depth=1)
-        assert client.setmetadata({f"{ROOT}/enabled": "yes"}).ok
-        server.deliver("lmtp", user, mail("two"))
-        assert client.subjects(server.folder("Blocked")) == ["two"]
-
-
 def test_BLK_5_Deleted_alone_does_not_unblock(server):
     user = server.coi_user("active")
     add(server, user, contact(SENDER, blocked=True))
