@@ -31,6 +31,7 @@
 #include "coi-keyword.h"
 #include "coi-lock.h"
 #include "coi-mailbox.h"
+#include "coi-mdbox.h"
 #include "coi-metadata.h"
 #include "coi-seen-journal.h"
 #include "coi-seen.h"
@@ -44,6 +45,9 @@
 struct coi_seen_left {
 	uint32_t uid;
 	char *guid;
+	struct coi_mdbox_file file;
+	/* Its copies in the Chats folder that share this file. */
+	unsigned int sharing;
 	/* Its copy is in the Chats folder. */
 	bool stored;
 };
@@ -173,6 +177,46 @@ static int coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
 	return mailbox_move(&save_ctx, mail) < 0 ? -1 : 1;
 }
 
+static void coi_seen_get_file(struct mailbox_transaction_context *src_trans,
+			      struct mailbox *chats, uint32_t uid,
+			      struct coi_mdbox_file *file_r)
+{
+	struct mail *mail = mail_alloc(src_trans, 0, NULL);
+
+	i_zero(file_r);
+	if (mail_set_uid(mail, uid))
+		coi_mdbox_get_file(mail, chats, file_r);
+	mail_free(&mail);
+}
+
+/* Has the copies counted if Dovecot hasn't, which does it for all or none. */
+static int
+coi_seen_count_copies(struct mailbox_transaction_context *src_trans,
+		      struct mailbox *chats,
+		      const ARRAY_TYPE(seq_range) *moving,
+		      const struct coi_mdbox_file *first, const char **error_r)
+{
+	ARRAY_TYPE(uint32_t) map_uids;
+	struct coi_mdbox_file file;
+	struct seq_range_iter iter;
+	unsigned int n = 0;
+	uint32_t uid;
+
+	if (first->map_uid == 0)
+		return 0;
+	t_array_init(&map_uids, 16);
+	seq_range_array_iter_init(&iter, moving);
+	while (seq_range_array_iter_nth(&iter, n++, &uid)) {
+		coi_seen_get_file(src_trans, chats, uid, &file);
+		if (file.references > first->references &&
+		    file.map_uid == first->map_uid)
+			return 0;
+		if (file.map_uid != 0)
+			array_push_back(&map_uids, &file.map_uid);
+	}
+	return coi_mdbox_add_references(src_trans->box, &map_uids, error_r);
+}
+
 /* The copies are stored, and the journal knows of it, before anything is
    expunged. */
 static int
@@ -182,7 +226,10 @@ coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 {
 	struct mailbox *inbox = (*src_trans)->box;
 	struct mailbox *chats = (*dest_trans)->box;
+	const struct seq_range *range = array_front(moving);
+	struct coi_mdbox_file first;
 
+	coi_seen_get_file(*src_trans, chats, range->seq1, &first);
 	if (coi_seen_journal_write(inbox, moving, error_r) < 0) {
 		mailbox_transaction_rollback(dest_trans);
 		mailbox_transaction_rollback(src_trans);
@@ -193,6 +240,11 @@ coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 		mailbox_transaction_rollback(src_trans);
 		/* The journal stays: what is thought to be not stored may yet
 		   appear, when Dovecot repairs the mailbox. */
+		return -1;
+	}
+	if (coi_seen_count_copies(*src_trans, chats, moving, &first, error_r) <
+	    0) {
+		mailbox_transaction_rollback(src_trans);
 		return -1;
 	}
 	if (mailbox_transaction_commit(src_trans) < 0 ||
@@ -290,9 +342,9 @@ static int coi_seen_move_uids(struct mailbox *inbox, struct mailbox *chats,
 /* Finds the journal's mails that are still in INBOX. A mail without a GUID has
    nothing to recognise its copy by, and stays. */
 static int
-coi_seen_find_left(struct mailbox *inbox, const ARRAY_TYPE(seq_range) *journal,
-		   pool_t pool, ARRAY_TYPE(coi_seen_left) *left,
-		   const char **error_r)
+coi_seen_find_left(struct mailbox *inbox, struct mailbox *chats,
+		   const ARRAY_TYPE(seq_range) *journal, pool_t pool,
+		   ARRAY_TYPE(coi_seen_left) *left, const char **error_r)
 {
 	struct mailbox_transaction_context *t;
 	struct mail_search_context *search_ctx;
@@ -310,6 +362,7 @@ coi_seen_find_left(struct mailbox *inbox, const ARRAY_TYPE(seq_range) *journal,
 		mail_left = array_append_space(left);
 		mail_left->uid = mail->uid;
 		mail_left->guid = p_strdup(pool, guid);
+		coi_mdbox_get_file(mail, chats, &mail_left->file);
 	}
 	if (mailbox_search_deinit(&search_ctx) < 0) {
 		*error_r = coi_seen_get_error(inbox);
@@ -326,9 +379,11 @@ coi_seen_find_copies(struct mailbox *chats, ARRAY_TYPE(coi_seen_left) *left,
 {
 	HASH_TABLE(char *, struct coi_seen_left *) guids;
 	struct coi_seen_left *mail_left;
+	const struct coi_seen_left *first;
 	struct mailbox_transaction_context *t;
 	struct mail_search_args *search_args;
 	struct mail_search_context *search_ctx;
+	struct coi_mdbox_file file;
 	struct mail *mail;
 	const char *guid;
 	int ret = 0;
@@ -348,8 +403,13 @@ coi_seen_find_copies(struct mailbox *chats, ARRAY_TYPE(coi_seen_left) *left,
 		if (mail_get_special(mail, MAIL_FETCH_GUID, &guid) < 0)
 			continue;
 		mail_left = hash_table_lookup(guids, guid);
-		if (mail_left != NULL)
-			mail_left->stored = TRUE;
+		if (mail_left == NULL)
+			continue;
+		mail_left->stored = TRUE;
+		coi_mdbox_get_file(mail, chats, &file);
+		if (file.map_uid != 0 &&
+		    file.map_uid == mail_left->file.map_uid)
+			mail_left->sharing++;
 	}
 	if (mailbox_search_deinit(&search_ctx) < 0) {
 		*error_r = coi_seen_get_error(chats);
@@ -358,11 +418,34 @@ coi_seen_find_copies(struct mailbox *chats, ARRAY_TYPE(coi_seen_left) *left,
 	(void)mailbox_transaction_commit(&t);
 
 	/* several mails may share a GUID */
-	array_foreach_modifiable(left, mail_left)
-		mail_left->stored =
-			hash_table_lookup(guids, mail_left->guid)->stored;
+	array_foreach_modifiable(left, mail_left) {
+		first = hash_table_lookup(guids, mail_left->guid);
+		mail_left->stored = first->stored;
+		if (mail_left->file.map_uid == first->file.map_uid)
+			mail_left->sharing = first->sharing;
+	}
 	hash_table_destroy(&guids);
 	return ret;
+}
+
+/* Has those counted that a killed move couldn't: the mail itself is one more than
+   its copies. */
+static int
+coi_seen_count_left(struct mailbox *inbox,
+		    const ARRAY_TYPE(coi_seen_left) *left, const char **error_r)
+{
+	const struct coi_seen_left *mail_left;
+	ARRAY_TYPE(uint32_t) map_uids;
+
+	t_array_init(&map_uids, 16);
+	array_foreach(left, mail_left) {
+		if (mail_left->sharing > 0 &&
+		    mail_left->file.references <= mail_left->sharing)
+			array_push_back(&map_uids, &mail_left->file.map_uid);
+	}
+	return array_is_empty(&map_uids) ?
+		0 :
+		coi_mdbox_add_references(inbox, &map_uids, error_r);
 }
 
 /* Expunges what a killed move has stored already, and adds the rest of what it
@@ -411,10 +494,12 @@ coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
 		return ret;
 	p_array_init(&left, pool, 16);
 	if (!array_is_empty(&journal) &&
-	    coi_seen_find_left(inbox, &journal, pool, &left, error_r) < 0)
+	    coi_seen_find_left(inbox, chats, &journal, pool, &left, error_r) <
+		    0)
 		return -1;
 	if (!array_is_empty(&left) &&
 	    (coi_seen_find_copies(chats, &left, error_r) < 0 ||
+	     coi_seen_count_left(inbox, &left, error_r) < 0 ||
 	     coi_seen_recover_mails(inbox, &left, uids, error_r) < 0))
 		return -1;
 	coi_seen_journal_remove(inbox);

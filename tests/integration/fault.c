@@ -12,6 +12,11 @@
    - as long as there is one named COI_FAULT_CHANGING, the log of the index looks as
      if it had changed, each time.
 
+   On mdbox, in whatever folder, once new mails are committed to the index, and copies not
+   yet counted:
+   - as long as there is a file named COI_FAULT_FILE, the index can't be synced;
+   - as long as there is one named COI_FAULT_STORED, who has committed them waits.
+
    As long as there is a file named COI_FAULT_HELD, who is about to commit a conditional
    STORE notes that there by a line, and waits.
 
@@ -39,6 +44,9 @@
 
 struct mailbox_transaction_context;
 struct sdbox_sync_context;
+struct mdbox_sync_context;
+struct mail_save_context;
+struct mail_index_transaction_commit_result;
 
 int link(const char *old_path, const char *new_path);
 int rename(const char *old_path, const char *new_path);
@@ -47,11 +55,16 @@ int __open64_2(const char *path, int flags);
 int lstat64(const char *path, struct stat64 *st);
 int stat64(const char *path, struct stat64 *st);
 int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success);
+int mdbox_sync_finish(struct mdbox_sync_context **ctx, bool success);
+void mdbox_transaction_save_commit_post(
+	struct mail_save_context *ctx,
+	struct mail_index_transaction_commit_result *result);
 void mailbox_transaction_set_max_modseq(struct mailbox_transaction_context *t,
 					uint64_t max_modseq, void *seqs);
 int mailbox_transaction_commit(struct mailbox_transaction_context **t);
 
 static bool is_saving;
+static bool is_committing;
 static const struct mailbox_transaction_context *conditional;
 
 static bool is_there(const char *name)
@@ -247,6 +260,37 @@ int sdbox_sync_finish(struct sdbox_sync_context **ctx, bool success)
 	}
 	is_saving = false;
 	return ret;
+}
+
+void mdbox_transaction_save_commit_post(
+	struct mail_save_context *ctx,
+	struct mail_index_transaction_commit_result *result)
+{
+	static void (*real)(struct mail_save_context *,
+			    struct mail_index_transaction_commit_result *);
+
+	if (real == NULL)
+		real = (void (*)(struct mail_save_context *,
+				 struct mail_index_transaction_commit_result *))
+			dlsym(RTLD_NEXT, "mdbox_transaction_save_commit_post");
+	is_committing = true;
+	real(ctx, result);
+	is_committing = false;
+}
+
+int mdbox_sync_finish(struct mdbox_sync_context **ctx, bool success)
+{
+	static int (*real)(struct mdbox_sync_context **, bool);
+	int ret;
+
+	if (real == NULL)
+		real = (int (*)(struct mdbox_sync_context **,
+				bool))dlsym(RTLD_NEXT, "mdbox_sync_finish");
+	ret = real(ctx, success);
+	if (!is_committing)
+		return ret;
+	wait_while_told("COI_FAULT_STORED");
+	return is_there("COI_FAULT_FILE") ? -1 : ret;
 }
 
 void mailbox_transaction_set_max_modseq(struct mailbox_transaction_context *t,

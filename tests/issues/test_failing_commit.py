@@ -149,6 +149,62 @@ def test_FIL_3_a_move_that_is_killed_between_its_halves(server, stored, log):
     assert read_all(server, user) == {"first": ["COI/Chats"], "second": ["COI/Chats"]}
 
 
+@pytest.fixture
+def mdbox(make_server, fault, stored):
+    return make_server(mail_format="mdbox", before=faults(file=fault, stored=stored))
+
+
+def assert_moved_for_good(server, user, subjects):
+    """Each is in Chats, once, also after Dovecot has removed what nothing refers to."""
+    everywhere = {subject: ["COI/Chats"] for subject in subjects}
+    assert read_all(server, user) == everywhere
+    server.doveadm("purge", "-u", user)
+    assert read_all(server, user) == everywhere
+
+
+def test_FIL_3_copies_that_mdbox_does_not_count(mdbox, fault):
+    """They are in Chats, and the next purge removed the mails from the disk."""
+    user = mdbox.coi_user("seen")
+    for subject in ("first", "second", "third", "fourth"):
+        mdbox.deliver("lmtp", user, chat(subject))
+    with mdbox.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must("UID STORE 1 +FLAGS (\\Seen)")
+        fault.touch()
+        client.must("UID STORE 2:3 +FLAGS (\\Seen)")
+        fault.unlink()
+        client.must("UID STORE 4 +FLAGS (\\Seen)")
+    assert_moved_for_good(mdbox, user, ("first", "second", "third", "fourth"))
+
+
+@pytest.mark.parametrize("has_another_copy", [False, True], ids=["one copy", "two copies"])
+def test_FIL_3_a_move_that_is_killed_before_mdbox_counts(mdbox, stored, log, has_another_copy):
+    log.expect("killed with signal 9")
+    user = mdbox.coi_user("seen")
+    for subject in ("first", "second", "third"):
+        mdbox.deliver("lmtp", user, chat(subject))
+    with mdbox.imap(user) as client:
+        client.must("SELECT INBOX")
+        if has_another_copy:
+            client.must("UID COPY 1 COI/Chats")
+        stored.touch()
+        client.send("UID STORE 1:2 +FLAGS (\\Seen)")
+        with mdbox.imap(user) as other:
+            count = 3 if has_another_copy else 2
+            eventually(lambda: other.exists("COI/Chats") == count, "the copies are there")
+    for pid in mdbox.children("imap"):
+        os.kill(pid, signal.SIGKILL)
+    stored.unlink()
+    with mdbox.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must("UID STORE 3 +FLAGS (\\Seen)")
+        if has_another_copy:
+            client.must("SELECT COI/Chats")
+            client.must("UID STORE 1 +FLAGS (\\Deleted)")
+            client.must("EXPUNGE")
+    assert_moved_for_good(mdbox, user, ("first", "second", "third"))
+
+
 @pytest.mark.parametrize("gone", [(3,), (1,), (2, 3), (1, 2, 3)], ids=str)
 def test_FIL_3_a_mail_that_another_session_expunges_meanwhile(server, wait, gone):
     """What a dbox could not store last decides whether it unlinks all that it has stored."""
