@@ -169,7 +169,6 @@ int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 int coi_config_set_enabled(struct mail_user *user, bool enabled,
 			   const char **error_r)
 {
-	struct mail_namespace *ns = coi_user_inbox_namespace(user);
 	struct mail_attribute_value value;
 	struct mailbox_transaction_context *t;
 	struct mailbox *inbox;
@@ -179,7 +178,7 @@ int coi_config_set_enabled(struct mail_user *user, bool enabled,
 	if (enabled)
 		value.value = COI_CONFIG_ENABLED_YES;
 
-	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+	inbox = coi_user_inbox_alloc(user);
 	ret = mailbox_open(inbox);
 	if (ret == 0) {
 		t = mailbox_transaction_begin(

@@ -138,8 +138,7 @@ coi_rules_hold_moves(struct mail_user *user, struct coi_rules_hold *hold_r)
 	i_zero(hold_r);
 	if (!coi_folder_have_inbox(user))
 		return;
-	hold_r->inbox = mailbox_alloc(coi_user_inbox_namespace(user)->list,
-				      "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+	hold_r->inbox = coi_user_inbox_alloc(user);
 	if (mailbox_open(hold_r->inbox) == 0)
 		(void)coi_seen_lock(hold_r->inbox, &hold_r->lock, &error);
 }

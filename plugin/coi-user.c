@@ -26,6 +26,12 @@ struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user)
 	return ns->alias_for != NULL ? ns->alias_for : ns;
 }
 
+struct mailbox *coi_user_inbox_alloc(struct mail_user *user)
+{
+	return mailbox_alloc(coi_user_inbox_namespace(user)->list, "INBOX",
+			     MAILBOX_FLAG_IGNORE_ACLS);
+}
+
 /* Of a mailbox that isn't open, Dovecot asks the list index. Where that can't be read
    (it is damaged, or another process holds its lock for too long), 2.3 takes this for
    a success without a GUID, for which mailbox_get_metadata() ends the process. An open
@@ -52,8 +58,7 @@ static int user_read_inbox_guid(struct mail_user *user, struct mailbox *inbox,
 	int ret;
 
 	if (inbox == NULL) {
-		own = mailbox_alloc(coi_user_inbox_namespace(user)->list,
-				    "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+		own = coi_user_inbox_alloc(user);
 		inbox = own;
 	}
 	ret = inbox_get_guid(inbox, &metadata);

@@ -64,6 +64,8 @@ bool coi_user_is_excluded(struct mail_user *user);
 
 /* The namespace that INBOX is in: its own one, not an alias. */
 struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user);
+/* INBOX, whatever the user's rights to it. To be freed by the caller. */
+struct mailbox *coi_user_inbox_alloc(struct mail_user *user);
 
 /* Where the dict has an entry of the server metadata: they hang on the GUID of
    INBOX. Returns -1 (and error_r) if that can't be read. inbox may be NULL. */

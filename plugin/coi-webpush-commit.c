@@ -622,14 +622,12 @@ void coi_webpush_forget(struct mail_user *user, bool impatient,
 			const ARRAY_TYPE(coi_subscription) *subs)
 {
 	static uint64_t failed_until;
-	struct mail_namespace *ns;
 	struct mailbox *inbox;
 
 	if (array_is_empty(subs) ||
 	    (impatient && coi_handoff_clock() < failed_until))
 		return;
-	ns = coi_user_inbox_namespace(user);
-	inbox = mailbox_alloc(ns->list, "INBOX", MAILBOX_FLAG_IGNORE_ACLS);
+	inbox = coi_user_inbox_alloc(user);
 	if (webpush_forget_inbox(inbox, impatient, subs) < 0) {
 		failed_until = coi_handoff_clock() + WEBPUSH_FORGET_PAUSE_MSECS;
 		e_error(user->event,
