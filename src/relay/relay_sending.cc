@@ -496,20 +496,16 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
   const auto place = static_cast<size_t>(row.id % kPushesPerHandoff);
   if (!LoadMail(handoff_id)) {
     QueueFailed("read a hand-off");
-    if (row.expires <= now_) {
-      // It would be due at once, again and again.
-      busy->accepted_usecs = now_usecs_;
-      Drop(*busy, kTooLate);
+    // Left as it is; it is tried again after a while. One that is expired would be due at
+    // once, again and again.
+    if (row.expires > now_) {
+      update.kind = Update::kDefer;
+      update.next = now_ + kMinute;
+      update.attempts = row.attempts;
+      update.flags = row.flags;
       Note(update);
       return std::nullopt;
     }
-    // Left as it is; it is tried again after a while.
-    update.kind = Update::kDefer;
-    update.next = now_ + kMinute;
-    update.attempts = row.attempts;
-    update.flags = row.flags;
-    Note(update);
-    return std::nullopt;
   }
   optional<Subscription> subscription;
   if (last_mail_ != nullptr && place < last_mail_->handoff.subscriptions.size()) {
@@ -520,7 +516,8 @@ optional<Relay::Item> Relay::LoadItem(const QueuedPush& row, Busy* busy) {
   }
   if (!subscription) {
     busy->accepted_usecs = now_usecs_;
-    Drop(*busy, "it can't be read; its key may have been replaced");
+    Drop(*busy,
+         row.expires <= now_ ? kTooLate : "it can't be read; its key may have been replaced");
     Note(update);
     return std::nullopt;
   }
