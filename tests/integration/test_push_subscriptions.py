@@ -5,7 +5,6 @@
 
 import base64
 import datetime
-import fcntl
 import json
 import re
 import threading
@@ -13,6 +12,7 @@ import threading
 import pytest
 from harness.config import by_dialect
 from harness.doveadm import dsync
+from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
 from harness.imap import Imap, Literal
 from harness.mails import mail
 from harness.push import (
@@ -490,10 +490,7 @@ def test_SUB_5_they_are_changed_by_one_session_at_a_time(server, user, subscribe
     one = subscriber(server, user)
     with server.imap(user) as client:
         client.must("SELECT INBOX")
-    path = server.home(user) / "maildir/dovecot-coi-push.lock"
-    with open(path, "w") as lock:
-        path.chmod(0o666)
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+    with Held(server, user, LOCK_OF_SUBSCRIPTIONS):
         responses = []
         thread = threading.Thread(target=lambda: responses.append(one.set()))
         thread.start()
@@ -501,7 +498,6 @@ def test_SUB_5_they_are_changed_by_one_session_at_a_time(server, user, subscribe
         eventually(one.validations, "it is asked")
         for _ in range(5):
             assert subscriptions(server, user) == {}
-        path.unlink()
     thread.join()
     assert responses[0].ok
     assert set(subscriptions(server, user)) == {one.id}

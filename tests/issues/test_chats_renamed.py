@@ -7,41 +7,17 @@ Some of them were in the renamed folder then, and in the next one, too. On maild
 could end imap: Dovecot doesn't expect that a folder goes while it stores mail there.
 """
 
-import fcntl
-import os
 import socket
 import time
 
 import pytest
+from harness.held import LOCK_OF_MOVES, Held
 from harness.mails import chat
 from harness.server import ROOT
 
 pytestmark = pytest.mark.private
 
 SEEN = "\\Seen"
-
-
-class Moving:
-    """A move of seen chats is going on: another process has the lock."""
-
-    def __init__(self, server, user):
-        place = server.home(user) / server.settings.mail_format
-        if server.settings.mail_format != "maildir":
-            place /= "mailboxes/INBOX/dbox-Mails"
-        self.path = place / "dovecot-coi.lock"
-
-    def __enter__(self):
-        self.file = self.path.open("w")
-        self.path.chmod(0o666)
-        fcntl.lockf(self.file, fcntl.LOCK_EX)
-        return self
-
-    def end(self):
-        os.unlink(self.path)
-        fcntl.lockf(self.file, fcntl.LOCK_UN)
-
-    def __exit__(self, *_):
-        self.file.close()
 
 
 def is_answered(client, seconds=0.5):
@@ -63,7 +39,7 @@ def server(request, make_server):
 @pytest.mark.parametrize("command", ["RENAME {} Trash/Old", "DELETE {}"])
 def test_FIL_3_Chats_goes_when_what_is_moved_to_it_has_arrived(server, command):
     user = server.coi_user("seen")
-    with server.imap(user) as client, Moving(server, user) as moving:
+    with server.imap(user) as client, Held(server, user, LOCK_OF_MOVES) as moving:
         tag = client.send(command.format(server.chats))
         assert not is_answered(client)
         with server.imap(user) as other:
@@ -79,7 +55,8 @@ def test_FIL_3_a_move_takes_the_Chats_that_is_there_when_its_turn_comes(server):
     user = server.coi_user("seen")
     for number in range(3):
         server.deliver("lmtp", user, chat(f"chat {number}"))
-    with server.imap(user) as reader, server.imap(user) as renamer, Moving(server, user) as moving:
+    held = Held(server, user, LOCK_OF_MOVES)
+    with server.imap(user) as reader, server.imap(user) as renamer, held as moving:
         reader.must("SELECT INBOX")
         stored = reader.send(f"STORE 1:3 +FLAGS ({SEEN})")
         assert not is_answered(reader)

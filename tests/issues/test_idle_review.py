@@ -3,12 +3,12 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """What a review of IMAP sessions found."""
 
-import fcntl
 import os
 import time
 
 import pytest
 from harness.config import faults, settings
+from harness.held import LOCK_OF_MOVES, Held
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 
@@ -76,22 +76,18 @@ def test_FIL_3_a_seen_chat_that_had_to_wait_too_long_stayed_in_INBOX(make_server
     user = server.coi_user("seen")
     for number in range(3):
         server.deliver("lmtp", user, chat(f"chat {number}"))
-    place = server.home(user) / "maildir"
-    with server.imap(user) as client, open(place / "dovecot-coi.lock", "w") as lock:
-        os.chmod(lock.name, 0o666)
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+    with server.imap(user) as client, Held(server, user, LOCK_OF_MOVES) as held:
         client.must("SELECT INBOX")
         client.store("1", "+FLAGS", SEEN)
         # It takes $Chat away, by which a chat is known.
         client.store("2", "FLAGS", SEEN)
         assert client.subjects(server.chats) == []
-        os.unlink(lock.name)
-        fcntl.lockf(lock, fcntl.LOCK_UN)
+        held.end()
         client.must("SELECT INBOX")
         client.store("3", "+FLAGS", SEEN)
         assert client.subjects(server.chats) == ["chat 0", "chat 1", "chat 2"]
         assert client.subjects("INBOX") == []
-    assert list(place.glob("dovecot-coi.*")) == []
+    assert list(held.path.parent.glob("dovecot-coi.*")) == []
     log.expect("Can't move seen chat mail")
 
 

@@ -7,7 +7,6 @@ Those that need no server are in relay_review_test.cc.
 """
 
 import contextlib
-import fcntl
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ import h2.errors
 import pytest
 from harness.config import version
 from harness.h2server import Behaviour, push_service
+from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
 from harness.mails import chat, mail
 from harness.push import VAPID, eventually, service_pids, subscriptions
 from harness.push_service import answer
@@ -154,16 +154,12 @@ def test_MSG_11_no_delivery_waits_for_who_changes_subscriptions(own, subscriber)
     one = subscriber(own, own.new_user()).subscribe()
     gone(own, one)
     attributes = own.home(one.user) / "dovecot-attributes"
-    path = own.home(one.user) / "maildir/dovecot-coi-push.lock"
-    with open(path, "w") as lock:
-        path.chmod(0o666)
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+    with Held(own, one.user, LOCK_OF_SUBSCRIPTIONS):
         began = time.monotonic()
         own.deliver("lmtp", one.user, mail("meanwhile"))
         # Others wait for 20 s.
         assert time.monotonic() - began < 15
         assert one.id in attributes.read_text()
-        path.unlink()
     own.deliver("lda", one.user, mail("later"))
     assert one.id not in attributes.read_text()
 

@@ -6,12 +6,12 @@
 What needs no server is in relay_renewal_test.cc.
 """
 
-import fcntl
 import json
 import threading
 from pathlib import Path
 
 import pytest
+from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
 from harness.mails import mail
 from harness.push import eventually, subscriptions
 from harness.push_service import answer
@@ -62,17 +62,13 @@ def test_MSG_9_one_that_was_gone_is_renewed_before_it_is_removed(fresh_server, s
     one = subscriber(server, user).subscribe()
     gone(server, one)
     metadata = server.home(user) / "dovecot-attributes"
-    path = server.home(user) / "maildir/dovecot-coi-push.lock"
-    with open(path, "w") as lock:
-        path.chmod(0o666)
-        fcntl.lockf(lock, fcntl.LOCK_EX)
+    with Held(server, user, LOCK_OF_SUBSCRIPTIONS) as held:
         reader = threading.Thread(target=lambda: subscriptions(server, user))
         reader.start()
-        eventually(lambda: is_waited_for(path), "it is about to be removed")
+        eventually(lambda: is_waited_for(held.path), "it is about to be removed")
         renewed = one.path + "-renewed"
         text = metadata.read_text().replace(one.path, renewed)
         server.write(user, "renewed", text).rename(metadata)
-        path.unlink()
     reader.join()
     assert renewed in metadata.read_text()
 
