@@ -605,6 +605,7 @@ void Relay::FinishRegistration(const SendResult& result) {
   registrations_.erase(found);
   const Verdict verdict = Judge(result, true);
   const bool good = verdict == Verdict::kDelivered;
+  bool noted = true;
 
   Busy push;
   push.user = registration.user_name;
@@ -621,11 +622,14 @@ void Relay::FinishRegistration(const SendResult& result) {
     for (auto& [id, busy] : busy_) {
       busy.outdated = busy.outdated || busy.push.subscription == registration.subscription;
     }
+    SubscriptionState state;
+    const bool may_be_gone = !GetSubscription(registration.subscription, &state) || state.gone;
     Update update;
     update.kind = Update::kReturned;
     update.subscription = registration.subscription;
     Note(update);
-    Flush();
+    // Who is told so must not be called gone after a crash.
+    noted = Flush() || !may_be_gone;
   } else if (registration.client != 0) {
     RegistrationFailed(registration.user, registration.user_name);
   }
@@ -633,7 +637,9 @@ void Relay::FinishRegistration(const SendResult& result) {
     return;
   }
   string reply;
-  if (good) {
+  if (!noted) {
+    reply = push::WriteReply(false, {kUnavailable});
+  } else if (good) {
     reply = push::WriteReply(true, {"accepted", "vapid=" + registration.vapid});
   } else if (result.status == SendStatus::kNotAllowed) {
     reply = push::WriteReply(false, {"not-allowed"});
