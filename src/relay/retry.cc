@@ -9,6 +9,8 @@ namespace coi::relay {
 namespace {
 
 constexpr int64_t kPatience = 5 * kMinute;
+// As long may a phone sleep on once its push service is back.
+constexpr int64_t kLongestRetry = 15 * kMinute;
 
 // first, 2 * first, 4 * first ... most; each of them up to a quarter shorter or
 // longer.
@@ -66,7 +68,7 @@ int64_t RetryDelay(unsigned int attempts, std::optional<int64_t> retry_after_sec
     }
     return std::min(delay + delay / 10 * (random & 0xffffU) / 0xffff, kMaxDelayMsecs);
   }
-  return BackOff(5 * kSecond, kHour, attempts, random);
+  return BackOff(5 * kSecond, kLongestRetry, attempts, random);
 }
 
 int64_t KeepDelay(unsigned int attempts, uint32_t random) noexcept {

@@ -513,7 +513,7 @@ TEST(Retry, MSG_9_verdicts) {
 }
 
 TEST(Retry, MSG_9_back_off) {
-  constexpr int64_t kNominal[] = {5, 10, 20, 40, 80, 160, 320, 640, 1280, 2560, 3600, 3600};
+  constexpr int64_t kNominal[] = {5, 10, 20, 40, 80, 160, 320, 640, 900, 900};
   unsigned int attempts = 1;
   for (const int64_t seconds : kNominal) {
     for (const uint32_t random : {0U, 1U, 0x7fffU, 0xffffU, 0xffffffffU}) {
@@ -523,7 +523,7 @@ TEST(Retry, MSG_9_back_off) {
     }
     ++attempts;
   }
-  EXPECT_LE(relay::RetryDelay(4000000000U, {}, 0xffff), 4500000);
+  EXPECT_LE(relay::RetryDelay(4000000000U, {}, 0xffff), 1125000);
   for (const int64_t absurd : {int64_t{1} << 62U, INT64_MAX, int64_t{21601}}) {
     EXPECT_EQ(relay::RetryDelay(1, absurd, 0xffff), relay::kMaxDelayMsecs);
   }
