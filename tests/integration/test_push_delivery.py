@@ -383,6 +383,22 @@ HEADERS = {
     "nonsense in From": ("From: <<>>@", {}),
     "encoded subject": ("Subject: =?utf-8?b?w7xiZXI=?= all", {"subject": "über all"}),
     "encoded words adjoin": ("Subject: =?utf-8?q?a?=\n =?utf-8?q?b?=", {"subject": "ab"}),
+    "character in two words": (
+        "Subject: =?utf-8?q?a=E6=97?=\n =?UTF-8?b?peacrA==?= =?utf-8?q?_b?= c",
+        {"subject": "a日本 b c"},
+    ),
+    "character in two words of Shift_JIS": (
+        "From: =?shift_jis?q?=93=FA=96?= =?shift_jis?q?=7B?= <s@x.org>",
+        {"from-name": "日本"},
+    ),
+    "half a character": (
+        "Subject: =?utf-8?q?a=E6=97?= =?iso-8859-1?q?=FC?= =?gb2312?q?=C4=E3=BA?= b",
+        {"subject": "a\ufffdü你\ufffd b"},
+    ),
+    "encoded words with a language": (
+        "Subject: =?iso-8859-1*de?q?J=FC?= =?ISO-8859-1*de-AT?q?rgen?=",
+        {"subject": "Jürgen"},
+    ),
     "folded subject": ("Subject: one\n two", {"subject": "one two"}),
     "raw UTF-8 subject": ("Subject: über 😀", {"subject": "über 😀"}),
     "invalid bytes": ("Subject: a\udcffb", {"subject": "a\ufffdb"}),
