@@ -4,6 +4,7 @@
 
 #include "lib.h"
 #include "buffer.h"
+#include "charset-utf8.h"
 #include "istream.h"
 #include "message-address.h"
 #include "message-date.h"
@@ -54,18 +55,82 @@ static const char *push_mail_without_nul(string_t *str)
 	return str_c(result);
 }
 
-/* What is handed over has a limit, and each encoded word may take long. */
-static const char *push_mail_decode(const char *value)
+/* Encoded words of one charset that stand together are decoded as one: many
+   senders cut between octets, although RFC 2047 says they must not. */
+struct push_mail_decoder {
+	string_t *text;
+	/* of the words that aren't decoded yet */
+	string_t *charset;
+	buffer_t *words;
+};
+
+static void
+push_mail_append_utf8(string_t *text, const unsigned char *data, size_t size)
 {
-	string_t *str;
+	if (uni_utf8_get_valid_data(data, size, text))
+		buffer_append(text, data, size);
+}
+
+static void push_mail_decode_words(struct push_mail_decoder *decoder)
+{
+	struct charset_translation *translation;
+	const buffer_t *words = decoder->words;
+	size_t size = words->used;
+
+	if (size == 0)
+		return;
+	if (charset_is_utf8(str_c(decoder->charset)) ||
+	    charset_to_utf8_begin(str_c(decoder->charset), NULL, &translation) <
+		    0) {
+		push_mail_append_utf8(decoder->text, words->data, size);
+	} else {
+		charset_to_utf8(translation, words->data, &size, decoder->text);
+		charset_to_utf8_end(&translation);
+		/* half a character at the end */
+		if (size < words->used) {
+			str_append(decoder->text,
+				   UNICODE_REPLACEMENT_CHAR_UTF8);
+		}
+	}
+	buffer_set_used_size(decoder->words, 0);
+}
+
+static bool push_mail_decoded(const unsigned char *data, size_t size,
+			      const char *charset, void *context)
+{
+	struct push_mail_decoder *decoder = context;
+
+	if (charset == NULL) {
+		push_mail_decode_words(decoder);
+		push_mail_append_utf8(decoder->text, data, size);
+		return TRUE;
+	}
+	/* A language may follow (RFC 2231, 5). */
+	charset = t_strcut(charset, '*');
+	if (strcasecmp(charset, str_c(decoder->charset)) != 0) {
+		push_mail_decode_words(decoder);
+		str_truncate(decoder->charset, 0);
+		str_append(decoder->charset, charset);
+	}
+	buffer_append(decoder->words, data, size);
+	return TRUE;
+}
+
+/* What is handed over has a limit, and each encoded word may take long. */
+const char *coi_push_mail_decode(const char *value)
+{
+	struct push_mail_decoder decoder;
 
 	if (value == NULL)
 		return NULL;
-	str = t_str_new(128);
-	message_header_decode_utf8((const unsigned char *)value,
-				   I_MIN(strlen(value), PUSH_MAIL_MAX_ENCODED),
-				   str, NULL);
-	return push_mail_without_nul(str);
+	decoder.text = t_str_new(128);
+	decoder.charset = t_str_new(32);
+	decoder.words = t_buffer_create(128);
+	message_header_decode((const unsigned char *)value,
+			      I_MIN(strlen(value), PUSH_MAIL_MAX_ENCODED),
+			      push_mail_decoded, &decoder);
+	push_mail_decode_words(&decoder);
+	return push_mail_without_nul(decoder.text);
 }
 
 /* A parameter that isn't well-formed, as many a boundary without quotes, hides
@@ -121,7 +186,7 @@ push_mail_read_from(struct coi_bytes value, struct coi_handoff_mail *info)
 		info->from_email = t_strconcat(addr->mailbox, "@", addr->domain,
 					       NULL);
 	}
-	info->from_name = push_mail_decode(
+	info->from_name = coi_push_mail_decode(
 		addr != NULL ? addr->name : coi_headers_first_name(value));
 }
 
@@ -232,7 +297,7 @@ void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info)
 			     info);
 	push_mail_read_id(core, values[MESSAGE_ID], info);
 	info->subject =
-		push_mail_decode(push_mail_unfold(values[SUBJECT].data));
+		coi_push_mail_decode(push_mail_unfold(values[SUBJECT].data));
 	info->content_type = push_mail_unfold(values[TYPE].data);
 	info->content_encoding = push_mail_unfold(values[ENCODING].data);
 }

@@ -13,6 +13,10 @@ struct mail;
    no push (MSG-2). */
 bool coi_push_mail_is_mdn(const char *content_type);
 
+/* Text of a header, unfolded, with its encoded words decoded: valid UTF-8 in the data
+   stack. NULL if value is. */
+const char *coi_push_mail_decode(const char *value);
+
 /* Both fill in what the mail itself says, in the data stack: its header, and its
    body. What can't be read, or isn't there, stays NULL. */
 void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info);

@@ -86,12 +86,54 @@ static void test_MSG_2_endless_content_type(void **state)
 	assert_false(coi_push_mail_is_mdn(str_c(type)));
 }
 
+static void test_MSG_4_encoded_words(void **state)
+{
+	static const struct {
+		const char *value, *text;
+	} words[] = {
+		{ "", "" },
+		{ "a =?b", "a =?b" },
+		{ "\xff a", "\xef\xbf\xbd a" },
+		{ "=?utf-8?q?a?=  =?utf-8?q?b?=", "ab" },
+		{ "=?utf-8?q?a?= b =?utf-8?q?c?=", "a b c" },
+		/* one character in several words */
+		{ "=?utf-8?q?=F0?= =?UTF-8?b?nw==?= =?utf-8?q?=98=80?=",
+		  "\xf0\x9f\x98\x80" },
+		{ "=?utf-16be?b?AG4A?= =?utf-16be?b?6Q==?=", "n\xc3\xa9" },
+		{ "=?iso-2022-jp?b?GyRCRnwbKEI=?= "
+		  "=?iso-2022-jp?b?GyRCS1wbKEI=?=",
+		  "\xe6\x97\xa5\xe6\x9c\xac" },
+		/* in words that don't belong together */
+		{ "=?utf-8?q?=C3?= x =?utf-8?q?=BC?=",
+		  "\xef\xbf\xbd x \xef\xbf\xbd" },
+		{ "=?utf-8?q?=C3?= =?koi8-r?q?=C1?= =?utf-8?q?=BC?=",
+		  "\xef\xbf\xbd\xd0\xb0\xef\xbf\xbd" },
+		{ "=?gb2312?q?=C4=E3=BA?=", "\xe4\xbd\xa0\xef\xbf\xbd" },
+		/* a language behind the charset */
+		{ "=?iso-8859-1*de?q?=FC?=", "\xc3\xbc" },
+		{ "=?utf-8*?q?=C3?= =?utf-8*en?q?=BC?=", "\xc3\xbc" },
+		{ "=?*de?q?a?=", "a" },
+		{ "=?x-unknown?q?a=FF?=", "a\xef\xbf\xbd" },
+		{ "=?utf-8?q?a=00b?=",
+		  "a\xef\xbf\xbd"
+		  "b" },
+	};
+
+	(void)state;
+	assert_null(coi_push_mail_decode(NULL));
+	for (unsigned int i = 0; i < N_ELEMENTS(words); i++) {
+		assert_string_equal(coi_push_mail_decode(words[i].value),
+				    words[i].text);
+	}
+}
+
 #define PUSH_MAIL_TEST(func) cmocka_unit_test_setup(func, setup)
 
 static const struct CMUnitTest tests[] = {
 	PUSH_MAIL_TEST(test_MSG_2_disposition_notifications),
 	PUSH_MAIL_TEST(test_MSG_2_other_mail),
 	PUSH_MAIL_TEST(test_MSG_2_endless_content_type),
+	PUSH_MAIL_TEST(test_MSG_4_encoded_words),
 };
 
 GLUE_TESTS(CoiPushMail, tests)
