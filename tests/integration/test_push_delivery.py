@@ -380,6 +380,13 @@ HEADERS = {
     "encoded Latin-1": ("From: =?iso-8859-1?q?J=FCrgen?= <s@x.org>", {"from-name": "Jürgen"}),
     "empty From": ("From: ", {"from-email": None, "from-name": None}),
     "no From": ("X: x", {"from-email": None, "from-name": None}),
+    "dot at the end of From": (
+        "From: S <S@X.org.>",
+        {"from-email": "s@x.org", "from-name": "S"},
+    ),
+    "quotes within a local part": ('From: S <s."t"@x.org>', {"from-email": "s.t@x.org"}),
+    "quote without an end in From": ('From: "S <s@x.org>', {"from-email": "s@x.org"}),
+    "text in From": ("From: call me @ home", {"from-email": None}),
     "nonsense in From": ("From: <<>>@", {}),
     "encoded subject": ("Subject: =?utf-8?b?w7xiZXI=?= all", {"subject": "über all"}),
     "encoded words adjoin": ("Subject: =?utf-8?q?a?=\n =?utf-8?q?b?=", {"subject": "ab"}),

@@ -706,8 +706,11 @@ def test_SUB_10_exclude_from(server, user, subscriber):
     server.deliver("lmtp", user, text)
     server.deliver("lmtp", user, mail("sent by another").replace(b"sender@", b"third@"))
     server.deliver("lmtp", user, mail("upper case").replace(b"sender@example", b"OTHER@EXAMPLE"))
+    dot = mail("dot").replace(b"sender@example.org", b"other@example.org.")
+    assert b"other@example.org." in dot
+    server.deliver("lmtp", user, dot)
     server.deliver("lmtp", user, mail("last").replace(b"sender@", b"third@"))
-    sentinel.pushes(4)
+    sentinel.pushes(5)
     assert sorted(one.until("last")) == ["last", "sent by another"]
 
 
