@@ -32,7 +32,6 @@
 #include <unistd.h>
 
 #define COI_CONTACTS_INDEX_NAME "dovecot-coi.contacts"
-#define COI_ADDRESS_MAX_SIZE 1000
 /* What is read of an index in the first place: all of it, for some 80 contacts. */
 #define COI_CONTACTS_READ_SIZE 4096
 

@@ -7,6 +7,9 @@
 /* Headers of a mail that is being delivered, without Dovecot's parser: that
    would go through the header for us, and again when the mail is stored. */
 
+/* Of a normalised address. */
+#define COI_ADDRESS_MAX_SIZE 1000
+
 struct coi_bytes;
 struct coi_core;
 struct mail;

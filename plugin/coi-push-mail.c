@@ -174,8 +174,29 @@ bool coi_push_mail_is_mdn(const char *content_type)
 	return ret;
 }
 
+/* Where From isn't well-formed, and Dovecot's parser finds no address, the one that is
+   looked for among blocked contacts. */
+static const char *
+push_mail_find_address(const struct coi_core *core, struct coi_bytes value)
+{
+	struct coi_bytes local_part, domain;
+	char address[COI_ADDRESS_MAX_SIZE];
+	size_t size;
+
+	if (core == NULL ||
+	    !core->address_find_last(value, &local_part, &domain))
+		return NULL;
+	size = core->address_normalize(local_part, domain, address,
+				       sizeof(address));
+	/* With blanks it may be any text that has an '@'. */
+	if (size == 0 || memchr(address, ' ', size) != NULL)
+		return NULL;
+	return t_strndup(address, size);
+}
+
 static void
-push_mail_read_from(struct coi_bytes value, struct coi_handoff_mail *info)
+push_mail_read_from(const struct coi_core *core, struct coi_bytes value,
+		    struct coi_handoff_mail *info)
 {
 	const struct message_address *addr;
 
@@ -185,6 +206,8 @@ push_mail_read_from(struct coi_bytes value, struct coi_handoff_mail *info)
 	if (addr != NULL) {
 		info->from_email = t_strconcat(addr->mailbox, "@", addr->domain,
 					       NULL);
+	} else {
+		info->from_email = push_mail_find_address(core, value);
 	}
 	info->from_name = coi_push_mail_decode(
 		addr != NULL ? addr->name : coi_headers_first_name(value));
@@ -291,7 +314,7 @@ void coi_push_mail_read(struct mail *mail, struct coi_handoff_mail *info)
 	struct coi_bytes values[COUNT];
 
 	coi_headers_find(core, mail, names, values);
-	push_mail_read_from(values[FROM], info);
+	push_mail_read_from(core, values[FROM], info);
 	push_mail_read_date(values[DATE].data, info);
 	push_mail_read_group(core, values[MESSAGE_ID], values[REFERENCES],
 			     info);
