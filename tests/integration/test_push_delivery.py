@@ -406,6 +406,13 @@ HEADERS = {
         "Subject: =?iso-8859-1*de?q?J=FC?= =?ISO-8859-1*de-AT?q?rgen?=",
         {"subject": "Jürgen"},
     ),
+    "Outlook's Korean": ("Subject: =?ks_c_5601-1987?q?=BE=C8_=8Cc?=", {"subject": "안 똠"}),
+    "GBK called GB2312": ("Subject: =?GB2312?q?=D6=EC=E9F=BB=F9?=", {"subject": "朱镕基"}),
+    "Windows' Shift_JIS": ("Subject: =?Shift_JIS?q?=87=40?=", {"subject": "①"}),
+    "Windows' Latin-1": (
+        "Subject: =?iso-8859-1?q?=805_=93x=94?=",
+        {"subject": "€5 \u201cx\u201d"},
+    ),
     "folded subject": ("Subject: one\n two", {"subject": "one two"}),
     "raw UTF-8 subject": ("Subject: über 😀", {"subject": "über 😀"}),
     "invalid bytes": ("Subject: a\udcffb", {"subject": "a\ufffdb"}),
