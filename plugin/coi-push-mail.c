@@ -55,6 +55,20 @@ static const char *push_mail_without_nul(string_t *str)
 	return str_c(result);
 }
 
+/* Names that many senders give to a charset that has more characters, or that iconv
+   doesn't know. Browsers read them like this, too. */
+static const struct {
+	const char *name, *charset;
+} push_mail_charsets[] = {
+	{ "euc-kr", "cp949" },
+	{ "gb2312", "gb18030" },
+	{ "gbk", "gb18030" },
+	{ "iso-8859-1", "windows-1252" },
+	{ "iso-8859-8-i", "iso-8859-8" },
+	{ "ks_c_5601-1987", "cp949" },
+	{ "shift_jis", "cp932" },
+};
+
 /* Encoded words of one charset that stand together are decoded as one: many
    senders cut between octets, although RFC 2047 says they must not. */
 struct push_mail_decoder {
@@ -71,6 +85,18 @@ push_mail_append_utf8(string_t *text, const unsigned char *data, size_t size)
 		buffer_append(text, data, size);
 }
 
+static int push_mail_charset_begin(const char *name,
+				   struct charset_translation **translation_r)
+{
+	for (unsigned int i = 0; i < N_ELEMENTS(push_mail_charsets); i++) {
+		if (strcasecmp(name, push_mail_charsets[i].name) == 0 &&
+		    charset_to_utf8_begin(push_mail_charsets[i].charset, NULL,
+					  translation_r) == 0)
+			return 0;
+	}
+	return charset_to_utf8_begin(name, NULL, translation_r);
+}
+
 static void push_mail_decode_words(struct push_mail_decoder *decoder)
 {
 	struct charset_translation *translation;
@@ -80,7 +106,7 @@ static void push_mail_decode_words(struct push_mail_decoder *decoder)
 	if (size == 0)
 		return;
 	if (charset_is_utf8(str_c(decoder->charset)) ||
-	    charset_to_utf8_begin(str_c(decoder->charset), NULL, &translation) <
+	    push_mail_charset_begin(str_c(decoder->charset), &translation) <
 		    0) {
 		push_mail_append_utf8(decoder->text, words->data, size);
 	} else {

@@ -113,6 +113,15 @@ static void test_MSG_4_encoded_words(void **state)
 		{ "=?iso-8859-1*de?q?=FC?=", "\xc3\xbc" },
 		{ "=?utf-8*?q?=C3?= =?utf-8*en?q?=BC?=", "\xc3\xbc" },
 		{ "=?*de?q?a?=", "a" },
+		/* charsets that are called by another's name */
+		{ "=?KS_C_5601-1987?q?=BE=C8_=8Cc?=",
+		  "\xec\x95\x88 \xeb\x98\xa0" },
+		{ "=?euc-kr?q?=8Cc?=", "\xeb\x98\xa0" },
+		{ "=?GB2312?q?=E9F?=", "\xe9\x95\x95" },
+		{ "=?gbk?q?=949=FC6?=", "\xf0\x9f\x98\x80" },
+		{ "=?shift_jis?q?=87=40?=", "\xe2\x91\xa0" },
+		{ "=?iso-8859-1?q?=80?=", "\xe2\x82\xac" },
+		{ "=?iso-8859-8-i?q?=F9?=", "\xd7\xa9" },
 		{ "=?x-unknown?q?a=FF?=", "a\xef\xbf\xbd" },
 		{ "=?utf-8?q?a=00b?=",
 		  "a\xef\xbf\xbd"
