@@ -380,12 +380,29 @@ HEADERS = {
     "encoded Latin-1": ("From: =?iso-8859-1?q?J=FCrgen?= <s@x.org>", {"from-name": "Jürgen"}),
     "empty From": ("From: ", {"from-email": None, "from-name": None}),
     "no From": ("X: x", {"from-email": None, "from-name": None}),
+    "address as a name": (
+        "From: me@work\n <S@X.org>",
+        {"from-email": "s@x.org", "from-name": "me@work"},
+    ),
+    "address within a name": (
+        "From: =?utf-8?q?J=C3=BC@work?= via list <s@x.org>",
+        {"from-email": "s@x.org", "from-name": "Jü@work via list"},
+    ),
+    "address as a quoted name": (
+        'From: "me@work" <s@x.org>',
+        {"from-email": "s@x.org", "from-name": "me@work"},
+    ),
+    "second sender with a name": (
+        "From: a@x.org, B <b@x.org>",
+        {"from-email": "a@x.org", "from-name": None},
+    ),
     "dot at the end of From": (
         "From: S <S@X.org.>",
         {"from-email": "s@x.org", "from-name": "S"},
     ),
     "quotes within a local part": ('From: S <s."t"@x.org>', {"from-email": "s.t@x.org"}),
     "quote without an end in From": ('From: "S <s@x.org>', {"from-email": "s@x.org"}),
+    "comment and quotes in an address": ('From: <(c)s."t"@x.org>', {"from-email": None}),
     "text in From": ("From: call me @ home", {"from-email": None}),
     "nonsense in From": ("From: <<>>@", {}),
     "encoded subject": ("Subject: =?utf-8?b?w7xiZXI=?= all", {"subject": "über all"}),
