@@ -207,6 +207,7 @@ push_mail_find_address(const struct coi_core *core, struct coi_bytes value)
 {
 	struct coi_bytes local_part, domain;
 	char address[COI_ADDRESS_MAX_SIZE];
+	const char *result;
 	size_t size;
 
 	if (core == NULL ||
@@ -214,10 +215,27 @@ push_mail_find_address(const struct coi_core *core, struct coi_bytes value)
 		return NULL;
 	size = core->address_normalize(local_part, domain, address,
 				       sizeof(address));
-	/* With blanks it may be any text that has an '@'. */
-	if (size == 0 || memchr(address, ' ', size) != NULL)
-		return NULL;
-	return t_strndup(address, size);
+	result = t_strndup(address, size);
+	/* It may be any text that has an '@'. */
+	return size == 0 || strpbrk(result, " ()<>,:;") != NULL ? NULL : result;
+}
+
+/* A name that has an '@', and no quotes, Dovecot's parser takes for the address. Mail
+   programs don't. */
+static bool
+push_mail_read_odd_name(const struct coi_core *core, struct coi_bytes value,
+			struct coi_handoff_mail *info)
+{
+	size_t size = strcspn(value.data, "<,:;(\"");
+
+	if (value.data[size] != '<' || memchr(value.data, '@', size) == NULL)
+		return FALSE;
+	info->from_email = push_mail_find_address(core, value);
+	if (info->from_email == NULL)
+		return FALSE;
+	info->from_name = coi_push_mail_decode(push_mail_unfold(
+		t_str_trim(t_strndup(value.data, size), " \t\r\n")));
+	return TRUE;
 }
 
 static void
@@ -226,7 +244,7 @@ push_mail_read_from(const struct coi_core *core, struct coi_bytes value,
 {
 	const struct message_address *addr;
 
-	if (value.data == NULL)
+	if (value.data == NULL || push_mail_read_odd_name(core, value, info))
 		return;
 	addr = coi_headers_first_address(value);
 	if (addr != NULL) {
