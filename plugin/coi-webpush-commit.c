@@ -548,18 +548,22 @@ int coi_webpush_store(struct coi_webpush *webpush,
 	struct coi_subscription *sub;
 	struct webpush_state state;
 	const char *error;
+	int ret;
 
 	if (webpush->pool == NULL)
 		return 0;
 	set = coi_push_settings(t->box->storage->user);
-	if (coi_lock_create(t->box, WEBPUSH_LOCK_NAME,
-			    webpush->impatient ? 0 : WEBPUSH_LOCK_SECS,
-			    &webpush->lock, &error) <= 0) {
-		if (!webpush->impatient) {
-			e_error(t->box->event,
-				"coi: Can't lock the push subscriptions: %s",
-				error);
-		}
+	ret = coi_lock_create(t->box, WEBPUSH_LOCK_NAME,
+			      webpush->impatient ? 0 : WEBPUSH_LOCK_SECS,
+			      &webpush->lock, &error);
+	if (ret == 0 && webpush->impatient) {
+		coi_webpush_refuse(webpush, MAIL_ERROR_INUSE,
+				   COI_WEBPUSH_ERROR_UNAVAILABLE);
+		return webpush_fail(webpush, t->box);
+	}
+	if (ret <= 0) {
+		e_error(t->box->event,
+			"coi: Can't lock the push subscriptions: %s", error);
 		coi_webpush_refuse(webpush, MAIL_ERROR_UNAVAILABLE,
 				   COI_WEBPUSH_ERROR_UNAVAILABLE);
 		return webpush_fail(webpush, t->box);
@@ -623,17 +627,25 @@ void coi_webpush_forget(struct mail_user *user, bool impatient,
 {
 	static uint64_t failed_until;
 	struct mailbox *inbox;
+	enum mail_error code;
+	const char *error;
 
 	if (array_is_empty(subs) ||
 	    (impatient && coi_handoff_clock() < failed_until))
 		return;
 	inbox = coi_user_inbox_alloc(user);
 	if (webpush_forget_inbox(inbox, impatient, subs) < 0) {
-		failed_until = coi_handoff_clock() + WEBPUSH_FORGET_PAUSE_MSECS;
-		e_error(user->event,
-			"coi: Can't remove push subscriptions that are gone: "
-			"%s",
-			mailbox_get_last_internal_error(inbox, NULL));
+		error = mailbox_get_last_internal_error(inbox, &code);
+		/* Whoever changes them now may be doing the same, and a later
+		   delivery sees to it. */
+		if (code != MAIL_ERROR_INUSE) {
+			failed_until = coi_handoff_clock() +
+				WEBPUSH_FORGET_PAUSE_MSECS;
+			e_error(user->event,
+				"coi: Can't remove push subscriptions that are "
+				"gone: %s",
+				error);
+		}
 	}
 	mailbox_free(&inbox);
 }
