@@ -7,6 +7,7 @@ import fcntl
 
 import pytest
 from harness.mails import mail
+from harness.push_service import hang
 from test_push_review import gone
 
 pytestmark = pytest.mark.private
@@ -28,3 +29,23 @@ def test_MSG_9_one_that_was_gone_made_an_error_while_others_were_changed(fresh_s
         path.unlink()
     server.deliver("lmtp", one.user, mail("later"))
     assert one.id not in attributes.read_text()
+
+
+def test_END_4_pushes_that_hung_kept_a_registration_from_a_service_that_answers(
+    make_server, subscriber, service
+):
+    """Each push of one lost device held a connection, for as long as it may take."""
+    server = make_server()
+    one = subscriber(server, server.new_user()).subscribe()
+    # The service is well, and gets more at once for it.
+    for number in range(20):
+        server.deliver("lmtp", one.user, mail(f"mail {number}"))
+    one.pushes(20)
+    service.on(one.path, hang)
+    for number in range(12):
+        server.deliver("lmtp", one.user, mail(f"mail that hangs {number}"))
+    # All that it gets.
+    one.pushes(27)
+    for user in (one.user, server.new_user()):
+        response = subscriber(server, user).set()
+        assert response.ok, response

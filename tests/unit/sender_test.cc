@@ -917,7 +917,7 @@ TEST(Sender, END_4_bounds_all_connections) {
   });
   auto limits = Limits();
   limits.connections = 3;
-  limits.connections_origin = 2;
+  limits.connections_origin = 3;
   Client client(limits);
   for (int n = 0; n < 20; ++n) {
     client.Start(server.Url());
@@ -993,6 +993,54 @@ TEST(Sender, END_4_goes_on_after_a_time_out) {
   EXPECT_EQ(client.results[10].status, SendStatus::kUnreachable);
   hangs = false;
   EXPECT_EQ(client.SendOne(server.Url()).http_status, 201);
+}
+
+TEST(Sender, END_4_SUB_6_a_registration_passes_pushes_that_hang) {
+  const Server server([](Connection& connection) {
+    while (const auto request = connection.ReadRequest()) {
+      if (request->find("WebPush-Validation: ") == string::npos) {
+        connection.WaitUntilClosed();
+      } else {
+        connection.Send(kCreated);
+      }
+    }
+  });
+  Client client(Limits(kShortMsecs));
+  for (int n = 0; n < 10; ++n) {
+    client.Start(server.Url());
+  }
+  client.RunUntil([&] { return server.connections() == Limits().connections_origin - 1; });
+  PushRequest registration;
+  registration.endpoint = *LocalPolicy().Check(server.Url());
+  registration.validation = "true";
+  const uint64_t id = client.Start(std::move(registration));
+  client.RunUntil([&] { return client.results.contains(id); });
+  EXPECT_EQ(client.results[id].http_status, 201) << client.results[id].error;
+  EXPECT_EQ(client.results.size(), 1U);
+  EXPECT_EQ(server.connections(), Limits().connections_origin);
+  client.RunAll();
+  EXPECT_EQ(client.results.size(), 11U);
+}
+
+TEST(Sender, END_4_a_push_behind_a_registration_times_out_before_it) {
+  const Server server(Hang);
+  Client client(Limits(kShortMsecs));
+  for (int n = 0; n < 10; ++n) {
+    client.Start(server.Url());
+  }
+  client.RunUntil([&] { return server.connections() == Limits().connections_origin - 1; });
+  std::this_thread::sleep_for(std::chrono::milliseconds(kShortMsecs / 3));
+  for (int n = 0; n < 3; ++n) {
+    PushRequest registration;
+    registration.endpoint = *LocalPolicy().Check(server.Url());
+    registration.validation = "true";
+    client.Start(std::move(registration));
+  }
+  client.RunAll();
+  EXPECT_EQ(client.results.size(), 13U);
+  for (const auto& [id, result] : client.results) {
+    EXPECT_EQ(result.status, SendStatus::kUnreachable) << id;
+  }
 }
 
 // -- calls --
