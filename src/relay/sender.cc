@@ -168,6 +168,10 @@ struct Transfer {
   optional<int64_t> retry_after_secs;
 };
 
+bool IsRegistration(const Transfer* transfer) noexcept {
+  return !transfer->request.validation.empty();
+}
+
 struct Deadline {
   int64_t at;
   Transfer* transfer;
@@ -228,7 +232,8 @@ class CurlSender final : public Sender {
   CurlSender(const SenderLimits& limits, const EndpointPolicy& policy, Done done)
       : limits_(limits), policy_(policy), done_(std::move(done)) {
     limits_.connections = std::max(limits_.connections, 1U);
-    limits_.connections_origin = std::max(limits_.connections_origin, 1U);
+    // One of them is for registrations.
+    limits_.connections_origin = std::max(limits_.connections_origin, 2U);
   }
   CurlSender(const CurlSender&) = delete;
   CurlSender& operator=(const CurlSender&) = delete;
@@ -645,7 +650,11 @@ void CurlSender::Start(PushRequest request) {
     origin->name = transfer->request.endpoint.origin;
   }
   transfer->origin = origin.get();
-  origin->waiting.push_back(transfer);
+  // Somebody waits for the answer to a registration, and not as long as a push may hang.
+  origin->waiting.insert(IsRegistration(transfer)
+                             ? std::ranges::find_if_not(origin->waiting, IsRegistration)
+                             : origin->waiting.end(),
+                         transfer);
   MakeReady(origin.get());
   deadlines_.push_back({.at = NowMsecs() + int64_t{limits_.request_timeout_msecs},
                         .transfer = transfer,
@@ -668,7 +677,8 @@ bool CurlSender::MayStart(const Origin& origin) const noexcept {
     case Origin::Protocol::kUnknown:
       return active == 0;
     case Origin::Protocol::kHttp1:
-      return active < limits_.connections_origin;
+      // The last one isn't for pushes, which may all hang.
+      return active + (IsRegistration(origin.waiting.front()) ? 0 : 1) < limits_.connections_origin;
     case Origin::Protocol::kHttp2:
       return active < (origin.answered_at != 0 || NowMsecs() - origin.connected_at >= kSilenceMsecs
                            ? kStreamsMax
@@ -919,8 +929,8 @@ void CurlSender::DrainWorn() {
 void CurlSender::OnTimeOut(Transfer* transfer) {
   Origin* origin = transfer->origin;
   if (transfer->easy == nullptr) {
-    // It is the first: what came before it had to leave before it.
-    origin->waiting.pop_front();
+    // Before it there are only registrations.
+    origin->waiting.erase(std::ranges::find(origin->waiting, transfer));
     MakeReady(origin);
     Report(transfer, SendStatus::kUnreachable, "no connection free in time");
     return;
