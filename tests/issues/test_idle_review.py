@@ -4,6 +4,7 @@
 """What a review of IMAP sessions found."""
 
 import os
+import signal
 import time
 
 import pytest
@@ -14,6 +15,22 @@ from harness.mails import chat, mail
 
 SEEN = "\\Seen"
 FORMATS = ("maildir", "sdbox", "mdbox")
+NOTIFY = "NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge))"
+
+# For what would be told never, or by the next one.
+SOON = 15
+
+
+def put(maildir, name, text):
+    """Delivers as others do, who lock nothing and know of no index."""
+    (maildir / "tmp" / name).write_bytes(text)
+    (maildir / "tmp" / name).chmod(0o666)
+    (maildir / "tmp" / name).rename(maildir / "new" / name)
+
+
+def await_soon(client, text):
+    client.sock.settimeout(SOON)
+    client.read_until(text)
 
 
 @pytest.mark.private
@@ -24,7 +41,7 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_came_right_behind(make_se
     user = server.new_user()
     server.deliver("lmtp", user, mail("0"))
     with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
-        client.must("NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge))")
+        client.must(NOTIFY)
         count = client.exists("INBOX")
         # Before it is watched, just as it is told, and some time after.
         for pause in (0, 0, 1.3, 0, 0.1, 0.5, 1.0, 0, 1.5, 0):
@@ -66,6 +83,54 @@ def test_IDL_1_the_first_chat_in_a_maildir_was_told_half_a_second_late(make_serv
     half_second = seconds_a_first_chat(stock)
     assert half_second > 0.4
     assert seconds_a_first_chat(server) < half_second - 0.25
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("first", ("mail", "command"))
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_met_a_command(
+    make_server, mail_format, first
+):
+    """A command ends the watch. One that tells nothing of the folder left that to nobody."""
+    server = make_server(mail_format=mail_format)
+    user = server.new_user()
+    with server.imap(user) as client:
+        client.must(NOTIFY)
+        client.exists("INBOX")
+        time.sleep(1.3)
+        sessions = server.children("imap")
+        try:
+            for session in sessions:
+                os.kill(session, signal.SIGSTOP)
+            if first == "command":
+                tag = client.send("ID NIL")
+                time.sleep(0.05)
+            server.deliver("lmtp", user, mail("mail"))
+            if first == "mail":
+                tag = client.send("ID NIL")
+                time.sleep(0.05)
+        finally:
+            for session in sessions:
+                os.kill(session, signal.SIGCONT)
+        if not client.finish(tag).lines("EXISTS"):
+            await_soon(client, "* 1 EXISTS")
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("when", ("before it is watched", "after a command"))
+def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_is_in_new(make_server, when):
+    """Nobody but a session puts into the index what comes from others than Dovecot."""
+    server = make_server(mail_format="maildir")
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
+    with server.imap(user) as client:
+        client.must(NOTIFY)
+        client.exists("INBOX")
+        if when == "after a command":
+            time.sleep(1.3)
+            client.must("NOOP")
+        put(server.home(user) / "maildir", "1.other", mail("1"))
+        await_soon(client, "* 2 EXISTS")
 
 
 # One format is enough: it takes 20 s.
