@@ -38,17 +38,29 @@
 #include "coi-list-notify.h"
 #include "coi-notify.h"
 
+#include <sys/stat.h>
+
 /* As long as Dovecot's own delay. */
 #define COI_NOTIFY_LATE_MSECS 500
 
 static struct coi_notify *watched_mailboxes;
+/* The one that is being told. */
+static const struct coi_notify *looking;
 
-static void coi_notify_late(struct coi_notify *notify)
+static void coi_notify_look(struct coi_notify *notify)
 {
 	struct mailbox *box = notify->box;
 
-	timeout_remove(&notify->to_late);
+	looking = notify;
+	/* may free the mailbox, and with it what notify points to */
 	box->notify_callback(box, box->notify_context);
+	looking = NULL;
+}
+
+static void coi_notify_late(struct coi_notify *notify)
+{
+	timeout_remove(&notify->to_late);
+	coi_notify_look(notify);
 }
 
 static bool coi_notify_is_maildir(const struct mailbox *box)
@@ -102,8 +114,7 @@ static void coi_notify_now(struct coi_notify *notify)
 		notify->to_late = timeout_add_short(COI_NOTIFY_LATE_MSECS,
 						    coi_notify_late, notify);
 	}
-	/* may free the mailbox, and with it what notify points to */
-	box->notify_callback(box, box->notify_context);
+	coi_notify_look(notify);
 }
 
 unsigned int coi_notify_get_delay(const struct timeval *last_time,
@@ -203,24 +214,28 @@ void coi_notify_read_status(struct mailbox *box,
 	mail_index_view_close(&view);
 }
 
-static void coi_notify_stat_new(struct mailbox *box, struct stat *st_r)
+/* Whether there is something in a maildir's new/ that isn't in the index yet. */
+static bool coi_notify_has_new(struct mailbox *box)
 {
+	const struct maildir_index_header *hdr;
+	struct stat st;
+
 	/* not every kind of mailbox has a path */
 	if (!coi_notify_is_maildir(box) ||
-	    stat(t_strconcat(mailbox_get_path(box), "/new", NULL), st_r) < 0)
-		i_zero(st_r);
+	    stat(t_strconcat(mailbox_get_path(box), "/new", NULL), &st) < 0)
+		return FALSE;
+	hdr = &(MAILDIR_MAILBOX(box))->maildir_hdr;
+	return (uint32_t)st.st_mtime != hdr->new_mtime ||
+		!ST_NTIMES_EQUAL(ST_MTIME_NSEC(st), hdr->new_mtime_nsecs);
 }
 
 static bool coi_notify_has_changed(struct coi_notify *notify)
 {
 	struct coi_notify_status status;
-	struct stat st;
 
 	coi_notify_read_status(notify->box, &status);
-	if (memcmp(&status, &notify->status, sizeof(status)) != 0)
-		return TRUE;
-	coi_notify_stat_new(notify->box, &st);
-	return notify->was_watched && ST_CHANGED(st, notify->new_st);
+	return memcmp(&status, &notify->status, sizeof(status)) != 0 ||
+		coi_notify_has_new(notify->box);
 }
 
 static void coi_notify_watch(struct coi_notify *notify, struct mailbox *box)
@@ -230,8 +245,9 @@ static void coi_notify_watch(struct coi_notify *notify, struct mailbox *box)
 	notify->to_delay = NULL;
 	notify->wait_msecs = 0;
 	DLLIST_PREPEND(&watched_mailboxes, notify);
-	if (!notify->was_watched)
+	if (!notify->was_told)
 		coi_notify_read_view(box->view, &notify->status);
+	notify->was_told = FALSE;
 	if (coi_notify_has_changed(notify))
 		coi_notify_look_soon(notify);
 }
@@ -253,9 +269,11 @@ void coi_notify_changed(struct coi_notify *notify, struct mailbox *box)
 			coi_notify_watch(notify, box);
 	} else if (notify->watched) {
 		coi_notify_unwatch(notify);
-		notify->was_watched = TRUE;
-		coi_notify_read_status(box, &notify->status);
-		coi_notify_stat_new(box, &notify->new_st);
+		/* What is told leaves mails in the view that are gone, where the
+		   client doesn't want to hear of that at once. */
+		notify->was_told = looking == notify;
+		if (notify->was_told)
+			coi_notify_read_status(box, &notify->status);
 	}
 }
 

@@ -6,8 +6,6 @@
 
 /* Telling idle clients at once (IDL-1..3). */
 
-#include <sys/stat.h>
-
 struct mail_user;
 struct mailbox;
 struct timeout;
@@ -38,11 +36,11 @@ struct coi_notify {
 	unsigned int interval_msecs;
 	/* the next UID before the last look */
 	uint32_t looked_uid;
-	/* when it was watched last, or as the client has opened it */
+	/* what the client has been told, or is about to be */
 	struct coi_notify_status status;
-	/* of a maildir: what isn't in the index yet */
-	struct stat new_st;
-	bool watched, was_watched;
+	bool watched;
+	/* It isn't watched because it is being told. */
+	bool was_told;
 };
 
 /* Reads the index as it is now. Does not write. */
