@@ -522,8 +522,6 @@ coi_list_notify_check_inbox(struct coi_list_notify *list,
 	    ((*rec_r)->events & COI_LIST_NOTIFY_NAMES) != 0)
 		return;
 	list->inbox_found = TRUE;
-	if (!ST_CHANGED(list->inbox_begun, list->inbox_told))
-		return;
 	list->inbox_told = list->inbox_begun;
 	/* Who has synced it since, as we do, has taken the difference away
 	   that Dovecot looks for. */

@@ -257,8 +257,7 @@ static void coi_notify_unwatch(struct coi_notify *notify)
 	notify->watched = FALSE;
 	timeout_remove(&notify->to_late);
 	/* Not every kind of mailbox does that. */
-	if (notify->box->to_notify_delay == notify->to_delay)
-		timeout_remove(&notify->box->to_notify_delay);
+	timeout_remove(&notify->box->to_notify_delay);
 	DLLIST_REMOVE(&watched_mailboxes, notify);
 }
 
