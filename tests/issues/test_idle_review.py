@@ -5,10 +5,11 @@
 
 import os
 import signal
+import socket
 import time
 
 import pytest
-from harness.config import faults, settings
+from harness.config import by_dialect, faults, import_environment, settings, version
 from harness.held import LOCK_OF_MOVES, Held
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
@@ -131,6 +132,135 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_is_in_new(make_server, wh
             client.must("NOOP")
         put(server.home(user) / "maildir", "1.other", mail("1"))
         await_soon(client, "* 2 EXISTS")
+
+
+@pytest.mark.private
+@pytest.mark.skipif(version().startswith("2.4"), reason="this Dovecot itself looks each second")
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_what_a_client_does_not_want_to_hear_yet_is_not_looked_for_all_the_time(
+    make_server, mail_format
+):
+    """SELECTED-DELAYED: mails that are gone remain until it asks."""
+    server = make_server(mail_format=mail_format)
+    user = server.new_user()
+    for number in range(2):
+        server.deliver("lmtp", user, mail(str(number)))
+    with server.imap(user) as client:
+        client.must(NOTIFY.replace("SELECTED", "SELECTED-DELAYED"))
+        client.exists("INBOX")
+        with server.imap(user) as other:
+            other.must("SELECT INBOX")
+            other.store("1", "+FLAGS", "\\Deleted")
+            time.sleep(1.3)
+            other.must("EXPUNGE")
+        time.sleep(3)
+        before = server.waits("imap")
+        time.sleep(8)
+        # Some are for what Dovecot looks at every few seconds.
+        assert server.waits("imap") - before < 6
+        server.deliver("lmtp", user, mail("2"))
+        client.read_until("* 3 EXISTS")
+
+
+@pytest.mark.private
+def test_IDL_1_a_maildir_whose_lock_was_left_behind(make_server):
+    """Who looks into it takes the lock away, if only one looks."""
+    server = make_server(mail_format="maildir")
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
+    maildir = server.home(user) / "maildir"
+    gone = os.fork()
+    if gone == 0:
+        os._exit(0)
+    os.waitpid(gone, 0)
+    with server.imap(user) as client:
+        client.exists("INBOX")
+        client.idle()
+        (maildir / "dovecot-uidlist.lock").write_text(f"{gone}:{socket.gethostname()}")
+        put(maildir, "1.other", mail("1"))
+        await_soon(client, "* 2 EXISTS")
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("looks", (1, 2))
+def test_IDL_2_a_second_look_half_a_second_after_the_last_one(make_server, looks):
+    """It finds what there is no event for, as a keyword that has no letter in a maildir."""
+    server = make_server(mail_format="maildir")
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
+    new = server.home(user) / "maildir/new"
+    keywords = " ".join(f"keyword{number}" for number in range(27))
+    with server.imap(user) as client, server.imap(user) as other:
+        other.must("SELECT INBOX")
+        other.store("1", "+FLAGS", keywords)
+        other.store("1", "-FLAGS", "keyword26")
+        client.exists("INBOX")
+        # A machine that stands still just then may be too late, but not for ever.
+        for number in range(5):
+            client.idle()
+            time.sleep(0.6)
+            for look in range(looks):
+                time.sleep(0.3)
+                (new / f".nothing{number}{look}").touch()
+            time.sleep(0.3)
+            other.store("1", "+FLAGS", "keyword26")
+            try:
+                client.sock.settimeout(3)
+                client.idle_until("FETCH")
+                return
+            except TimeoutError:
+                client.stream = client.sock.makefile("rb")
+            other.store("1", "-FLAGS", "keyword26")
+            client.done()
+            client.must("NOOP")
+    pytest.fail("was not told")
+
+
+@pytest.mark.private
+@pytest.mark.uninstrumented
+def test_a_session_that_is_cut_off_leaves_nothing_to_the_next_one(make_server):
+    """In the same process. What it had is filled with other bytes once it is freed."""
+    server = make_server(before=import_environment({"MALLOC_PERTURB_": "165"}))
+    user = server.new_user()
+    for _ in range(3):
+        with server.imap(user) as client:
+            client.must(NOTIFY)
+            client.exists("INBOX")
+            time.sleep(1.3)
+    with server.imap(user) as client:
+        client.exists("INBOX")
+        client.idle()
+        server.deliver("lmtp", user, mail("mail"))
+        client.idle_until("EXISTS")
+
+
+VIRTUAL = by_dialect(
+    v2_3="mail_plugins = $mail_plugins virtual\n"
+    "namespace {\n  prefix = virtual/\n  separator = /\n  location = virtual:~/virtual\n}\n",
+    v2_4="mail_plugins {\n  virtual = yes\n}\nnamespace virtual {\n  prefix = virtual/\n"
+    "  separator = /\n  mail_driver = virtual\n  mail_path = ~/virtual\n}\n",
+)
+
+
+@pytest.mark.private
+def test_an_IDLE_in_a_virtual_folder_that_ends_as_it_begins(make_server):
+    """A look had been put off by no time at all, and nobody but us took it back."""
+    server = make_server(after=VIRTUAL)
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
+    folder = server.home(user) / "virtual/all"
+    folder.mkdir(parents=True)
+    for directory in (folder, folder.parent):
+        directory.chmod(0o777)
+    (folder / "dovecot-virtual").write_text("INBOX\n  all\n")
+    with server.imap(user) as client, server.imap(user) as other:
+        assert client.exists("virtual/all") == 1
+        server.deliver("lmtp", user, mail("1"))
+        # That puts it into the index of the folder, too.
+        assert other.exists("virtual/all") == 2
+        client.sock.sendall(b"tag IDLE\r\nDONE\r\n")
+        client.finish(b"tag")
+        assert client.exists("INBOX") == 2
 
 
 # One format is enough: it takes 20 s.

@@ -54,6 +54,13 @@ def await_soon(client, text):
     client.read_until(text)
 
 
+def await_watch(server, log):
+    eventually(
+        lambda: any(log.stat().st_ino in watches(pid) for pid in server.children("imap")),
+        "the log that is there now is watched",
+    )
+
+
 def told(server, folder, count):
     return f"STATUS {folder or server.chats} (MESSAGES {count} "
 
@@ -270,10 +277,40 @@ def test_a_log_that_was_rotated_by_new_folders_was_not_watched(make_server):
             other.must(f"CREATE folder-with-a-rather-long-name-{count:05}")
             count += 1
         client.read_until(f"folder-with-a-rather-long-name-{count - 1:05}")
-        eventually(
-            lambda: any(log.stat().st_ino in watches(pid) for pid in server.children("imap")),
-            "the log that is there now is watched",
-        )
+        await_watch(server, log)
+
+
+@pytest.mark.private
+def test_a_folder_that_was_made_while_the_old_log_was_watched_was_not_told(make_server):
+    """It is left alone for half a second, and not for ever."""
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("active")
+    log = server.home(user) / "sdbox/dovecot.list.index.log"
+    with ExitStack() as stack:
+        client = stack.enter_context(server.imap(user))
+        other = stack.enter_context(server.imap(user))
+        lmtp = stack.enter_context(Lmtp(server.lmtp_address))
+        lmtp.deliver([user], chat("first"))
+        client.must("NOTIFY SET (PERSONAL (MailboxName MessageNew MessageExpunge))")
+        watched = log.stat().st_ino
+        while log.stat().st_ino == watched:
+            lmtp.deliver([user], chat("fills the log"))
+        other.must("CREATE new")
+        await_soon(client, " new")
+
+
+@pytest.mark.private
+def test_a_log_of_INBOX_that_was_rotated_was_not_watched(make_server):
+    server = make_server(mail_format="sdbox", before="mail_index_log_rotate_max_size = 8k\n")
+    user = server.new_user()
+    log = server.home(user) / "sdbox/mailboxes/INBOX/dbox-Mails/dovecot.index.log"
+    with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+        lmtp.deliver([user], mail("first"))
+        client.must(NOTIFY)
+        watched = log.stat().st_ino
+        while log.stat().st_ino == watched:
+            lmtp.deliver([user], mail("fills the log"))
+        await_watch(server, log)
 
 
 @pytest.mark.private
@@ -332,6 +369,81 @@ def test_a_flag_that_the_second_look_found_was_not_told(make_server):
             # its own, or the one of all counts
             while b"UNSEEN 1)" not in client.read_line():
                 pass
+
+
+@pytest.mark.private
+def test_a_maildir_that_is_told_twice_is_looked_into_half_a_second_after(make_server):
+    """The second look at the first mail comes too early for what the second one keeps out."""
+    server = make_server(mail_format="maildir")
+    user = server.new_user()
+    maildir = server.home(user) / "maildir"
+    with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+        lmtp.deliver([user], mail("first"))
+        client.must(NOTIFY)
+        count = 1
+        # A machine that stands still just then may be too late, but not for ever.
+        for number in range(5):
+            time.sleep(1.2)
+            for pause in (0.3, 0.35):
+                lmtp.deliver([user], mail("told at once"))
+                count += 1
+                client.read_until(told(server, "INBOX", count))
+                time.sleep(pause)
+            # It isn't in any log, as if the maildir had been locked.
+            other = maildir / "tmp" / f"{number}.other"
+            other.write_bytes(mail("not put into the index"))
+            other.chmod(0o666)
+            other.rename(maildir / "new" / other.name)
+            count += 1
+            try:
+                client.sock.settimeout(3)
+                client.read_until(told(server, "INBOX", count))
+                return
+            except TimeoutError:
+                client.stream = client.sock.makefile("rb")
+    pytest.fail("was not told")
+
+
+@pytest.mark.private
+def test_NOTIFY_stays_out_of_an_answer_that_is_being_sent(make_server):
+    """For half a second at least; then Dovecot itself writes into it."""
+    server = make_server(mail_format="sdbox")
+    user = server.new_user()
+    with server.imap(user) as client, server.imap(user) as other:
+        other.must("CREATE Work")
+        client.must("APPEND INBOX ", Literal(mail("big") + b"y" * 20_000_000))
+        client.must(NOTIFY)
+        client.must("SELECT INBOX")
+        clean = []
+        # A slow machine may take longer.
+        while True not in clean and len(clean) < 5:
+            time.sleep(1)
+            tag = client.send("FETCH 1 BODY[]")
+            time.sleep(0.1)
+            other.must("APPEND Work ", Literal(mail("told")))
+            time.sleep(0.1)
+            response = client.finish(tag)
+            clean.append(b"* STATUS" not in response.lines("FETCH")[0])
+            if not response.lines("STATUS"):
+                client.read_until("STATUS Work")
+    assert True in clean
+
+
+@pytest.mark.private
+def test_a_session_that_has_told_all_sleeps(make_server):
+    """What is told is a reason to look again, but not for ever."""
+    server = make_server(mail_format="sdbox")
+    user = server.new_user()
+    with server.imap(user) as client:
+        server.deliver("lmtp", user, mail("first"))
+        client.must(NOTIFY)
+        server.deliver("lmtp", user, mail("second"))
+        client.read_until(told(server, "INBOX", 2))
+        time.sleep(2)
+        before = server.waits("imap")
+        time.sleep(3)
+        # It would be 30 times a second; Dovecot itself looks every few seconds.
+        assert server.waits("imap") - before < 30
 
 
 @pytest.mark.private

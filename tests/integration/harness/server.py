@@ -255,6 +255,14 @@ class PrivateServer(Server):
                 found.append(int(path.name))
         return sorted(found)
 
+    def waits(self, name):
+        """How often the processes of a service have waited for something."""
+        total = 0
+        for pid in self.children(name):
+            status = Path(f"/proc/{pid}/status").read_text()
+            total += int(re.search(r"\nvoluntary_ctxt_switches:\s+(\d+)", status).group(1))
+        return total
+
     def restart(self, settings):
         """The same server, homes and addresses with another configuration."""
         self.stop()
