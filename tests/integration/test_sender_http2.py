@@ -5,11 +5,13 @@
 
 import json
 import os
+import resource
 import subprocess
 import time
 from pathlib import Path
 
 import h2.errors
+import h2.settings
 import pytest
 from harness.h2server import Behaviour, push_service
 
@@ -91,6 +93,53 @@ def test_http_1_over_tls(certificate, send):
         results = send(service.url, count=100)
     assert count(results, http=201) == 100
     assert 1 < service.connections <= CONNECTIONS
+
+
+def test_END_4_not_all_connections_speak_http_2(certificate, send):
+    """As behind a balancer. Those of HTTP/1.1 have one request at a time, so that no push
+    gets the answer to another one."""
+
+    class Mixed(Behaviour):
+        alpn_first = ("http/1.1",)
+        connections_wanted = 2
+        hesitates = 0.5
+
+    with push_service(certificate, Mixed) as service:
+        results = send(service.url, count=100, timeout=60000)
+    assert count(results, http=201) == 100
+    assert len(service.requests) == 100
+    assert service.early == 0
+    assert service.connections <= CONNECTIONS
+
+
+def test_END_4_takes_no_body(certificate, send):
+    """After the first one. Nobody is busy with waiting for it."""
+
+    class Shut(Behaviour):
+        def on_request(self, stream):
+            self.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            self.answer(stream)
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with push_service(certificate, Shut) as service:
+        results = send(service.url, count=2, in_flight=1, timeout=8000)
+    assert count(results, http=201) == 1
+    assert count(results, status="unreachable") == 1
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime < before.ru_utime + before.ru_stime + 1
+
+
+def test_END_4_takes_a_body_bit_by_bit(certificate, send):
+    class Slow(Behaviour):
+        window = 100
+
+        def on_headers(self, stream):
+            for _ in range(30):
+                self.connection.increment_flow_control_window(100, stream)
+
+    with push_service(certificate, Slow) as service:
+        results = send(service.url, count=50)
+    assert count(results, http=201) == 50
 
 
 def test_retry_after(certificate, send):

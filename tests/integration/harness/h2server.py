@@ -26,9 +26,15 @@ class Behaviour:
 
     # "http/1.1": a server without HTTP/2
     alpn = ("h2",)
+    # of the first connection, where that is another one
+    alpn_first = None
     streams_max = 100
+    # what a stream may send before it is allowed more
+    window = 65535
     # without HTTP/2: so many have to be there before it answers
     connections_wanted = 1
+    # without HTTP/2: for so many seconds, before it answers
+    hesitates = 0
 
     def __init__(self, connection, number):
         # a h2.connection.H2Connection, and how many connections came before it
@@ -65,13 +71,21 @@ class PushService:
         self.open = set()
         # the most at once
         self.open_max = 0
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.load_cert_chain(certificate)
-        self.context.set_alpn_protocols(list(behaviour.alpn))
+        # requests of HTTP/1.1 that came before the one before them was answered
+        self.early = 0
+        self.context = self._context(certificate, behaviour.alpn)
+        self.context_first = self._context(certificate, behaviour.alpn_first or behaviour.alpn)
         self.listener = socket.create_server(("127.0.0.1", 0), backlog=200)
         self.port = self.listener.getsockname()[1]
         self.thread = threading.Thread(target=self._accept, daemon=True)
         self.thread.start()
+
+    @staticmethod
+    def _context(certificate, alpn):
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        context.set_alpn_protocols(list(alpn))
+        return context
 
     @property
     def url(self):
@@ -101,7 +115,8 @@ class PushService:
                 self.connections += 1
             try:
                 plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                with self.context.wrap_socket(plain, server_side=True) as tls:
+                context = self.context if number > 0 else self.context_first
+                with context.wrap_socket(plain, server_side=True) as tls:
                     with self.lock:
                         self.open.discard(plain)
                         self.open.add(tls)
@@ -125,6 +140,7 @@ class PushService:
             initial_values={
                 h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.behaviour.streams_max,
                 h2.settings.SettingCodes.ENABLE_PUSH: 0,
+                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: self.behaviour.window,
             },
         )
         connection.initiate_connection()
@@ -177,6 +193,13 @@ class PushService:
             end = time.monotonic() + 60
             while self.connections < self.behaviour.connections_wanted and time.monotonic() < end:
                 time.sleep(0.01)
+            if self.behaviour.hesitates:
+                tls.settimeout(self.behaviour.hesitates)
+                with contextlib.suppress(TimeoutError):
+                    data = tls.recv(65536)
+                    buffer += data
+                    self.early += bool(data)
+                tls.settimeout(None)
             tls.sendall(b"HTTP/1.1 201 Created\r\nContent-Length: 0\r\n\r\n")
 
 
