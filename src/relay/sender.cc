@@ -147,6 +147,12 @@ struct Transfer {
   Origin* origin = nullptr;
   // Null while it waits.
   CURL* easy = nullptr;
+  // Whether libcurl may use HTTP/2 for it.
+  bool may_http2 = false;
+  // The TLS of its connection, if that speaks HTTP/1.1.
+  const SSL* http1_tls = nullptr;
+  // It was given a connection of HTTP/1.1 that another one uses.
+  bool is_crowded = false;
   size_t active_index = 0;
   int64_t activated_at = 0;
 
@@ -283,6 +289,8 @@ class CurlSender final : public Sender {
   void Drain(Origin* origin);
   void DrainWorn();
   void EndActive(Transfer* transfer, CURLcode code, const char* error);
+  void WaitAgain(Transfer* transfer);
+  static void Reset(Transfer* transfer);
   void Report(Transfer* transfer, SendStatus status, const string& error,
               bool is_bystander = false);
 
@@ -403,7 +411,6 @@ EasyPtr CurlSender::NewEasy() {
   curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "");
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
   curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
-  curl_easy_setopt(easy, CURLOPT_HTTP_VERSION, long{CURL_HTTP_VERSION_2TLS});
   // Nothing of the environment.
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
   curl_easy_setopt(easy, CURLOPT_NOPROXY, "*");
@@ -519,8 +526,10 @@ int CurlSender::OnConnected(void* context, char* /*remote_ip*/, char* /*local_ip
                             int /*remote_port*/, int /*local_port*/) {
   auto* transfer = static_cast<Transfer*>(context);
   ++transfer->connected;
+  transfer->http1_tls = nullptr;
   Origin* origin = transfer->origin;
   auto protocol = Origin::Protocol::kHttp1;
+  bool is_crowded = false;
   struct curl_tlssessioninfo* session = nullptr;
   if (curl_easy_getinfo(transfer->easy, CURLINFO_TLS_SSL_PTR, &session) == CURLE_OK &&
       session != nullptr && session->backend == CURLSSLBACKEND_OPENSSL &&
@@ -533,6 +542,12 @@ int CurlSender::OnConnected(void* context, char* /*remote_ip*/, char* /*local_ip
       protocol = Origin::Protocol::kHttp2;
       transfer->sender->CountStream(origin, tls);
       transfer->sender->Cork(origin->fd);
+    } else {
+      is_crowded =
+          transfer->may_http2 && std::ranges::any_of(origin->active, [tls](const Transfer* other) {
+            return other->http1_tls == tls;
+          });
+      transfer->http1_tls = tls;
     }
   }
   if (origin->protocol != protocol) {
@@ -543,6 +558,10 @@ int CurlSender::OnConnected(void* context, char* /*remote_ip*/, char* /*local_ip
     }
     transfer->sender->CountConnections(origin);
     transfer->sender->MakeReady(origin);
+  }
+  if (is_crowded) {
+    transfer->is_crowded = true;
+    return CURL_PREREQFUNC_ABORT;
   }
   return CURL_PREREQFUNC_OK;
 }
@@ -740,6 +759,12 @@ void CurlSender::Activate(Transfer* transfer) {
   if (transfer->easy != nullptr) {
     // If the connection is gone by now, they wait for another one.
     curl_easy_setopt(transfer->easy, CURLOPT_PIPEWAIT, is_multiplexed ? 1L : 0L);
+    // Those that may be sent as HTTP/2 get connections of HTTP/1.1 that are in use, too, by
+    // libcurl 7.88, where a service has some of each. OnConnected() refuses that.
+    transfer->may_http2 = origin->protocol != Origin::Protocol::kHttp1 &&
+                          transfer->request.endpoint.url.starts_with("https:");
+    curl_easy_setopt(transfer->easy, CURLOPT_HTTP_VERSION,
+                     long{transfer->may_http2 ? CURL_HTTP_VERSION_2TLS : CURL_HTTP_VERSION_1_1});
   }
   if (transfer->easy == nullptr || !SetUp(transfer)) {
     EndActive(transfer, CURLE_FAILED_INIT, nullptr);
@@ -824,6 +849,14 @@ void CurlSender::Report(Transfer* transfer, SendStatus status, const string& err
   transfer->number = 0;
   transfer->request = {};
   transfer->origin = nullptr;
+  Reset(transfer);
+  free_transfers_.push_back(transfer);
+}
+
+// As it was before libcurl had it.
+void CurlSender::Reset(Transfer* transfer) {
+  transfer->http1_tls = nullptr;
+  transfer->is_crowded = false;
   transfer->connected = 0;
   transfer->sockets_refused = 0;
   transfer->sockets_opened = 0;
@@ -833,7 +866,6 @@ void CurlSender::Report(Transfer* transfer, SendStatus status, const string& err
   transfer->interims = 0;
   transfer->final_status = 0;
   transfer->retry_after_secs.reset();
-  free_transfers_.push_back(transfer);
 }
 
 // In words that are ours, libcurl's or OpenSSL's: libcurl's longer ones have
@@ -899,6 +931,11 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   }
   CountConnections(origin);
   MakeReady(origin);
+  if (transfer->is_crowded && status == SendStatus::kUnreachable &&
+      code == CURLE_ABORTED_BY_CALLBACK) {
+    WaitAgain(transfer);
+    return;
+  }
   Report(transfer, status, text);
 
   if (!is_connected && status != SendStatus::kAnswered && origin->active.empty()) {
@@ -908,6 +945,14 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
       Report(other, status, text, true);
     }
   }
+}
+
+// Nothing of it was sent.
+void CurlSender::WaitAgain(Transfer* transfer) {
+  Reset(transfer);
+  auto* waiting = &transfer->origin->waiting;
+  waiting->insert(std::ranges::upper_bound(*waiting, transfer->number, {}, &Transfer::number),
+                  transfer);
 }
 
 // The connection is closed with the last of its requests. Not from a callback of
