@@ -70,6 +70,10 @@ constexpr size_t kStreamsOfConnection = 500;
 // Some answers to all streams of a connection, each in a few records.
 constexpr unsigned int kRecordsMax = 400;
 constexpr int kEventsMax = 64;
+// How often a socket may be writable without anything else, and for how long nobody
+// asks whether it is then.
+constexpr unsigned int kWritableMax = 16;
+constexpr int64_t kMuteMsecs = 100;
 constexpr int kRoundsMax = 4;
 constexpr size_t kPoolMax = 256;
 constexpr size_t kResolverStackSize = size_t{512} * 1024;
@@ -178,6 +182,14 @@ bool IsRegistration(const Transfer* transfer) noexcept {
   return !transfer->request.validation.empty();
 }
 
+// What libcurl waits for.
+struct Socket {
+  uint32_t events = 0;
+  // How often it has only been writable since.
+  unsigned int writable = 0;
+  bool is_muted = false;
+};
+
 struct Deadline {
   int64_t at;
   Transfer* transfer;
@@ -282,6 +294,8 @@ class CurlSender final : public Sender {
   void Dispatch();
 
   void Act(curl_socket_t fd, int what);
+  void Mute(curl_socket_t fd, uint32_t events);
+  void Unmute(int64_t now);
   void Step();
   void TakeMessages();
   void TakeDeadlines(int64_t now);
@@ -310,6 +324,9 @@ class CurlSender final : public Sender {
   size_t in_flight_ = 0;
   // Start() was called since Dispatch().
   bool has_new_ = false;
+  std::unordered_map<curl_socket_t, Socket> sockets_;
+  std::vector<curl_socket_t> muted_;
+  int64_t unmute_at_ = kNever;
   // Sockets that keep back what doesn't fill a packet.
   std::vector<curl_socket_t> corked_;
   // Those whose connection has had enough streams.
@@ -451,11 +468,13 @@ int CurlSender::OnSocket(CURL* easy, curl_socket_t fd, int what, void* context, 
     transfer->origin->fd = what == CURL_POLL_REMOVE ? CURL_SOCKET_BAD : fd;
   }
   if (what == CURL_POLL_REMOVE) {
+    sender->sockets_.erase(fd);
     epoll_ctl(sender->epoll_fd_, EPOLL_CTL_DEL, fd, &event);
     return 0;
   }
   event.events =
       ((what & CURL_POLL_IN) != 0 ? EPOLLIN : 0U) | ((what & CURL_POLL_OUT) != 0 ? EPOLLOUT : 0U);
+  sender->sockets_[fd] = {.events = event.events};
   const int operation = known == nullptr ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
   if (epoll_ctl(sender->epoll_fd_, operation, fd, &event) != 0) {
     // The number may be that of a socket that was closed.
@@ -1046,12 +1065,52 @@ void CurlSender::Step() {
                      ((event.events & EPOLLOUT) != 0 ? CURL_CSELECT_OUT : 0) |
                      ((event.events & (EPOLLERR | EPOLLHUP)) != 0 ? CURL_CSELECT_ERR : 0);
     Act(event.data.fd, what);
+    Mute(event.data.fd, event.events);
+  }
+}
+
+// While a service of HTTP/2 takes no body, libcurl 7.88 waits for its socket to be
+// writable, which it always is.
+void CurlSender::Mute(curl_socket_t fd, uint32_t events) {
+  const auto found = sockets_.find(fd);
+  if (found == sockets_.end()) {
+    return;
+  }
+  Socket& socket = found->second;
+  struct epoll_event event = {.events = socket.events, .data = {.fd = fd}};
+  if (events != EPOLLOUT) {
+    if (socket.is_muted) {
+      socket.is_muted = false;
+      epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd, &event);
+    }
+  } else if (++socket.writable > kWritableMax) {
+    socket.is_muted = true;
+    event.events &= ~uint32_t{EPOLLOUT};
+    epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd, &event);
+    muted_.push_back(fd);
+    unmute_at_ = std::min(unmute_at_, NowMsecs() + kMuteMsecs);
+  }
+}
+
+void CurlSender::Unmute(int64_t now) {
+  if (unmute_at_ > now) {
+    return;
+  }
+  unmute_at_ = kNever;
+  for (const curl_socket_t fd : std::exchange(muted_, {})) {
+    const auto found = sockets_.find(fd);
+    if (found != sockets_.end() && found->second.is_muted) {
+      found->second.is_muted = false;
+      struct epoll_event event = {.events = found->second.events, .data = {.fd = fd}};
+      epoll_ctl(epoll_fd_, EPOLL_CTL_MOD, fd, &event);
+    }
   }
 }
 
 void CurlSender::Run() {
   Step();
   int64_t now = NowMsecs();
+  Unmute(now);
   // What is started is due at once; a server that keeps libcurl busy is not to
   // keep us here.
   for (int round = 0; round < kRoundsMax; ++round) {
@@ -1084,7 +1143,7 @@ void CurlSender::Run() {
 
 // Sets the timer to what is due next. One that is early is left as it is.
 void CurlSender::Arm(int64_t now) {
-  int64_t due = curl_due_;
+  int64_t due = std::min(curl_due_, unmute_at_);
   if (!deadlines_.empty()) {
     due = std::min(due, deadlines_.front().at);
   }
