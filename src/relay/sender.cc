@@ -427,6 +427,8 @@ EasyPtr CurlSender::NewEasy() {
   curl_easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https");
   curl_easy_setopt(easy, CURLOPT_REDIR_PROTOCOLS_STR, "");
   curl_easy_setopt(easy, CURLOPT_FOLLOWLOCATION, 0L);
+  // Or, when libcurl tries again, it may do so as if it followed one.
+  curl_easy_setopt(easy, CURLOPT_POSTREDIR, long{CURL_REDIR_POST_ALL});
   curl_easy_setopt(easy, CURLOPT_PATH_AS_IS, 1L);
   // Nothing of the environment.
   curl_easy_setopt(easy, CURLOPT_PROXY, "");
