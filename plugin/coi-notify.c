@@ -38,8 +38,6 @@
 #include "coi-list-notify.h"
 #include "coi-notify.h"
 
-#include <sys/stat.h>
-
 /* As long as Dovecot's own delay. */
 #define COI_NOTIFY_LATE_MSECS 500
 
@@ -214,17 +212,27 @@ void coi_notify_read_status(struct mailbox *box,
 	mail_index_view_close(&view);
 }
 
-/* Whether there is something in a maildir's new/ that isn't in the index yet. */
-static bool coi_notify_has_new(struct mailbox *box)
+static void coi_notify_stat_new(struct mailbox *box, struct stat *st_r)
+{
+	/* not every kind of mailbox has a path */
+	if (!coi_notify_is_maildir(box) ||
+	    stat(t_strconcat(mailbox_get_path(box), "/new", NULL), st_r) < 0)
+		i_zero(st_r);
+}
+
+/* Whether there is something in a maildir's new/ that isn't in the index yet. After a
+   look that may be what can't be read, and then another look changes nothing. */
+static bool coi_notify_has_new(struct coi_notify *notify)
 {
 	const struct maildir_index_header *hdr;
 	struct stat st;
 
-	/* not every kind of mailbox has a path */
-	if (!coi_notify_is_maildir(box) ||
-	    stat(t_strconcat(mailbox_get_path(box), "/new", NULL), &st) < 0)
+	coi_notify_stat_new(notify->box, &st);
+	if (st.st_ino == 0)
 		return FALSE;
-	hdr = &(MAILDIR_MAILBOX(box))->maildir_hdr;
+	if (notify->was_told)
+		return ST_CHANGED(st, notify->new_st);
+	hdr = &(MAILDIR_MAILBOX(notify->box))->maildir_hdr;
 	return (uint32_t)st.st_mtime != hdr->new_mtime ||
 		!ST_NTIMES_EQUAL(ST_MTIME_NSEC(st), hdr->new_mtime_nsecs);
 }
@@ -235,7 +243,7 @@ static bool coi_notify_has_changed(struct coi_notify *notify)
 
 	coi_notify_read_status(notify->box, &status);
 	return memcmp(&status, &notify->status, sizeof(status)) != 0 ||
-		coi_notify_has_new(notify->box);
+		coi_notify_has_new(notify);
 }
 
 static void coi_notify_watch(struct coi_notify *notify, struct mailbox *box)
@@ -247,9 +255,9 @@ static void coi_notify_watch(struct coi_notify *notify, struct mailbox *box)
 	DLLIST_PREPEND(&watched_mailboxes, notify);
 	if (!notify->was_told)
 		coi_notify_read_view(box->view, &notify->status);
-	notify->was_told = FALSE;
 	if (coi_notify_has_changed(notify))
 		coi_notify_look_soon(notify);
+	notify->was_told = FALSE;
 }
 
 static void coi_notify_unwatch(struct coi_notify *notify)
@@ -271,8 +279,10 @@ void coi_notify_changed(struct coi_notify *notify, struct mailbox *box)
 		/* What is told leaves mails in the view that are gone, where the
 		   client doesn't want to hear of that at once. */
 		notify->was_told = looking == notify;
-		if (notify->was_told)
+		if (notify->was_told) {
 			coi_notify_read_status(box, &notify->status);
+			coi_notify_stat_new(box, &notify->new_st);
+		}
 	}
 }
 

@@ -6,6 +6,8 @@
 
 /* Telling idle clients at once (IDL-1..3). */
 
+#include <sys/stat.h>
+
 struct mail_user;
 struct mailbox;
 struct timeout;
@@ -41,6 +43,8 @@ struct coi_notify {
 	bool watched;
 	/* It isn't watched because it is being told. */
 	bool was_told;
+	/* of a maildir: new/ as it was then */
+	struct stat new_st;
 };
 
 /* Reads the index as it is now. Does not write. */

@@ -118,6 +118,27 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_met_a_command(
 
 
 @pytest.mark.private
+def test_IDL_2_NOTIFY_of_a_maildir_that_can_not_be_read(fresh_server, log):
+    """Each look failed, and was a reason for the next one."""
+    log.expect("Permission denied")
+    # A process that could not watch something watches nothing any more.
+    server = fresh_server(mail_format="maildir")
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
+    with server.imap(user) as client:
+        client.must(NOTIFY)
+        client.exists("INBOX")
+        time.sleep(1.3)
+        maildir = server.home(user) / "maildir"
+        put(maildir, "1000000000.one", mail("one"))
+        (maildir / "new").chmod(0o300)
+        time.sleep(5)
+        assert log.count(server, r"opendir\(.*/new\) failed") < 4
+        (maildir / "new").chmod(0o700)
+        assert client.must("NOOP").lines("EXISTS")
+
+
+@pytest.mark.private
 @pytest.mark.parametrize("when", ("before it is watched", "after a command"))
 def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_is_in_new(make_server, when):
     """Nobody but a session puts into the index what comes from others than Dovecot."""
