@@ -182,6 +182,12 @@ bool IsRegistration(const Transfer* transfer) noexcept {
   return !transfer->request.validation.empty();
 }
 
+// Somebody waits for the answer to a registration, and not as long as a push may hang.
+bool IsBefore(const Transfer* one, const Transfer* other) noexcept {
+  return IsRegistration(one) != IsRegistration(other) ? IsRegistration(one)
+                                                      : one->number < other->number;
+}
+
 // What libcurl waits for.
 struct Socket {
   uint32_t events = 0;
@@ -303,7 +309,7 @@ class CurlSender final : public Sender {
   void Drain(Origin* origin);
   void DrainWorn();
   void EndActive(Transfer* transfer, CURLcode code, const char* error);
-  void WaitAgain(Transfer* transfer);
+  static void Wait(Transfer* transfer);
   static void Reset(Transfer* transfer);
   void Report(Transfer* transfer, SendStatus status, const string& error,
               bool is_bystander = false);
@@ -690,11 +696,7 @@ void CurlSender::Start(PushRequest request) {
     origin->name = transfer->request.endpoint.origin;
   }
   transfer->origin = origin.get();
-  // Somebody waits for the answer to a registration, and not as long as a push may hang.
-  origin->waiting.insert(IsRegistration(transfer)
-                             ? std::ranges::find_if_not(origin->waiting, IsRegistration)
-                             : origin->waiting.end(),
-                         transfer);
+  Wait(transfer);
   MakeReady(origin.get());
   deadlines_.push_back({.at = NowMsecs() + int64_t{limits_.request_timeout_msecs},
                         .transfer = transfer,
@@ -954,7 +956,9 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   MakeReady(origin);
   if (transfer->is_crowded && status == SendStatus::kUnreachable &&
       code == CURLE_ABORTED_BY_CALLBACK) {
-    WaitAgain(transfer);
+    // Nothing of it was sent.
+    Reset(transfer);
+    Wait(transfer);
     return;
   }
   Report(transfer, status, text);
@@ -968,12 +972,9 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   }
 }
 
-// Nothing of it was sent.
-void CurlSender::WaitAgain(Transfer* transfer) {
-  Reset(transfer);
-  auto* waiting = &transfer->origin->waiting;
-  waiting->insert(std::ranges::upper_bound(*waiting, transfer->number, {}, &Transfer::number),
-                  transfer);
+void CurlSender::Wait(Transfer* transfer) {
+  auto& waiting = transfer->origin->waiting;
+  waiting.insert(std::ranges::upper_bound(waiting, transfer, IsBefore), transfer);
 }
 
 // The connection is closed with the last of its requests. Not from a callback of

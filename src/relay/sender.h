@@ -51,8 +51,9 @@ struct SendResult {
 };
 
 struct SenderLimits {
-  unsigned int connections = 0;         // altogether
-  unsigned int connections_origin = 0;  // to one host
+  unsigned int connections = 0;  // altogether
+  // To one host, at least 2: the last one is for registrations, if that speaks HTTP/1.1.
+  unsigned int connections_origin = 0;
   unsigned int request_timeout_msecs = 0;
   unsigned int connect_timeout_msecs = 0;
   std::string ca_file;  // "" for the system's
