@@ -357,7 +357,7 @@ coi_deliver_get_folder(struct mail_deliver_context *ctx,
 	/* wherever it goes */
 	if (blocked)
 		coi_raise_delivery_cancel(user);
-	if (place == COI_DELIVER_OTHER && !coi_deliver_is_there(ctx))
+	if (place != COI_DELIVER_INBOX && !coi_deliver_is_there(ctx))
 		place = COI_DELIVER_INBOX;
 	if (place == COI_DELIVER_INBOX && rule != COI_CHAT_RULE_NONE &&
 	    config->filter == COI_FILTER_ACTIVE)
