@@ -6,7 +6,9 @@
 import shutil
 
 import pytest
-from harness.mails import chat
+from harness.contacts_index import index_of
+from harness.mails import chat, mail
+from test_second_review import block
 
 pytestmark = pytest.mark.private
 
@@ -20,3 +22,24 @@ def test_FIL_2_FIL_9_a_folder_of_ours_that_is_not_there_is_no_choice(make_server
     done = server.lda(user, chat("chat"), "-m", server.folder("COI", folder))
     assert done.returncode == 0, done
     assert server.where(user)["chat"] == (server.chats, {"$Chat"})
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["new contact", "no index"])
+def test_BLK_3_nobody_was_blocked_after_the_loss_of_dovecot_uidlist(make_server, ours):
+    """Until a client opened Contacts: a mail without a file counted as expunged."""
+    server = make_server()
+    user = server.coi_user("active")
+    block(server, user)
+    server.deliver("lmtp", user, mail("before"))
+    block(server, user, "other@example.org")
+    index = index_of(server, user)
+    index.with_name("dovecot-uidlist").unlink()
+    if ours:
+        index.unlink()
+    for number in range(2):
+        text = mail(f"mail {number}").replace(b"sender@", b"other@")
+        server.deliver("lmtp", user, text)
+        server.deliver("lmtp", user, mail(f"more {number}"))
+    with server.imap(user) as client:
+        assert client.subjects("INBOX") == []
+        assert client.exists(server.contacts) == 2
