@@ -83,6 +83,8 @@ struct coi_contacts {
 	uoff_t read_left;
 	/* that was logged */
 	bool told_unreadable;
+	/* A mail isn't there that Dovecot's index has. */
+	bool lacks_mail;
 };
 
 /* What matters of a mail. */
@@ -603,9 +605,10 @@ coi_contacts_add_mail(struct coi_contacts *contacts, struct mail *mail,
 		if (ret == 0) {
 			headers = read;
 			known = complete = TRUE;
-		} else if (mail->expunged)
+		} else if (mail->expunged) {
+			contacts->lacks_mail = TRUE;
 			return TRUE;
-		else if (!known)
+		} else if (!known)
 			coi_contacts_log_unreadable(contacts, mail->uid, error);
 	}
 	if (known && !complete) {
@@ -755,6 +758,25 @@ static void coi_contacts_update(struct coi_contacts *contacts)
 	coi_contacts_use_index(contacts, contacts->buffer->used);
 }
 
+/* Somebody has just expunged a mail; or a maildir's dovecot-uidlist was removed, and
+   no mail can be read until Dovecot has made another one. */
+static int
+coi_contacts_update_synced(struct coi_contacts *contacts, const char **error_r)
+{
+	int ret;
+
+	coi_contacts_update(contacts);
+	if (!contacts->lacks_mail || contacts->box->index->readonly)
+		return 1;
+	(void)mailbox_sync(contacts->box, MAILBOX_SYNC_FLAG_FULL_READ);
+	/* It may have another UIDVALIDITY now. */
+	mailbox_free(&contacts->box);
+	ret = coi_contacts_open(contacts, error_r);
+	if (ret > 0)
+		coi_contacts_update(contacts);
+	return ret;
+}
+
 /* Returns 1 if there is an index, and it is up to date, 0 if there are no
    contacts, -1 if error. */
 static int
@@ -771,7 +793,7 @@ coi_contacts_get_index(struct coi_contacts *contacts, const char **error_r)
 		return 1;
 	ret = coi_contacts_open(contacts, error_r);
 	if (ret > 0 && !coi_contacts_index_is_current(contacts))
-		coi_contacts_update(contacts);
+		ret = coi_contacts_update_synced(contacts, error_r);
 	return ret;
 }
 
