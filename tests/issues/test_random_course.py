@@ -8,6 +8,7 @@ import shutil
 import pytest
 from harness.contacts_index import index_of
 from harness.mails import chat, mail
+from harness.server import ROOT
 from test_second_review import block
 
 pytestmark = pytest.mark.private
@@ -43,3 +44,21 @@ def test_BLK_3_nobody_was_blocked_after_the_loss_of_dovecot_uidlist(make_server,
     with server.imap(user) as client:
         assert client.subjects("INBOX") == []
         assert client.exists(server.contacts) == 2
+
+
+@pytest.mark.parametrize("by_doveadm", [False, True], ids=["imap", "doveadm"])
+def test_ENA_9_a_folder_below_a_Chats_that_was_deleted_becomes_Chats(make_server, by_doveadm):
+    """Dovecot's list index had it there still, since it has a folder below it."""
+    server = make_server()
+    user = server.coi_user()
+    names = [f"{server.chats}/Sub", server.chats]
+    with server.imap(user) as client:
+        client.must(f"CREATE {names[0]}")
+        client.folders()
+        client.must(f"DELETE {server.chats}")
+        if not by_doveadm:
+            client.must(f"RENAME {' '.join(names)}")
+    if by_doveadm:
+        server.doveadm("mailbox", "rename", "-u", user, *names)
+    with server.imap(user) as client:
+        assert client.getmetadata(f"{ROOT}/enabled") == {f"{ROOT}/enabled": b"yes"}
