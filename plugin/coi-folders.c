@@ -131,6 +131,11 @@ static int coi_folder_stat(struct mail_user *user, const char *vname)
 	return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
 }
 
+bool coi_folder_may_exist(struct mail_user *user, const char *vname)
+{
+	return coi_folder_stat(user, vname) != 0;
+}
+
 bool coi_folder_have_inbox(struct mail_user *user)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);

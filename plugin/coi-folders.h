@@ -44,6 +44,9 @@ bool coi_folder_is_creating(struct mail_user *user);
    nothing. Where that can't be told, TRUE. */
 bool coi_folder_have_inbox(struct mail_user *user);
 
+/* FALSE if its files aren't there, whatever the list index says. */
+bool coi_folder_may_exist(struct mail_user *user, const char *vname);
+
 /* TRUE if the folder, or at least something in its place, is there, and not only
    about to be made by Dovecot when it is first used. Costs a look at the file
    system. */

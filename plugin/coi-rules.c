@@ -67,7 +67,10 @@ static bool coi_rules_has_chats(struct mailbox *box)
 			      coi_folder_chats(user), MAILBOX_FLAG_IGNORE_ACLS);
 	(void)mailbox_exists(chats, FALSE, &existence);
 	mailbox_free(&chats);
-	return existence == MAILBOX_EXISTENCE_SELECT;
+	/* Of a maildir that was deleted and has others below it, the list index
+	   still says that it is there. */
+	return existence == MAILBOX_EXISTENCE_SELECT &&
+		coi_folder_may_exist(user, coi_folder_chats(user));
 }
 
 static bool coi_rules_is_enabled(struct mailbox *box)
