@@ -7,6 +7,7 @@
 #include "sha2.h"
 #include "coi-compat.h"
 #include "coi-subscriptions.h"
+#include "coi-user.h"
 #include "coi-webpush.h"
 #include "coi-device-token.h"
 
@@ -26,9 +27,12 @@ static bool device_token_is_recipients_key(const char *key)
 
 bool coi_device_token_is_offered(struct mail_user *user)
 {
-	const struct coi_settings *set = coi_push_settings(user);
+	const struct coi_settings *set = coi_user_settings(user);
 
-	return set != NULL && set->coi_push_deltachat;
+	/* Not the other way round: that gives lib-storage a dict, and where this
+	   is off, the entries are to be refused as stock Dovecot refuses them. */
+	return set != NULL && set->coi_push_deltachat &&
+		coi_push_settings(user) != NULL;
 }
 
 bool coi_device_token_owns(struct mailbox *box,
