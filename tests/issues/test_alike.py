@@ -3,7 +3,10 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """FIL-7: what tests/stress/alike has found to be unlike stock Dovecot."""
 
+import re
+
 import pytest
+from harness.mails import chat, mail
 
 pytestmark = pytest.mark.private
 
@@ -30,3 +33,21 @@ def test_CLI_4_FIL_7_doveadm_could_set_an_entry_that_is_off(make_server, entry):
             answers.append((done.returncode, done.stderr.replace(user.encode(), b"USER")))
         assert not (server.home(user) / "dovecot-attributes").exists()
     assert answers[3:] == answers[:3]
+
+
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox"])
+def test_FIL_7_a_mail_that_came_twice_left_our_headers_in_the_cache(make_server, mail_format):
+    """The second one is copied from the first, which was asked whether it is chat."""
+    fields = []
+    for coi in (False, True):
+        server = make_server(coi=coi, mail_format=mail_format)
+        user = server.new_user()
+        for text in (mail("mail"), chat("chat")):
+            replies = server.lmtp(user, f"{user}+detail", user, mail=text)
+            assert all(reply.startswith("250") for reply in replies)
+        decisions = server.doveadm(
+            "-f", "flow", "mailbox", "cache", "decision", "--all", "-u", user, "INBOX"
+        )
+        fields.append(sorted(re.findall(r"field=(\S+) decision=(\S+)", decisions)))
+    assert fields[0]
+    assert fields[1] == fields[0]
