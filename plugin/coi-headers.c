@@ -16,8 +16,7 @@
 /* The first address may have groups in front of it. */
 #define COI_HEADERS_FIRST_ADDRESSES 16
 
-/* What a delivery comes with. */
-#define COI_HEADERS_RAW_STORAGE "raw"
+#define COI_HEADERS_MBOX_STORAGE "mbox"
 
 /* As Dovecot gives them: it has no NUL in them. */
 static struct coi_bytes coi_headers_copy_value(struct coi_bytes value)
@@ -87,12 +86,13 @@ static void coi_headers_parse(struct mail *mail, const char *const names[],
 	}
 }
 
-/* Not of a mail that is in a mailbox, as the one that a mail to several
-   recipients is copied from: the stream of an mbox forgets what it has given out
-   that isn't consumed, and the copy would have no header. */
+/* A mail to several recipients is copied from one that is in a mailbox already.
+   What is asked of Dovecot there, its cache is to have from then on. But the stream
+   of an mbox forgets what it has given out that isn't consumed, and the copy would
+   have no header. */
 static bool coi_headers_may_scan(struct mail *mail)
 {
-	return strcmp(mail->box->storage->name, COI_HEADERS_RAW_STORAGE) == 0;
+	return strcmp(mail->box->storage->name, COI_HEADERS_MBOX_STORAGE) != 0;
 }
 
 void coi_headers_find(const struct coi_core *core, struct mail *mail,
