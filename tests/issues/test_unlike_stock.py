@@ -6,6 +6,7 @@
 import re
 
 import pytest
+from harness.config import by_dialect
 from harness.mails import chat, mail
 
 pytestmark = pytest.mark.private
@@ -51,3 +52,24 @@ def test_FIL_7_a_mail_that_came_twice_left_our_headers_in_the_cache(make_server,
         fields.append(sorted(re.findall(r"field=(\S+) decision=(\S+)", decisions)))
     assert fields[0]
     assert fields[1] == fields[0]
+
+
+@pytest.mark.parametrize("mail_format", ["maildir", "mdbox"])
+def test_FIL_7_INBOX_was_left_out_of_the_list_index_where_there_is_an_alias(
+    make_server, mail_format
+):
+    """For its entries it was made another kind of folder, for all else, too: NOTIFY missed it."""
+    alias = "namespace other {\n  prefix = mail/\n  separator = /\n  hidden = yes\n  list = no\n"
+    alias += "  alias_for = " + by_dialect(v2_3="INBOX/", v2_4="inbox") + "\n}\n"
+    sizes, answers = [], []
+    for coi in (False, True):
+        server = make_server(coi=coi, mail_format=mail_format, prefix="INBOX/", after=alias)
+        user = server.new_user()
+        for number in range(3):
+            server.deliver("lmtp", user, mail(f"mail {number}"))
+        (log,) = server.home(user).rglob("dovecot.list.index.log")
+        sizes.append(log.stat().st_size)
+        with server.imap(user) as client:
+            answers.append(client.command('DELETE "mail/INBOX"').reason)
+    assert sizes[1] == sizes[0]
+    assert answers[1] == answers[0]
