@@ -442,8 +442,10 @@ void coi_mailbox_allocated(struct mailbox *box)
 	}
 	/* Of an alias of its namespace, too: lib-storage has the server's
 	   attributes only where it is told so, and the alias may be what it
-	   finds first. */
-	if (box->inbox_user && box->list->ns->alias_for != NULL)
+	   finds first. But by that it also goes to see what is in the index of
+	   the list and what may be deleted, so only for commands on entries. */
+	if (box->inbox_user && box->list->ns->alias_for != NULL &&
+	    (box->flags & MAILBOX_FLAG_ATTRIBUTE_SESSION) != 0)
 		box->inbox_any = TRUE;
 	if (box->inbox_any)
 		coi_mailbox_hook_attributes(v);

@@ -48,7 +48,7 @@ static bool coi_rules_is_above_chats(struct mailbox *box)
 	const char *chats_name = coi_rules_chats_name(box->storage->user);
 	size_t len = strlen(box->name);
 
-	return coi_folder_is_beside_inbox(box) && !box->inbox_any &&
+	return coi_folder_is_beside_inbox(box) && !box->inbox_user &&
 		strncmp(chats_name, box->name, len) == 0 &&
 		chats_name[len] == mailbox_list_get_hierarchy_sep(box->list);
 }
