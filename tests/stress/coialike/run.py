@@ -379,9 +379,6 @@ class Life:
             is_ours = path.name in ("dovecot-coi.contacts", "maildirfolder")
             if is_ours and self.mode != "off":
                 continue
-            # By an alias INBOX is in the list's index, with the plugin it never is.
-            if path.name == "dovecot.list.index" and self.has("alias_for"):
-                continue
             name = normal(str(path.relative_to(home)).encode(), self).decode("latin-1")
             if self.mode == "none":
                 if path.name == "dovecot-keywords":
