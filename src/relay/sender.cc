@@ -67,8 +67,9 @@ constexpr int64_t kSilenceMsecs = 1000;
 // way there fails. So it is closed before.
 constexpr unsigned int kResetsStreamsBefore = 0x080e00;
 constexpr size_t kStreamsOfConnection = 500;
-// Some answers to all streams of a connection, each in a few records.
-constexpr unsigned int kRecordsMax = 400;
+// The answers to all streams of a connection, in up to ten records each: its header, its
+// body and updates of windows may come apart.
+constexpr unsigned int kRecordsMax = 1000;
 constexpr int kEventsMax = 64;
 // How often a socket may be writable without anything else, and for how long nobody
 // asks whether it is then.
