@@ -21,6 +21,10 @@ NOTIFY = "NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge))"
 # For what would be told never, or by the next one.
 SOON = 15
 
+unless_it_always_looks = pytest.mark.skipif(
+    version().startswith("2.4"), reason="this Dovecot itself looks each second"
+)
+
 
 def put(maildir, name, text):
     """Delivers as others do, who lock nothing and know of no index."""
@@ -118,6 +122,7 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_met_a_command(
 
 
 @pytest.mark.private
+@unless_it_always_looks
 def test_IDL_2_NOTIFY_of_a_maildir_that_can_not_be_read(fresh_server, log):
     """Each look failed, and was a reason for the next one."""
     log.expect("Permission denied")
@@ -156,7 +161,7 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_is_in_new(make_server, wh
 
 
 @pytest.mark.private
-@pytest.mark.skipif(version().startswith("2.4"), reason="this Dovecot itself looks each second")
+@unless_it_always_looks
 @pytest.mark.parametrize("mail_format", FORMATS)
 def test_what_a_client_does_not_want_to_hear_yet_is_not_looked_for_all_the_time(
     make_server, mail_format
