@@ -130,15 +130,19 @@ def test_END_4_takes_no_body(certificate, send):
 
 
 def test_END_4_takes_a_body_bit_by_bit(certificate, send):
-    class Slow(Behaviour):
-        window = 100
+    """After the first ones: until it has heard of the small window, a client may send more."""
 
+    class Slow(Behaviour):
         def on_headers(self, stream):
             for _ in range(30):
                 self.connection.increment_flow_control_window(100, stream)
 
+        def on_request(self, stream):
+            self.connection.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 100})
+            self.answer(stream)
+
     with push_service(certificate, Slow) as service:
-        results = send(service.url, count=50)
+        results = send(service.url, count=50, in_flight=5)
     assert count(results, http=201) == 50
 
 

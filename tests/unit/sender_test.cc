@@ -1005,7 +1005,7 @@ TEST(Sender, END_4_SUB_6_a_registration_passes_pushes_that_hang) {
       }
     }
   });
-  Client client(Limits(kShortMsecs));
+  Client client;
   for (int n = 0; n < 10; ++n) {
     client.Start(server.Url());
   }
@@ -1018,8 +1018,6 @@ TEST(Sender, END_4_SUB_6_a_registration_passes_pushes_that_hang) {
   EXPECT_EQ(client.results[id].http_status, 201) << client.results[id].error;
   EXPECT_EQ(client.results.size(), 1U);
   EXPECT_EQ(server.connections(), Limits().connections_origin);
-  client.RunAll();
-  EXPECT_EQ(client.results.size(), 11U);
 }
 
 TEST(Sender, END_4_a_push_behind_a_registration_times_out_before_it) {

@@ -30,7 +30,6 @@ class Behaviour:
     alpn_first = None
     streams_max = 100
     # what a stream may send before it is allowed more
-    window = 65535
     # without HTTP/2: so many have to be there before it answers
     connections_wanted = 1
     # without HTTP/2: for so many seconds, before it answers
@@ -140,7 +139,6 @@ class PushService:
             initial_values={
                 h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: self.behaviour.streams_max,
                 h2.settings.SettingCodes.ENABLE_PUSH: 0,
-                h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: self.behaviour.window,
             },
         )
         connection.initiate_connection()
