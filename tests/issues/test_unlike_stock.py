@@ -4,9 +4,10 @@
 """FIL-7: what tests/stress/alike has found to be unlike stock Dovecot."""
 
 import re
+import time
 
 import pytest
-from harness.config import by_dialect
+from harness.config import by_dialect, plugins
 from harness.mails import chat, mail
 
 pytestmark = pytest.mark.private
@@ -73,3 +74,33 @@ def test_FIL_7_INBOX_was_left_out_of_the_list_index_where_there_is_an_alias(
             answers.append(client.command('DELETE "mail/INBOX"').reason)
     assert sizes[1] == sizes[0]
     assert answers[1] == answers[0]
+
+
+def namespace(name, driver):
+    place = by_dialect(
+        v2_3=f"  location = {driver}:~/{name}\n",
+        v2_4=f"  mail_driver = {driver}\n  mail_path = ~/{name}\n",
+    )
+    return f"namespace {name} {{\n  prefix = {name}/\n  separator = /\n{place}}}\n"
+
+
+def test_FIL_7_NOTIFY_told_of_INBOX_without_end_where_there_is_an_alias(make_server):
+    """To 2.3 INBOX by way of an alias is another folder, but in one place of the list's index.
+    Each look into one of them, as we took after each that was told, changed the other one's.
+    """
+    spaces = plugins("virtual") + namespace("virtual", "virtual") + namespace("archive", "mdbox")
+    alias = "namespace other {\n  prefix = mail/\n  separator = /\n  hidden = yes\n  list = no\n"
+    alias += "  alias_for = " + by_dialect(v2_3="INBOX/", v2_4="inbox") + "\n}\n"
+    server = make_server(mail_format="maildir", prefix="INBOX/", after=spaces + alias)
+    user = server.new_user()
+    server.write(user, "virtual/All/dovecot-virtual", "*\n  all\n")
+    for number in range(2):
+        server.deliver("lmtp", user, mail(f"mail {number}"))
+    with server.imap(user) as client:
+        client.must("NOTIFY SET (INBOXES (MessageNew MessageExpunge))")
+        server.deliver("lmtp", user, mail("mail"))
+        time.sleep(3)
+        assert client.must("NOOP").lines("STATUS")
+        time.sleep(2)
+        # For a NOOP Dovecot looks by itself.
+        assert len(client.must("NOOP").lines("STATUS")) < 5
