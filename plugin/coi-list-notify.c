@@ -442,8 +442,12 @@ static int coi_list_notify_init(struct mailbox_list *mailbox_list,
 
 	if (ctx->super.notify_init == NULL)
 		return -1; /* as Dovecot does */
-	/* The virtual plugin asks for this, and never takes a look. */
+	/* The virtual plugin asks for this, and never takes a look. By way of an
+	   alias, INBOX is another folder to 2.3, but in the same place of the
+	   index: to look into either changes what there is to tell of the other
+	   one, and so without end if each look is followed by one of ours. */
 	if (ilist == NULL || mask == MAILBOX_LIST_NOTIFY_STATUS ||
+	    mailbox_list->ns->alias_for != NULL ||
 	    !coi_notify_hook_io(mailbox_list->ns->user))
 		return ctx->super.notify_init(mailbox_list, mask, notify_r);
 
