@@ -12,6 +12,10 @@ from harness.mails import chat, mail
 
 pytestmark = pytest.mark.private
 
+# INBOX by another name.
+ALIAS = "namespace other {\n  prefix = mail/\n  separator = /\n  hidden = yes\n  list = no\n"
+ALIAS += "  alias_for = " + by_dialect(v2_3="INBOX/", v2_4="inbox") + "\n}\n"
+
 
 @pytest.mark.parametrize(
     "entry",
@@ -60,11 +64,9 @@ def test_FIL_7_INBOX_was_left_out_of_the_list_index_where_there_is_an_alias(
     make_server, mail_format
 ):
     """For its entries it was made another kind of folder, for all else, too: NOTIFY missed it."""
-    alias = "namespace other {\n  prefix = mail/\n  separator = /\n  hidden = yes\n  list = no\n"
-    alias += "  alias_for = " + by_dialect(v2_3="INBOX/", v2_4="inbox") + "\n}\n"
     sizes, answers = [], []
     for coi in (False, True):
-        server = make_server(coi=coi, mail_format=mail_format, prefix="INBOX/", after=alias)
+        server = make_server(coi=coi, mail_format=mail_format, prefix="INBOX/", after=ALIAS)
         user = server.new_user()
         for number in range(3):
             server.deliver("lmtp", user, mail(f"mail {number}"))
@@ -89,9 +91,7 @@ def test_FIL_7_NOTIFY_told_of_INBOX_without_end_where_there_is_an_alias(make_ser
     Each look into one of them, as we took after each that was told, changed the other one's.
     """
     spaces = plugins("virtual") + namespace("virtual", "virtual") + namespace("archive", "mdbox")
-    alias = "namespace other {\n  prefix = mail/\n  separator = /\n  hidden = yes\n  list = no\n"
-    alias += "  alias_for = " + by_dialect(v2_3="INBOX/", v2_4="inbox") + "\n}\n"
-    server = make_server(mail_format="maildir", prefix="INBOX/", after=spaces + alias)
+    server = make_server(mail_format="maildir", prefix="INBOX/", after=spaces + ALIAS)
     user = server.new_user()
     server.write(user, "virtual/All/dovecot-virtual", "*\n  all\n")
     for number in range(2):
