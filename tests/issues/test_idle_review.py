@@ -162,12 +162,9 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_is_in_new(make_server, wh
 
 @pytest.mark.private
 @unless_it_always_looks
-@pytest.mark.parametrize("mail_format", FORMATS)
-def test_what_a_client_does_not_want_to_hear_yet_is_not_looked_for_all_the_time(
-    make_server, mail_format
-):
+def test_what_a_client_does_not_want_to_hear_yet_is_not_looked_for_all_the_time(make_server):
     """SELECTED-DELAYED: mails that are gone remain until it asks."""
-    server = make_server(mail_format=mail_format)
+    server = make_server(mail_format="sdbox")
     user = server.new_user()
     for number in range(2):
         server.deliver("lmtp", user, mail(str(number)))
