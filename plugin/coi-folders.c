@@ -142,7 +142,7 @@ bool coi_folder_have_inbox(struct mail_user *user)
 
 	if (cuser->delivering && cuser->have_inbox)
 		return TRUE;
-	cuser->have_inbox = coi_folder_stat(user, "INBOX") != 0;
+	cuser->have_inbox = coi_folder_may_exist(user, "INBOX");
 	return cuser->have_inbox;
 }
 
