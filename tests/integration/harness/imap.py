@@ -209,6 +209,17 @@ class Imap:
             if text.encode() in lines[-1]:
                 return lines
 
+    def is_told(self, text, seconds):
+        """Whether a line that has the text in it comes within that time."""
+        self.sock.settimeout(seconds)
+        try:
+            self.read_until(text)
+            return True
+        except TimeoutError:
+            # One that has timed out can't be read any more.
+            self.stream = self.sock.makefile("rb")
+            return False
+
     def idle(self):
         """Starts IDLE, and returns once the server has said that it idles."""
         self.idle_tag = self.send("IDLE")
