@@ -227,10 +227,15 @@ push_mail_read_odd_name(const struct coi_core *core, struct coi_bytes value,
 			struct coi_handoff_mail *info)
 {
 	size_t size = strcspn(value.data, "<,:;(\"");
+	struct coi_bytes first = value;
+	const char *end;
 
 	if (value.data[size] != '<' || memchr(value.data, '@', size) == NULL)
 		return FALSE;
-	info->from_email = push_mail_find_address(core, value);
+	end = strchr(value.data + size, '>');
+	if (end != NULL)
+		first.size = end - value.data;
+	info->from_email = push_mail_find_address(core, first);
 	if (info->from_email == NULL)
 		return FALSE;
 	info->from_name = coi_push_mail_decode(push_mail_unfold(

@@ -388,6 +388,10 @@ HEADERS = {
         "From: =?utf-8?q?J=C3=BC@work?= via list <s@x.org>",
         {"from-email": "s@x.org", "from-name": "Jü@work via list"},
     ),
+    "address as a name, two senders": (
+        "From: me@work <a@x.org>, B <b@x.org>",
+        {"from-email": "a@x.org", "from-name": "me@work"},
+    ),
     "address as a quoted name": (
         'From: "me@work" <s@x.org>',
         {"from-email": "s@x.org", "from-name": "me@work"},
