@@ -398,6 +398,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 		guid_128_empty(cuser->inbox_guid);
 		cuser->dict_looked_for = FALSE;
 		cuser->dict_is_missing = FALSE;
+		cuser->dict_error = NULL;
 		cuser->dict_entries = NULL;
 		cuser->delivering_chat = FALSE;
 		coi_raise_delivery_begin(ctx->rcpt_user, ctx->event,

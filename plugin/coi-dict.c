@@ -249,6 +249,10 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 				   pool_datastack_create(), path, value_r,
 				   error_r);
 	}
+	if (cuser->dict_error != NULL) {
+		*error_r = cuser->dict_error;
+		return -1;
+	}
 	i_zero(&question);
 	/* dict_lookup_async() would keep the dict until it has been answered */
 	dict->v.lookup_async(dict, mail_user_get_dict_op_settings(user), path,
@@ -261,9 +265,12 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 			t_strdup_printf("The dict hasn't answered within %u s",
 					COI_DICT_TIMEOUT_MSECS / 1000);
 	} else {
-		cuser->dict_checked = TRUE;
 		*error_r = t_strdup(question.error);
 	}
+	if (question.ret < 0)
+		cuser->dict_error = p_strdup(user->pool, *error_r);
+	else
+		cuser->dict_checked = TRUE;
 	*value_r = t_strdup(question.value);
 	i_free(question.value);
 	i_free(question.error);

@@ -36,14 +36,15 @@ bool coi_dict_may_have(struct mail_user *user, struct dict *dict,
 
 /* As dict_lookup(), for a dict of coi_user_get_dict() and a key with
    COI_CONFIG_KEY_PREFIX. Where the dict doesn't answer a delivery in time, it is
-   closed, and so can't be used any more. The value is good for as long as the
+   closed, and so can't be used any more. One that has failed once isn't asked again
+   by the same delivery, which it may hold up. The value is good for as long as the
    data stack's frame, and the delivery. */
 int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 		    const char **value_r, const char **error_r);
 
 /* Called before anything else is done with the dict that may take long; inbox may be
-   NULL. Returns 0 if the dict answers, even if with an error, or if it needn't be
-   asked; -1 as coi_dict_lookup(), or if it is too large for a delivery. */
+   NULL. Returns 0 if the dict answers, or if it needn't be asked; -1 as
+   coi_dict_lookup(), or if it is too large for a delivery. */
 int coi_dict_check(struct mail_user *user, struct dict *dict,
 		   struct mailbox *inbox, const char **error_r);
 

@@ -39,6 +39,8 @@ struct coi_user {
 	/* Its metadata dict has answered, or isn't too large; and what it has, if
 	   it is a file (coi-dict.c). */
 	bool dict_checked, dict_looked_for, dict_is_missing;
+	/* or how it has failed, if another process serves it */
+	const char *dict_error;
 	const struct coi_dict_entries *dict_entries;
 	bool have_inbox;
 	guid_128_t inbox_guid;
