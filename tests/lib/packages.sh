@@ -8,6 +8,7 @@
 # To build and to run unit, glue and integration tests; in a chroot, too.
 suite_packages=(
 	dovecot-core dovecot-imapd dovecot-lmtpd dovecot-pop3d dovecot-sieve dovecot-sqlite dovecot-dev
+	dovecot-mysql mariadb-server-core
 	g++ cmake ninja-build binutils pkg-config ca-certificates build-essential debhelper
 	libgtest-dev libcmocka-dev
 	libssl-dev libjansson-dev libsqlite3-dev libcurl4-openssl-dev

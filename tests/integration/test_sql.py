@@ -1,0 +1,176 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Metadata in a database that has a server of its own, set up as configure.md has it."""
+
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+from harness.config import by_dialect
+from harness.mails import chat, mail
+from harness.push import eventually, subscriptions
+from harness.server import ROOT
+
+pytestmark = pytest.mark.private
+
+MARIADB = shutil.which("mariadbd", path=os.environ["PATH"] + ":/usr/sbin")
+DRIVER = Path("/usr/lib/dovecot/modules/dict/libdriver_mysql.so")
+TABLES = """\
+CREATE DATABASE dovecot;
+USE dovecot;
+CREATE TABLE metadata (username VARCHAR(255), box VARCHAR(40), attr VARCHAR(255),
+ value TEXT, PRIMARY KEY (username, box, attr));
+CREATE TABLE metadata_shared (box VARCHAR(40), attr VARCHAR(255),
+ value TEXT, PRIMARY KEY (box, attr));
+"""
+MAP_2_3 = """\
+map {{
+  pattern = {type}/$box/$key
+  table = {table}
+  {username}
+  value_field = value
+  fields {{
+    box = $box
+    attr = $key
+  }}
+}}
+"""
+MAP_2_4 = """\
+    dict_map {type}/$box/$key {{
+      sql_table = {table}
+      {username}
+      value_field value {{
+      }}
+      key_field box {{
+        value = $box
+      }}
+      key_field attr {{
+        value = $key
+      }}
+    }}
+"""
+
+
+def maps(text):
+    return text.format(
+        type="priv", table="metadata", username="username_field = username"
+    ) + text.format(type="shared", table="metadata_shared", username="")
+
+
+def sql_dict(directory, socket):
+    map_file = directory / "dict-sql.conf"
+    map_file.write_text(f"connect = host={socket} user=root dbname=dovecot\n" + maps(MAP_2_3))
+    return "service dict {\n  unix_listener dict {\n    mode = 0666\n  }\n}\n" + by_dialect(
+        v2_3=f"dict {{\n  metadata = mysql:{map_file}\n}}\n"
+        "mail_attribute_dict = proxy::metadata\n",
+        v2_4="dict_server {\n  dict metadata {\n    driver = sql\n    sql_driver = mysql\n"
+        f"    mysql {socket} {{\n      user = root\n      dbname = dovecot\n    }}\n"
+        + maps(MAP_2_4)
+        + "  }\n}\nmail_attribute {\n  dict proxy {\n    name = metadata\n  }\n}\n",
+    )
+
+
+class Database:
+    """MariaDB, for whoever reaches its socket."""
+
+    def __init__(self, directory):
+        self.directory = directory
+        self.socket = directory / "socket"
+        self.process = None
+        data = directory / "data"
+        data.mkdir()
+        self.command = [MARIADB, "--no-defaults", f"--datadir={data}", "--user=root"]
+        bootstrap = [*self.command, "--bootstrap"]
+        subprocess.run(bootstrap, input=TABLES.encode(), capture_output=True, check=True)
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [*self.command, "--skip-grant-tables", "--skip-networking", f"--socket={self.socket}"],
+            stderr=(self.directory / "log").open("ab"),
+        )
+        eventually(self.socket.exists, "the database is up")
+        self.socket.chmod(0o777)
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.wait(60)
+
+
+@pytest.fixture(scope="module")
+def database(work_dir):
+    if not MARIADB or not DRIVER.exists():
+        pytest.skip("mariadb-server-core or dovecot-mysql isn't here")
+    directory = work_dir / "mariadb"
+    directory.mkdir()
+    database = Database(directory)
+    database.start()
+    yield database
+    database.stop()
+
+
+@pytest.fixture
+def server(make_server, database):
+    return make_server(before=sql_dict(database.directory, database.socket))
+
+
+def test_CAP_4_SUB_2_SUB_4_MSG_1_all_of_it_works(server, subscriber):
+    user = server.coi_user("active")
+    phone, tablet = subscriber(server, user), subscriber(server, user)
+    phone.extra = {"client": "It's 100 % \\ \"ca\u00f1a\"\n\U0001f600"}
+    phone.subscribe()
+    tablet.subscribe()
+    assert phone.stored()["client"] == phone.extra["client"]
+    server.deliver("lmtp", user, mail("mail"))
+    server.deliver("lda", user, chat("chat"))
+    assert phone.until("chat") == tablet.until("chat") == ["mail", "chat"]
+    assert server.where(user)["chat"] == (server.chats, {"$Chat"})
+    assert tablet.remove().ok
+    assert subscriptions(server, user).keys() == {phone.id}
+
+
+def test_ENA_6_folders_can_be_deleted(server):
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        client.must("CREATE other")
+        client.must("DELETE other")
+        client.must(f"DELETE {server.chats}")
+        assert client.getmetadata(ROOT, depth=1).keys() == {
+            f"{ROOT}/mailbox-root",
+            f"{ROOT}/message-filter",
+        }
+
+
+@pytest.fixture
+def bereaved(fresh_server, database):
+    """One whose database may go away."""
+    server = fresh_server(before=sql_dict(database.directory, database.socket))
+    server.fragile = "dict"
+    yield server
+    # Dovecot's own may wait for an answer that never comes, and outlive their master.
+    server.kills = True
+    for pid in server.children("dict"):
+        os.kill(pid, signal.SIGKILL)
+
+
+def test_FIL_10_ENA_11_it_may_be_away_for_a_while(bereaved, database, log):
+    log.expect(r"service\(dict\)|(dict|imap|lmtp|lda)\b.*: (Error|Warning): ")
+    server = bereaved
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        database.stop()
+        server.deliver("lmtp", user, chat("meanwhile"))
+        assert client.setmetadata({f"{ROOT}/message-filter": "seen"}).status == "NO"
+        client.must("SELECT INBOX")
+        database.start()
+        # Dovecot connects anew when it likes.
+        eventually(
+            lambda: client.setmetadata({f"{ROOT}/message-filter": "active"}).ok,
+            "it is used again",
+        )
+    server.deliver("lda", user, chat("after"))
+    where = {subject: folder for subject, (folder, _) in server.where(user).items()}
+    assert where == {"meanwhile": "INBOX", "after": server.chats}
