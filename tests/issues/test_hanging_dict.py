@@ -13,6 +13,7 @@ from harness.config import by_dialect
 from harness.line import Line
 from harness.mails import chat, mail
 from harness.push import Subscriber
+from harness.server import ROOT
 
 pytestmark = pytest.mark.private
 
@@ -102,3 +103,30 @@ def test_MSG_11_others_do_not_wait_for_it_again(server, line, service, log):
     line.work()
     assert [reply[:3] for reply in replies] == ["250"] * 3
     assert line.connections - before == 1
+
+
+def test_FIL_3_reading_a_chat_took_a_minute(server, line, log):
+    """For everybody who has chats in INBOX, be COI on or off."""
+    log.expect(f"coi: .*{NO_ANSWER}")
+    user = server.coi_user("seen")
+    for subject in "first", "second":
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        line.hang()
+        client.must("STORE 1 +FLAGS (\\Seen)")
+        # which doesn't ask it again
+        client.must("FETCH 2 BODY[]")
+        line.work()
+        assert log.count(server, NO_ANSWER) == 1
+        # the session goes on, and uses it
+        assert client.getmetadata(f"{ROOT}/message-filter")
+        assert client.setmetadata({f"{ROOT}/message-filter": None}).ok
+    assert {folder for folder, _ in server.where(user).values()} == {"INBOX"}
+    with server.imap(user) as client:
+        assert client.setmetadata({f"{ROOT}/message-filter": "seen"}).ok
+    server.deliver("lmtp", user, chat("third"))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must("STORE 3 +FLAGS (\\Seen)")
+    assert server.where(user)["third"] == (server.chats, {"\\Seen", "$Chat"})
