@@ -89,6 +89,16 @@ static bool dict_is_remote(const struct dict *dict)
 	return strcmp(dict->name, "proxy") == 0;
 }
 
+/* One that is in use can't be closed. */
+static bool
+dict_wait_is_bounded(const struct coi_user *cuser, const struct dict *dict)
+{
+	return dict_is_remote(dict) &&
+		(cuser->delivering ||
+		 (cuser->reading && dict->iter_count == 0 &&
+		  dict->transaction_count == 0 && dict->commits == NULL));
+}
+
 bool coi_dict_is_file(const struct dict *dict)
 {
 	return strcmp(dict->name, "file") == 0;
@@ -242,14 +252,14 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 
 	if (cuser->delivering && coi_dict_is_file(dict))
 		return dict_file_lookup(user, dict, path, value_r, error_r);
-	if (!cuser->delivering || !dict_is_remote(dict)) {
+	if (!dict_wait_is_bounded(cuser, dict)) {
 		if (coi_dict_check(user, dict, NULL, error_r) < 0)
 			return -1;
 		return dict_lookup(dict, mail_user_get_dict_op_settings(user),
 				   pool_datastack_create(), path, value_r,
 				   error_r);
 	}
-	if (cuser->dict_error != NULL) {
+	if (cuser->delivering && cuser->dict_error != NULL) {
 		*error_r = cuser->dict_error;
 		return -1;
 	}
@@ -267,10 +277,12 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 	} else {
 		*error_r = t_strdup(question.error);
 	}
-	if (question.ret < 0)
-		cuser->dict_error = p_strdup(user->pool, *error_r);
-	else
-		cuser->dict_checked = TRUE;
+	if (cuser->delivering) {
+		if (question.ret < 0)
+			cuser->dict_error = p_strdup(user->pool, *error_r);
+		else
+			cuser->dict_checked = TRUE;
+	}
 	*value_r = t_strdup(question.value);
 	i_free(question.value);
 	i_free(question.error);

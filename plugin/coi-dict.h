@@ -16,7 +16,7 @@ struct dict;
 struct mail_user;
 struct mailbox;
 
-/* How long a delivery waits for the dict. */
+/* How long a delivery waits for the dict, and who reads a chat. */
 #define COI_DICT_TIMEOUT_MSECS 5000
 /* How much of a file a delivery reads: a few times of it is what that takes. */
 #define COI_DICT_FILE_MAX_SIZE ((off_t)16 * 1024 * 1024)
@@ -35,7 +35,7 @@ bool coi_dict_may_have(struct mail_user *user, struct dict *dict,
 		       const char *prefix);
 
 /* As dict_lookup(), for a dict of coi_user_get_dict() and a key with
-   COI_CONFIG_KEY_PREFIX. Where the dict doesn't answer a delivery in time, it is
+   COI_CONFIG_KEY_PREFIX. Where the dict doesn't answer in time, it is
    closed, and so can't be used any more. One that has failed once isn't asked again
    by the same delivery, which it may hold up. The value is good for as long as the
    data stack's frame, and the delivery. */

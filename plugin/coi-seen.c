@@ -34,6 +34,7 @@
 #include "coi-mdbox.h"
 #include "coi-metadata.h"
 #include "coi-seen-journal.h"
+#include "coi-user.h"
 #include "coi-seen.h"
 
 #define COI_SEEN_LOCK_NAME "dovecot-coi.lock"
@@ -590,10 +591,14 @@ int coi_seen_lock(struct mailbox *inbox, struct file_lock **lock_r,
 
 static bool coi_seen_is_on(struct mailbox *inbox)
 {
+	struct coi_user *cuser = COI_USER_CONTEXT(inbox->storage->user);
 	struct coi_config config;
+	int ret;
 
-	return coi_config_read(inbox->storage->user, inbox, &config) == 0 &&
-		config.enabled && config.filter == COI_FILTER_SEEN;
+	cuser->reading = TRUE;
+	ret = coi_config_read(inbox->storage->user, inbox, &config);
+	cuser->reading = FALSE;
+	return ret == 0 && config.enabled && config.filter == COI_FILTER_SEEN;
 }
 
 static int coi_seen_move_open(struct mailbox *inbox,
