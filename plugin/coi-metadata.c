@@ -34,8 +34,9 @@
 /* No valid value is longer. Longer ones aren't even read. */
 #define COI_CONFIG_VALUE_MAX_SIZE 16
 
-/* A dict that took so long to fail hangs, and isn't asked by deliveries for some
-   time, nor for mail that is read: no mail needs it. One that fails at once may do so for one user only. */
+/* A dict that took so long to fail hangs, and isn't asked for some time by deliveries,
+   nor for mail that is read: no mail needs it. One that fails at once may do so for one
+   user only. */
 #define COI_METADATA_SLOW_MSECS (COI_DICT_TIMEOUT_MSECS - 1000)
 #define COI_METADATA_AWAY_MSECS 30000
 
