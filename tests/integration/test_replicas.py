@@ -32,7 +32,7 @@ def pair(request, fresh_server, log):
 def user(pair):
     name = pair.new_user()
     pair.nodes[0].deliver("lmtp", name, mail("first"))
-    pair.quiet(name)
+    pair.sync(name)
     return name
 
 
@@ -51,9 +51,9 @@ def set_entries(node, user, values):
 def test_ENA_3_ENA_6_FIL_2_what_one_is_told_counts_at_the_other(pair, user):
     one, other = pair.nodes
     set_entries(one, user, {ENABLED: "yes", FILTER: "active"})
-    pair.quiet(user)
+    pair.sync(user)
     other.deliver("lmtp", user, chat("chat"))
-    pair.quiet(user)
+    pair.sync(user)
     for node in pair.nodes:
         assert entries(node, user) == (b"yes", b"active")
         assert node.where(user)["chat"] == (node.chats, {"$Chat"})
@@ -61,34 +61,34 @@ def test_ENA_3_ENA_6_FIL_2_what_one_is_told_counts_at_the_other(pair, user):
             assert client.folders("LSUB") == [node.chats]
     with other.imap(user) as client:
         client.must(f"DELETE {other.chats}")
-    pair.quiet(user)
+    pair.sync(user)
     for node in pair.nodes:
         assert entries(node, user) == (None, b"active")
     set_entries(other, user, {FILTER: None})
-    pair.quiet(user)
+    pair.sync(user)
     assert entries(one, user) == (None, None)
     with one.imap(user) as client:
         client.must(f"CREATE {one.chats}")
-    pair.quiet(user)
+    pair.sync(user)
     assert entries(other, user) == (b"yes", None)
 
 
 def test_BLK_3_BLK_5_who_is_blocked_at_one_is_at_the_other(pair, user):
     one, other = pair.nodes
     set_entries(one, user, {ENABLED: "yes"})
-    pair.quiet(user)
+    pair.sync(user)
     other.deliver("lmtp", user, mail("before"))
     add(one, user, contact(SENDER, blocked=True))
-    pair.quiet(user)
+    pair.sync(user)
     other.deliver("lmtp", user, mail("blocked"))
-    pair.quiet(user)
+    pair.sync(user)
     with one.imap(user) as client:
         client.must(f'SELECT "{one.contacts}"')
         client.must("STORE 1:* +FLAGS (\\Deleted)")
         client.must("EXPUNGE")
-    pair.quiet(user)
+    pair.sync(user)
     other.deliver("lmtp", user, mail("after"))
-    pair.quiet(user)
+    pair.sync(user)
     for node in pair.nodes:
         found = where(node, user)
         assert [found[name][0] for name in ("before", "blocked", "after")] == [
@@ -100,19 +100,19 @@ def test_BLK_3_BLK_5_who_is_blocked_at_one_is_at_the_other(pair, user):
 def test_FIL_3_chats_that_are_read(pair, user, both):
     """At both at once: none is lost or there twice, and nobody moves them again."""
     set_entries(pair.nodes[0], user, {ENABLED: "yes", FILTER: "seen"})
-    pair.quiet(user)
+    pair.sync(user)
     subjects = {f"chat {number}" for number in range(8)}
     # To one: Dovecot itself has some mails twice that come to both while it syncs maildirs.
     for subject in sorted(subjects):
         pair.nodes[0].deliver("lmtp", user, chat(subject))
-    pair.quiet(user)
+    pair.sync(user)
     clients = [node.imap(user) for node in pair.nodes[: 1 + both]]
     for client in clients:
         client.must("SELECT INBOX")
     race(len(clients), lambda number: clients[number].command("STORE 1:* +FLAGS (\\Seen)"))
     for client in clients:
         client.close()
-    pair.quiet(user)
+    pair.sync(user)
     for node in pair.nodes:
         with node.imap(user) as client:
             assert client.subjects("INBOX") == ["first"]
@@ -124,10 +124,10 @@ def test_MSG_1_MSG_9_SUB_2_devices(pair, user, service, subscriber):
     """Each mail wakes a device once; and one that is gone or removed doesn't come back."""
     one, other = pair.nodes
     stays, gone, removed = (subscriber(one, user).subscribe() for _ in range(3))
-    pair.quiet(user)
+    pair.sync(user)
     for number, node in enumerate((one, other, other, one)):
         node.deliver("lmtp", user, mail(f"mail {number}"))
-        pair.quiet(user)
+        pair.sync(user)
     for device in (stays, gone, removed):
         assert sorted(device.subjects(4)) == [f"mail {number}" for number in range(4)]
 
@@ -137,11 +137,11 @@ def test_MSG_1_MSG_9_SUB_2_devices(pair, user, service, subscriber):
     gone.server = removed.server = other
     eventually(lambda: gone.stored() is None, "it is removed")
     assert removed.remove().ok
-    pair.quiet(user)
+    pair.sync(user)
     before = len(removed.requests())
     for number, node in enumerate((one, other)):
         node.deliver("lmtp", user, mail(f"mail {5 + number}"))
-        pair.quiet(user)
+        pair.sync(user)
     assert sorted(stays.subjects(7)) == [f"mail {number}" for number in range(7)]
     assert (len(gone.requests()), len(removed.requests())) == (5, before)
     for device in (gone, removed):
@@ -154,14 +154,14 @@ def test_what_dsync_has_brought_is_not_brought_back(pair, user):
     if not pair.by_replicator:
         pytest.skip("nothing is synced unless we say so")
     set_entries(pair.nodes[0], user, {ENABLED: "yes", FILTER: "seen"})
-    pair.quiet(user)
+    pair.quiet()
     pair.nodes[1].deliver("lmtp", user, chat("chat"))
-    pair.quiet(user)
+    pair.quiet()
     before = pair.syncs()
     with pair.nodes[0].imap(user) as client:
         client.must("SELECT INBOX")
         client.must("STORE 1:* +FLAGS (\\Seen)")
-    pair.quiet(user)
+    pair.quiet()
     assert pair.syncs() - before <= 2
     before = pair.syncs()
     time.sleep(3)

@@ -131,13 +131,20 @@ class Pair:
             for node in self.nodes
         )
 
-    def quiet(self, user):
-        """Waits until nothing is to be synced."""
-        if not self.by_replicator:
-            for number in (0, 1):
+    def sync(self, user):
+        """Brings what has been done at either node to the other."""
+        for node, link, number in zip(self.nodes, self.links, (0, 1)):
+            if not self.by_replicator:
                 # -f: Dovecot takes a folder for unchanged that has changed as often at both.
-                self.nodes[number].doveadm("sync", "-u", user, "-f", self.replica(number))
-            return
+                node.doveadm("sync", "-u", user, "-f", self.replica(number))
+                continue
+            begun = link.begun
+            node.doveadm("replicator", "replicate", "-p", "sync", user)
+            # One that began before may have missed something.
+            eventually(lambda link=link, begun=begun: link.ended > begun, "it is synced")
+
+    def quiet(self):
+        """Waits until the replicator has nothing more to sync."""
         since, count = time.monotonic(), self.syncs()
         deadline = since + 120
         while time.monotonic() - since < QUIET_SECONDS:
