@@ -9,12 +9,21 @@ import time
 import pytest
 from harness.config import by_dialect, plugins
 from harness.mails import chat, mail
+from harness.server import ROOT
 
 pytestmark = pytest.mark.private
 
-# INBOX by another name.
-ALIAS = "namespace other {\n  prefix = mail/\n  separator = /\n  hidden = yes\n  list = no\n"
-ALIAS += "  alias_for = " + by_dialect(v2_3="INBOX/", v2_4="inbox") + "\n}\n"
+
+def alias(prefix):
+    """INBOX by another name."""
+    aliased = by_dialect(v2_3="INBOX/", v2_4="inbox")
+    return (
+        f"namespace other {{\n  prefix = {prefix}\n  separator = /\n  hidden = yes\n  list = no\n"
+        f"  alias_for = {aliased}\n}}\n"
+    )
+
+
+ALIAS = alias("mail/")
 
 
 @pytest.mark.parametrize(
@@ -104,3 +113,27 @@ def test_FIL_7_NOTIFY_told_of_INBOX_without_end_where_there_is_an_alias(make_ser
         time.sleep(2)
         # For a NOOP Dovecot looks by itself.
         assert len(client.must("NOOP").lines("STATUS")) < 5
+
+
+def mailboxes_on_disk(server, user):
+    home = server.home(user)
+    return sorted(str(path.relative_to(home)) for path in home.rglob("dovecot-uidlist"))
+
+
+@pytest.mark.parametrize("prefix", ["", "mail/"])
+def test_ENA_6_FIL_7_INBOX_was_made_where_it_is_not_for_2_3(make_server, prefix):
+    """Where an alias comes first, INBOX is another maildir, and we asked for the usual one. That
+    there was one more then changed whose entries Dovecot took for the user's."""
+    server = make_server(prefix="INBOX/", before=alias(prefix))
+    user = server.coi_user()
+    server.deliver("lmtp", user, chat("chat"))
+    before = mailboxes_on_disk(server, user)
+    enabled = f"{ROOT}/enabled"
+    with server.imap(user) as client:
+        client.must(f'DELETE "{server.chats}"')
+        assert client.getmetadata(enabled) == {enabled: None}
+    server.deliver("lmtp", user, mail("mail"))
+    with server.imap(user) as client:
+        assert client.getmetadata(enabled) == {enabled: None}
+        assert client.subjects("INBOX") == ["chat", "mail"]
+    assert mailboxes_on_disk(server, user) == [name for name in before if "Chats" not in name]
