@@ -111,9 +111,8 @@ static void coi_folder_subscribe(struct mailbox *box)
    index: in a home that is still empty, that would be made first, and INBOX
    would then come out differently. Returns 1 if they are there, 0 if not, -1 if
    that can't be told. */
-static int coi_folder_stat(struct mail_user *user, const char *vname)
+static int coi_folder_stat(struct mailbox_list *list, const char *vname)
 {
-	struct mailbox_list *list = coi_folder_namespace(user)->list;
 	const char *path, *error;
 	const char *name = mailbox_list_get_storage_name(list, vname);
 	struct stat st;
@@ -133,7 +132,7 @@ static int coi_folder_stat(struct mail_user *user, const char *vname)
 
 bool coi_folder_may_exist(struct mail_user *user, const char *vname)
 {
-	return coi_folder_stat(user, vname) != 0;
+	return coi_folder_stat(coi_folder_namespace(user)->list, vname) != 0;
 }
 
 bool coi_folder_have_inbox(struct mail_user *user)
@@ -142,7 +141,8 @@ bool coi_folder_have_inbox(struct mail_user *user)
 
 	if (cuser->delivering && cuser->have_inbox)
 		return TRUE;
-	cuser->have_inbox = coi_folder_may_exist(user, "INBOX");
+	cuser->have_inbox = coi_folder_stat(coi_user_inbox_list(user),
+					    "INBOX") != 0;
 	return cuser->have_inbox;
 }
 
@@ -152,7 +152,7 @@ bool coi_folder_exists(struct mail_user *user, const char *vname)
 	enum mailbox_existence existence;
 	int ret;
 
-	ret = coi_folder_stat(user, vname);
+	ret = coi_folder_stat(coi_folder_namespace(user)->list, vname);
 	if (ret == 0 || !coi_folder_have_inbox(user))
 		return FALSE;
 	if (ret > 0)

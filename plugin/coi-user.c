@@ -26,10 +26,18 @@ struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user)
 	return ns->alias_for != NULL ? ns->alias_for : ns;
 }
 
+struct mailbox_list *coi_user_inbox_list(struct mail_user *user)
+{
+	return mail_namespace_find_inbox(user->namespaces)->list;
+}
+
 struct mailbox *coi_user_inbox_alloc(struct mail_user *user)
 {
-	return mailbox_alloc(coi_user_inbox_namespace(user)->list, "INBOX",
-			     MAILBOX_FLAG_IGNORE_ACLS);
+	/* By that flag the server's entries are those of an alias, too: see
+	   coi_mailbox_allocated(). */
+	return mailbox_alloc(coi_user_inbox_list(user), "INBOX",
+			     MAILBOX_FLAG_IGNORE_ACLS |
+				     MAILBOX_FLAG_ATTRIBUTE_SESSION);
 }
 
 /* Of a mailbox that isn't open, Dovecot asks the list index. Where that can't be read

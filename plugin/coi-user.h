@@ -68,6 +68,9 @@ bool coi_user_is_excluded(struct mail_user *user);
 
 /* The namespace that INBOX is in: its own one, not an alias. */
 struct mail_namespace *coi_user_inbox_namespace(struct mail_user *user);
+/* Where Dovecot looks for INBOX itself: in an alias, if one comes first. For 2.3 it is
+   another maildir there, and what the other one's name says isn't to be made. */
+struct mailbox_list *coi_user_inbox_list(struct mail_user *user);
 /* INBOX, whatever the user's rights to it. To be freed by the caller. */
 struct mailbox *coi_user_inbox_alloc(struct mail_user *user);
 
