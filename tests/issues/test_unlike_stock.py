@@ -137,3 +137,17 @@ def test_ENA_6_FIL_7_INBOX_was_made_where_it_is_not_for_2_3(make_server, prefix)
         assert client.getmetadata(enabled) == {enabled: None}
         assert client.subjects("INBOX") == ["chat", "mail"]
     assert mailboxes_on_disk(server, user) == [name for name in before if "Chats" not in name]
+
+
+@pytest.mark.parametrize("before", ["", alias(""), alias("mail/")], ids=["none", "first", "mail"])
+def test_FIL_7_NOTIFY_made_INBOX(make_server, before):
+    found = []
+    for coi in (False, True):
+        server = make_server(coi=coi, prefix="INBOX/", before=before)
+        user = server.new_user()
+        with server.imap(user) as client:
+            client.must("NOTIFY SET (INBOXES (MessageNew MessageExpunge))")
+        found.append(mailboxes_on_disk(server, user))
+        server.deliver("lmtp", user, mail("mail"))
+        found[-1].append(mailboxes_on_disk(server, user))
+    assert found[1] == found[0]
