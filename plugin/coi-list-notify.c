@@ -391,9 +391,10 @@ static char *coi_list_notify_inbox_log_path(struct mailbox_list *list,
 					    enum mailbox_list_notify_event mask,
 					    struct coi_notify_status *status_r)
 {
+	enum mailbox_existence existence;
 	struct mailbox *box;
 	const char *index_dir;
-	char *path = NULL;
+	char *path;
 
 	if ((mask & MAILBOX_LIST_NOTIFY_STATUS) == 0 ||
 	    (list->ns->flags & NAMESPACE_FLAG_INBOX_ANY) == 0 ||
@@ -401,11 +402,12 @@ static char *coi_list_notify_inbox_log_path(struct mailbox_list *list,
 	    mailbox_list_get_path(list, "INBOX", MAILBOX_LIST_PATH_TYPE_INDEX,
 				  &index_dir) <= 0)
 		return NULL;
+	path = i_strconcat(index_dir, "/" MAIL_INDEX_PREFIX ".log", NULL);
+	/* Dovecot opens none, and so makes none where there is none yet. */
 	box = mailbox_alloc(list, "INBOX", MAILBOX_FLAG_READONLY);
-	if (mailbox_open(box) == 0) {
-		path = i_strconcat(box->index->filepath, ".log", NULL);
+	if (mailbox_exists(box, FALSE, &existence) == 0 &&
+	    existence == MAILBOX_EXISTENCE_SELECT && mailbox_open(box) == 0)
 		coi_notify_read_status(box, status_r);
-	}
 	mailbox_free(&box);
 	return path;
 }
