@@ -11,7 +11,12 @@ pytestmark = pytest.mark.private
 
 @pytest.mark.parametrize(
     "kind, mode, seed",
-    [("maildir-dots", "off", 4), ("mdbox", "off", 5), ("sdbox-full", "active", 6)],
+    [
+        ("maildir-dots", "off", 4),
+        ("mdbox", "off", 5),
+        ("sdbox-full", "active", 6),
+        ("sdbox-sieve", "off", 7),
+    ],
 )
 def test_FIL_7_random_scripts_get_the_same_answers_files_and_logs(
     make_server, log, kind, mode, seed

@@ -68,6 +68,18 @@ class Line:
             data += self.take(int(size.group(1)))
 
 
+def last_counts(lines):
+    """Mails that come one after the other may be told one by one, or once."""
+    left, told = [], set()
+    for line in reversed(lines):
+        count = re.fullmatch(rb"\* \d+ (EXISTS|RECENT)\r\n", line)
+        if not count or count.group(1) not in told:
+            left.insert(0, line)
+        if count:
+            told.add(count.group(1))
+    return left
+
+
 class ImapLine(Line):
     def __init__(self, server, user):
         super().__init__(server.imap_address)
@@ -224,7 +236,7 @@ class Player:
             if not line.until(tag, seen, go_on=True):
                 return
             seen.extend(self.do(step))
-            seen.extend(self.settled(line))
+            seen.extend(last_counts(self.settled(line)))
             line.send(b"DONE\r\n")
             line.until(tag, seen)
 
@@ -331,4 +343,7 @@ class Player:
 
     def do_doveadm(self, seen, words, text):
         done = self.server.run("doveadm", *(self.fill(word) for word in words), input=text)
-        seen += [b"%d" % done.returncode, done.stdout, done.stderr]
+        # a dict lists its entries in an order of its own
+        order = sorted if "metadata" in words else list
+        lines = order(done.stdout.splitlines(True))
+        seen += [b"%d" % done.returncode, *lines, done.stderr]

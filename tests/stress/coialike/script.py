@@ -30,6 +30,9 @@ SPACES = (
     *("Archive/x", "Archive/COI", "Archive/COI/Chats", "Public/p", "Public/COI", "virtual/All"),
     *("mail/Work", "mail/COI/x", "mail/Chats", "virtual/COI", "mail/INBOX"),
 )
+# Where the other one has given away some.
+SHARED = ("INBOX", "INBOX", "Work", "Chats", "COI", "COI{s}Chats", "new")
+SHARED = tuple(f"shared{{s}}{{b}}{{s}}{name}" for name in SHARED)
 FLAGS = (
     *("\\Seen", "\\Seen", "\\Answered", "\\Flagged", "\\Deleted", "\\Draft", "$Chat", "$chat"),
     *("$Forwarded", "NonJunk", "k1", "K1", "\\Recent", "\\Foo", "x]y", "k" * 60),
@@ -114,6 +117,8 @@ class Script:
             ]
         if "spaces" in extras:
             self.folders = [*self.folders, *SPACES]
+        if "shared" in extras:
+            self.folders = [*self.folders, *SHARED]
         self.number = 0
         self.steps = []
         self.begin()
