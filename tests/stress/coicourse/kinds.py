@@ -3,9 +3,11 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Setups for courses."""
 
-from harness.config import by_dialect
+from coialike.run import LAZY_EXPUNGE, crypt, spaces
+from harness.config import by_dialect, plugins, settings
 
 BIN = "namespace inbox {\n  mailbox Bin {\n    special_use = \\Trash\n  }\n}\n"
+LAZY = plugins("lazy_expunge") + settings(**{LAZY_EXPUNGE: "Expunged"})
 DETAIL = "recipient_delimiter = +\nlmtp_save_to_detail_mailbox = yes\n"
 
 
@@ -25,6 +27,15 @@ KINDS = {
     "index-elsewhere": where("maildir", "INDEX=~/idx", "mail_index_path = ~/idx\n"),
     "index-in-memory": where("maildir", "INDEX=MEMORY", "mail_index_path = MEMORY\n"),
     "no-list-index": {"before": "mailbox_list_index = no\n"},
+    "spaces": {"prefix": "INBOX/", "before": spaces()},
+    "crypt": {"mail_format": "mdbox", "before": crypt()},
+    "lazy": {"mail_format": "mdbox", "before": LAZY},
+    "scattered": where(
+        "maildir",
+        "INDEX=~/idx:CONTROL=~/ctl:VOLATILEDIR=~/vol:UTF-8",
+        "mail_index_path = ~/idx\nmail_control_path = ~/ctl\nmail_volatile_path = ~/vol\n"
+        "mailbox_list_utf8 = yes\n",
+    ),
 }
 
 # What stock Dovecot says, too: dovecot-lda -m with a folder that isn't there, where Sieve is
