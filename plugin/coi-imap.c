@@ -7,6 +7,7 @@
 #include "str.h"
 #include "coi-compat.h"
 #include "coi-device-token.h"
+#include "coi-notify.h"
 #include "coi-user.h"
 #include "coi-imap.h"
 
@@ -14,6 +15,10 @@
 #pragma weak imap_client_created_hook_set
 #pragma weak client_add_capability
 #pragma weak imap_clients
+#pragma weak imap_module_register
+
+#define COI_CLIENT_CONTEXT(obj) MODULE_CONTEXT_REQUIRE(obj, coi_imap_module)
+static MODULE_CONTEXT_DEFINE_INIT(coi_imap_module, &imap_module_register);
 
 static struct module *coi_module;
 static imap_client_created_func_t *next_hook_client_created;
@@ -35,10 +40,40 @@ static bool coi_imap_has_mailbox_entries(struct client *client)
 		coi_device_token_is_offered(client->user);
 }
 
+/* A client that idles may be handed to imap-hibernate, which watches the mailbox from
+   then on. What has changed before and wasn't told would wait for the next change. So it
+   is told first, and the client handed over when it has been idle again. */
+static int coi_imap_state_export(struct client *client, bool internal,
+				 buffer_t *dest, const char **error_r)
+{
+	union imap_module_context *ctx = COI_CLIENT_CONTEXT(client);
+	int ret;
+
+	ret = ctx->super.state_export(client, internal, dest, error_r);
+	if (ret > 0 && client->mailbox != NULL &&
+	    coi_notify_has_untold(client->mailbox)) {
+		*error_r = "coi: There are changes to tell";
+		return 0;
+	}
+	return ret;
+}
+
+static void coi_imap_override(struct client *client)
+{
+	union imap_module_context *ctx;
+
+	ctx = p_new(client->pool, union imap_module_context, 1);
+	ctx->super = client->v;
+	client->v.state_export = coi_imap_state_export;
+	MODULE_CONTEXT_SET_SELF(client, coi_imap_module, ctx);
+}
+
 static void coi_imap_client_created(struct client **_client)
 {
 	struct client *client = *_client;
 
+	if (mail_user_is_plugin_loaded(client->user, coi_module))
+		coi_imap_override(client);
 	if (mail_user_is_plugin_loaded(client->user, coi_module) &&
 	    coi_user_is_offered(client->user)) {
 		client_add_capability(client, "COI");

@@ -246,6 +246,36 @@ static bool coi_notify_has_changed(struct coi_notify *notify)
 		coi_notify_has_new(notify);
 }
 
+bool coi_notify_has_untold(struct mailbox *box)
+{
+	struct coi_notify_status status, told;
+	struct coi_notify *notify;
+	struct stat st;
+
+	for (notify = watched_mailboxes; notify != NULL;
+	     notify = notify->next) {
+		if (notify->box == box)
+			break;
+	}
+	if (notify == NULL)
+		return FALSE;
+	if (box->to_notify_delay != NULL)
+		return TRUE;
+	coi_notify_read_status(box, &status);
+	coi_notify_read_view(box->view, &told);
+	coi_notify_stat_new(box, &st);
+	if (memcmp(&status, &told, sizeof(status)) == 0 &&
+	    !coi_notify_has_new(notify))
+		return FALSE;
+	if (memcmp(&status, &notify->status, sizeof(status)) == 0 &&
+	    !ST_CHANGED(st, notify->new_st))
+		return FALSE;
+	notify->status = status;
+	notify->new_st = st;
+	coi_notify_look_in(notify, 0);
+	return TRUE;
+}
+
 static void coi_notify_watch(struct coi_notify *notify, struct mailbox *box)
 {
 	notify->watched = TRUE;

@@ -53,6 +53,9 @@ void coi_notify_read_status(struct mailbox *box,
 
 /* Called after Dovecot has begun, or ended, to watch the mailbox. */
 void coi_notify_changed(struct coi_notify *notify, struct mailbox *box);
+/* TRUE if there may be something that the client hasn't been told, and it is going to be
+   looked at. That there is the same thing again isn't said twice. */
+bool coi_notify_has_untold(struct mailbox *box);
 /* Called before the mailbox is freed. */
 void coi_notify_deinit(struct coi_notify *notify);
 
