@@ -44,3 +44,44 @@ def test_IDL_1_lost_what_came_when_a_busy_machine_handed_over(fresh_server, mail
         # and is handed over all the same
         while not hibernation.count(server):
             time.sleep(0.02)
+
+
+class Delivery:
+    """One to a maildir that says that new/ has changed before it says what is new there."""
+
+    def __init__(self, maildir):
+        self.new = maildir / "new"
+        self.lock = maildir / "dovecot-uidlist.lock"
+
+    def begin(self):
+        known = self.new.stat().st_mtime_ns
+        self.lock.touch()
+        path = self.new / "1700000000.M1P1.delivery"
+        path.write_bytes(mail("delivered"))
+        path.chmod(0o666)
+        os.utime(self.new, ns=(known, known))
+
+    def end(self):
+        os.utime(self.new)
+        self.lock.unlink()
+
+
+@pytest.mark.parametrize("lasts", (0, 1))
+def test_IDL_1_lost_what_was_being_delivered_when_IDLE_began(make_server, lasts):
+    """As where the first sign of a delivery wakes a session."""
+    server = make_server(mail_format="maildir", after="mailbox_idle_check_interval = 1 hour\n")
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
+    maildir = server.home(user) / "maildir"
+    delivery = Delivery(maildir)
+    with server.imap(user) as client:
+        client.exists("INBOX")
+        # what has changed less than a second ago is looked at again
+        long_ago = time.time() - 100
+        os.utime(delivery.new, (long_ago, long_ago))
+        client.must("NOOP")
+        delivery.begin()
+        client.idle()
+        time.sleep(lasts)
+        delivery.end()
+        await_soon(client, "* 2 EXISTS")
