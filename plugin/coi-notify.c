@@ -17,7 +17,8 @@
  * in between finds nothing, and no event follows. But all the while the delivery has
  * the list of UIDs locked. So we wait until it hasn't, which is also sooner over than
  * Dovecot's own waiting. As that lock may be anybody's, there is an end to it; and a
- * second look is always taken when Dovecot would have taken its first.
+ * second look is always taken when Dovecot would have taken its first, and further ones
+ * while the lock is still there.
  *
  * For NOTIFY, Dovecot 2.3 stops watching the selected mailbox when it looks, and
  * begins again a second later without another look. What comes in between isn't told.
@@ -40,6 +41,8 @@
 
 /* As long as Dovecot's own delay. */
 #define COI_NOTIFY_LATE_MSECS 500
+/* Then Dovecot is going to have a look of its own. */
+#define COI_NOTIFY_LATEST_MSECS 16000
 
 static struct coi_notify *watched_mailboxes;
 /* The one that is being told. */
@@ -53,12 +56,6 @@ static void coi_notify_look(struct coi_notify *notify)
 	/* may free the mailbox, and with it what notify points to */
 	box->notify_callback(box, box->notify_context);
 	looking = NULL;
-}
-
-static void coi_notify_late(struct coi_notify *notify)
-{
-	timeout_remove(&notify->to_late);
-	coi_notify_look(notify);
 }
 
 static bool coi_notify_is_maildir(const struct mailbox *box)
@@ -76,6 +73,26 @@ static bool coi_notify_is_locked(struct mailbox *box)
 		return FALSE;
 	path = t_strconcat(dir, "/" MAILDIR_UIDLIST_NAME ".lock", NULL);
 	return stat(path, &st) == 0;
+}
+
+static void coi_notify_late(struct coi_notify *notify);
+
+static void coi_notify_start_late(struct coi_notify *notify)
+{
+	timeout_remove(&notify->to_late);
+	notify->to_late = timeout_add_short(notify->late_msecs, coi_notify_late,
+					    notify);
+}
+
+static void coi_notify_late(struct coi_notify *notify)
+{
+	timeout_remove(&notify->to_late);
+	if (notify->late_msecs < COI_NOTIFY_LATEST_MSECS &&
+	    coi_notify_is_locked(notify->box)) {
+		notify->late_msecs *= 2;
+		coi_notify_start_late(notify);
+	}
+	coi_notify_look(notify);
 }
 
 static void coi_notify_now(struct coi_notify *notify);
@@ -106,12 +123,8 @@ static void coi_notify_now(struct coi_notify *notify)
 		&notify->last_time, notify->interval_msecs);
 	notify->looked_uid = mail_index_get_header(box->view)->next_uid;
 	notify->last_time = ioloop_timeval;
-	if (notify->to_late != NULL) {
-		timeout_reset(notify->to_late);
-	} else {
-		notify->to_late = timeout_add_short(COI_NOTIFY_LATE_MSECS,
-						    coi_notify_late, notify);
-	}
+	notify->late_msecs = COI_NOTIFY_LATE_MSECS;
+	coi_notify_start_late(notify);
 	coi_notify_look(notify);
 }
 
@@ -285,7 +298,8 @@ static void coi_notify_watch(struct coi_notify *notify, struct mailbox *box)
 	DLLIST_PREPEND(&watched_mailboxes, notify);
 	if (!notify->was_told)
 		coi_notify_read_view(box->view, &notify->status);
-	if (coi_notify_has_changed(notify))
+	/* What is being delivered may have caused its event before. */
+	if (coi_notify_has_changed(notify) || coi_notify_is_locked(box))
 		coi_notify_look_soon(notify);
 	notify->was_told = FALSE;
 }

@@ -31,8 +31,10 @@ struct coi_notify {
 	const struct timeout *to_delay;
 	/* how long it was last waited for whoever has a maildir locked */
 	unsigned int wait_msecs;
-	/* our own, for the second look */
+	/* our own, for the second look, and how long after the first one, or the
+	   last one, that is */
 	struct timeout *to_late;
+	unsigned int late_msecs;
 	struct timeval last_time;
 	/* the least time from then to the next look */
 	unsigned int interval_msecs;
