@@ -66,22 +66,48 @@ class Delivery:
         self.lock.unlink()
 
 
+    def select(self, client):
+        client.exists("INBOX")
+        # what has changed less than a second ago is looked at again
+        long_ago = time.time() - 100
+        os.utime(self.new, (long_ago, long_ago))
+        client.must("NOOP")
+
+
 @pytest.mark.parametrize("lasts", (0, 1))
 def test_IDL_1_lost_what_was_being_delivered_when_IDLE_began(make_server, lasts):
     """As where the first sign of a delivery wakes a session."""
     server = make_server(mail_format="maildir", after="mailbox_idle_check_interval = 1 hour\n")
     user = server.new_user()
     server.deliver("lmtp", user, mail("0"))
-    maildir = server.home(user) / "maildir"
-    delivery = Delivery(maildir)
+    delivery = Delivery(server.home(user) / "maildir")
     with server.imap(user) as client:
-        client.exists("INBOX")
-        # what has changed less than a second ago is looked at again
-        long_ago = time.time() - 100
-        os.utime(delivery.new, (long_ago, long_ago))
-        client.must("NOOP")
+        delivery.select(client)
         delivery.begin()
         client.idle()
         time.sleep(lasts)
+        delivery.end()
+        await_soon(client, "* 2 EXISTS")
+
+
+def test_IDL_1_lost_what_was_being_delivered_when_it_was_handed_over(fresh_server):
+    server = fresh_server(mail_format="maildir", after=hibernation.SETTINGS)
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
+    delivery = Delivery(server.home(user) / "maildir")
+    with server.imap(user) as client:
+        delivery.select(client)
+        client.idle()
+        # until no second look is going to follow
+        time.sleep(0.8)
+        (session,) = server.children("imap")
+        os.kill(session, signal.SIGSTOP)
+        try:
+            delivery.begin()
+            time.sleep(hibernation.IDLE_SECS * 1.5)
+        finally:
+            os.kill(session, signal.SIGCONT)
+        # it is handed over now or never
+        time.sleep(0.3)
         delivery.end()
         await_soon(client, "* 2 EXISTS")
