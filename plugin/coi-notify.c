@@ -274,6 +274,11 @@ bool coi_notify_has_untold(struct mailbox *box)
 		return FALSE;
 	if (box->to_notify_delay != NULL)
 		return TRUE;
+	/* Asked first: what is delivered after that is seen by what follows. */
+	if (coi_notify_is_locked(box)) {
+		coi_notify_look_in(notify, 0);
+		return TRUE;
+	}
 	coi_notify_read_status(box, &status);
 	coi_notify_read_view(box->view, &told);
 	coi_notify_stat_new(box, &st);
