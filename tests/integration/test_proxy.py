@@ -3,8 +3,11 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """A Dovecot that passes all on to the one that has the mail, as large providers have it."""
 
+import hashlib
+
 import pytest
 from harness.config import by_dialect
+from harness.imap import Imap, Literal
 from harness.mails import chat, mail
 
 pytestmark = pytest.mark.private
@@ -54,3 +57,35 @@ def test_IDL_1_MSG_4_by_way_of_a_proxy(proxied, subscriber):
         client.done()
     (push,) = one.pushes(1)
     assert push.payload["subject"] == "mail"
+
+
+def test_CAP_2_before_the_login_the_proxy_lists_nothing_of_ours(proxied):
+    _, front = proxied
+    ours = {"COI", "WEBPUSH", "METADATA", "METADATA-SERVER"}
+    with Imap(front.imap_address) as client:
+        assert not ours & set(client.capabilities())
+        login = client.login(front.new_user(), front.password)
+        told = b" ".join(login.lines("CAPABILITY")).decode() or login.text.split("]")[0]
+        assert ours & set(told.split()) == {"COI", "WEBPUSH", "METADATA-SERVER"}
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_FIL_8_BLK_3_several_recipients_by_way_of_a_proxy(proxied, turned):
+    server, front = proxied
+    users = [front.coi_user(how) for how in ("active", "none", "seen")]
+    users.append(front.new_user())
+    users.append(front.coi_user("active"))
+    blocked = "Chat-Content: contact\nCOI-From-Hash: %s\nCOI-Blocked: yes\n\n"
+    with front.imap(users[4]) as client:
+        hashed = hashlib.sha3_256(b"sender@example.org").hexdigest()
+        client.must(f"APPEND {server.contacts} ", Literal(blocked % hashed))
+    recipients = users[::-1] if turned else users
+    replies = front.lmtp(*recipients, mail=chat("chat"))
+    assert [reply[:3] for reply in replies] == ["250"] * len(users)
+    assert [front.where(user)["chat"] for user in users] == [
+        (server.chats, {"$Chat"}),
+        ("INBOX", {"$Chat"}),
+        ("INBOX", {"$Chat"}),
+        ("INBOX", set()),
+        (server.folder("Blocked"), {"$Chat"}),
+    ]
