@@ -55,7 +55,7 @@ class Deflated:
 
 
 @pytest.mark.parametrize("how", ("IDLE", "NOTIFY"))
-@pytest.mark.parametrize("mail_format", ("maildir", "sdbox", "mdbox"))
+@pytest.mark.parametrize("mail_format", ("maildir", "mdbox"))
 def test_IDL_1_told_to_who_compresses(make_server, mail_format, how):
     server = make_server(
         mail_format=mail_format,
@@ -155,12 +155,11 @@ def in_utf8(mail_format):
     )
 
 
-ROOTS = ("Gespräche", unicodedata.normalize("NFD", "Gespräche"), "日本語", "Chat😀", "A&B")
+ROOTS = (unicodedata.normalize("NFD", "Gespräche"), "日本語😀", "A&B")
 
 
-@pytest.mark.parametrize("on_disk", ("utf-7", "utf-8"))
-@pytest.mark.parametrize("root", ROOTS, ids=("nfc", "nfd", "cjk", "astral", "ampersand"))
-@pytest.mark.parametrize("mail_format", ("maildir", "sdbox"))
+@pytest.mark.parametrize("root", ROOTS, ids=("nfd", "astral", "ampersand"))
+@pytest.mark.parametrize("mail_format, on_disk", [("maildir", "utf-8"), ("sdbox", "utf-7")])
 def test_CFG_1_ENA_6_ENA_8_ENA_9_FIL_2_a_root_in_UTF_8(
     make_server, subscriber, mail_format, root, on_disk
 ):

@@ -42,8 +42,7 @@ def test_IDL_1_lost_what_came_when_a_busy_machine_handed_over(fresh_server, mail
             os.kill(session, signal.SIGCONT)
         await_soon(client, "* 2 EXISTS")
         # and is handed over all the same
-        while not hibernation.count(server):
-            time.sleep(0.02)
+        hibernation.await_more(server, 0)
 
 
 class Delivery:
@@ -64,7 +63,6 @@ class Delivery:
     def end(self):
         os.utime(self.new)
         self.lock.unlink()
-
 
     def select(self, client):
         client.exists("INBOX")

@@ -29,11 +29,16 @@ def count(server):
     return server.log_text().count("Successfully hibernated imap client")
 
 
+def await_more(server, before):
+    """Until a session has been handed over once more than it was before."""
+    deadline = time.monotonic() + 60
+    while count(server) == before:
+        assert time.monotonic() < deadline, "it isn't handed over"
+        time.sleep(0.02)
+
+
 def idle(server, client):
     """IDLE, until the session has been handed over."""
     before = count(server)
     client.idle()
-    deadline = time.monotonic() + 30
-    while count(server) == before:
-        assert time.monotonic() < deadline, "it isn't handed over"
-        time.sleep(0.02)
+    await_more(server, before)
