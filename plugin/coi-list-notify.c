@@ -259,14 +259,14 @@ static void coi_list_notify_forget_told(struct coi_list_notify *list)
 
 /* Returns NULL where it can't be opened; then there is nothing to tell. */
 static struct mailbox *
-coi_list_notify_open(const struct coi_list_notify *list, const char *vname,
+coi_list_notify_open(struct mailbox_list *list, const char *vname,
 		     enum mailbox_flags flags)
 {
 	enum mailbox_existence existence;
 	struct mailbox *box;
 
-	/* A folder that is gone by now isn't to be made again by opening it. */
-	box = mailbox_alloc(list->notify->list, vname, flags);
+	/* A folder that isn't there, or not any more, isn't to be made by opening it. */
+	box = mailbox_alloc(list, vname, flags);
 	if (mailbox_exists(box, FALSE, &existence) < 0 ||
 	    existence != MAILBOX_EXISTENCE_SELECT || mailbox_open(box) < 0)
 		mailbox_free(&box);
@@ -280,7 +280,8 @@ static bool coi_list_notify_inbox_differs(struct coi_list_notify *list)
 	struct mailbox *box;
 	bool differs;
 
-	box = coi_list_notify_open(list, "INBOX", MAILBOX_FLAG_READONLY);
+	box = coi_list_notify_open(list->notify->list, "INBOX",
+				   MAILBOX_FLAG_READONLY);
 	if (box == NULL)
 		return FALSE;
 	coi_notify_read_status(box, &status);
@@ -340,7 +341,7 @@ static void coi_list_notify_late(struct coi_list_notify *list)
 
 	/* What is found in them goes into a log, so that Dovecot hears of it. */
 	array_foreach_elem(&list->told, vname) {
-		box = coi_list_notify_open(list, vname, 0);
+		box = coi_list_notify_open(list->notify->list, vname, 0);
 		if (box != NULL) {
 			(void)mailbox_sync(box, 0);
 			mailbox_free(&box);
@@ -391,10 +392,8 @@ static char *coi_list_notify_inbox_log_path(struct mailbox_list *list,
 					    enum mailbox_list_notify_event mask,
 					    struct coi_notify_status *status_r)
 {
-	enum mailbox_existence existence;
 	struct mailbox *box;
 	const char *index_dir;
-	char *path;
 
 	if ((mask & MAILBOX_LIST_NOTIFY_STATUS) == 0 ||
 	    (list->ns->flags & NAMESPACE_FLAG_INBOX_ANY) == 0 ||
@@ -402,14 +401,12 @@ static char *coi_list_notify_inbox_log_path(struct mailbox_list *list,
 	    mailbox_list_get_path(list, "INBOX", MAILBOX_LIST_PATH_TYPE_INDEX,
 				  &index_dir) <= 0)
 		return NULL;
-	path = i_strconcat(index_dir, "/" MAIL_INDEX_PREFIX ".log", NULL);
-	/* Dovecot opens none, and so makes none where there is none yet. */
-	box = mailbox_alloc(list, "INBOX", MAILBOX_FLAG_READONLY);
-	if (mailbox_exists(box, FALSE, &existence) == 0 &&
-	    existence == MAILBOX_EXISTENCE_SELECT && mailbox_open(box) == 0)
+	box = coi_list_notify_open(list, "INBOX", MAILBOX_FLAG_READONLY);
+	if (box != NULL) {
 		coi_notify_read_status(box, status_r);
-	mailbox_free(&box);
-	return path;
+		mailbox_free(&box);
+	}
+	return i_strconcat(index_dir, "/" MAIL_INDEX_PREFIX ".log", NULL);
 }
 
 static void coi_list_notify_free(struct coi_list_notify *list)
