@@ -68,27 +68,29 @@ static void coi_imap_override(struct client *client)
 	MODULE_CONTEXT_SET_SELF(client, coi_imap_module, ctx);
 }
 
+static void coi_imap_add_capabilities(struct client *client)
+{
+	client_add_capability(client, "COI");
+	coi_imap_add_push(client);
+	/* Dovecot announces METADATA only with a dict of its own. Ours serves all
+	   entries if the admin allows that, else those of ours, which are all
+	   server entries (RFC 5464, 1). */
+	if (strstr(str_c(client->capability_string), "METADATA") == NULL) {
+		client_add_capability(client,
+				      coi_imap_has_mailbox_entries(client) ?
+					      "METADATA" :
+					      "METADATA-SERVER");
+	}
+}
+
 static void coi_imap_client_created(struct client **_client)
 {
 	struct client *client = *_client;
 
-	if (mail_user_is_plugin_loaded(client->user, coi_module))
+	if (mail_user_is_plugin_loaded(client->user, coi_module)) {
 		coi_imap_override(client);
-	if (mail_user_is_plugin_loaded(client->user, coi_module) &&
-	    coi_user_is_offered(client->user)) {
-		client_add_capability(client, "COI");
-		coi_imap_add_push(client);
-		/* Dovecot announces METADATA only with a dict of its own.
-		   Ours serves all entries if the admin allows that, else those
-		   of ours, which are all server entries (RFC 5464, 1). */
-		if (strstr(str_c(client->capability_string), "METADATA") ==
-		    NULL) {
-			client_add_capability(
-				client,
-				coi_imap_has_mailbox_entries(client) ?
-					"METADATA" :
-					"METADATA-SERVER");
-		}
+		if (coi_user_is_offered(client->user))
+			coi_imap_add_capabilities(client);
 	}
 	if (next_hook_client_created != NULL)
 		next_hook_client_created(_client);
