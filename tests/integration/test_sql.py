@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from harness.config import by_dialect
+from harness.config import DICT_SERVICE, by_dialect
 from harness.mails import chat, mail
 from harness.push import eventually, subscriptions
 from harness.server import ROOT
@@ -64,7 +64,7 @@ def maps(text):
 def sql_dict(directory, socket):
     map_file = directory / "dict-sql.conf"
     map_file.write_text(f"connect = host={socket} user=root dbname=dovecot\n" + maps(MAP_2_3))
-    return "service dict {\n  unix_listener dict {\n    mode = 0666\n  }\n}\n" + by_dialect(
+    return DICT_SERVICE + by_dialect(
         v2_3=f"dict {{\n  metadata = mysql:{map_file}\n}}\n"
         "mail_attribute_dict = proxy::metadata\n",
         v2_4="dict_server {\n  dict metadata {\n    driver = sql\n    sql_driver = mysql\n"

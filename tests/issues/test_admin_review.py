@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from harness.config import by_dialect, metadata_dict, settings
+from harness.config import DICT_SERVICE, by_dialect, metadata_dict, settings
 from harness.doveadm import dsync
 from harness.imap import Literal
 from harness.mails import chat, mail
@@ -28,7 +28,7 @@ TABLE = (
 
 
 def sql_dict(directory):
-    """As configure.md has it, with a database that is a file."""
+    """A database that is a file: it needs no server, but no folder can be deleted."""
     file, map_file = directory / "metadata.sqlite", directory / "dict-sql.conf"
     with contextlib.closing(sqlite3.connect(file)) as connection:
         connection.execute(TABLE)
@@ -39,7 +39,7 @@ def sql_dict(directory):
     )
     directory.chmod(0o777)
     file.chmod(0o666)
-    return "service dict {\n  unix_listener dict {\n    mode = 0666\n  }\n}\n" + by_dialect(
+    return DICT_SERVICE + by_dialect(
         v2_3=f"dict {{\n  metadata = sqlite:{map_file}\n}}\n"
         "mail_attribute_dict = proxy::metadata\n",
         v2_4="dict_server {\n  dict metadata {\n    driver = sql\n    sql_driver = sqlite\n"

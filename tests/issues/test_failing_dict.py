@@ -8,7 +8,7 @@ several lines, and Dovecot's dict protocol takes what is in the next one for ano
 """
 
 import pytest
-from harness.config import by_dialect
+from harness.config import remote_dict
 from harness.mails import chat, mail
 
 pytestmark = pytest.mark.private
@@ -18,18 +18,7 @@ pytestmark = pytest.mark.private
 def server(fresh_server, work_dir):
     directory = work_dir / "closed-dict"
     directory.mkdir(mode=0o700, exist_ok=True)
-    file = directory / "metadata"
-    service = "service dict {\n  unix_listener dict {\n    mode = 0666\n  }\n}\n"
-    return fresh_server(
-        before=service
-        + by_dialect(
-            v2_3=f"dict {{\n  metadata = file:{file}\n}}\n"
-            "mail_attribute_dict = proxy::metadata\n",
-            v2_4="dict_server {\n  dict metadata {\n    driver = file\n"
-            f"    dict_file_path = {file}\n  }}\n}}\n"
-            "mail_attribute {\n  dict proxy {\n    name = metadata\n  }\n}\n",
-        )
-    )
+    return fresh_server(before=remote_dict(directory / "metadata"))
 
 
 @pytest.mark.parametrize("way", ["lmtp", "lda"])

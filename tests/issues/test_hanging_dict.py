@@ -9,7 +9,7 @@ On 2.4, that is, where LMTP ends after each mail; on 2.3 one mail of a process i
 import threading
 
 import pytest
-from harness.config import by_dialect
+from harness.config import remote_dict
 from harness.line import Line
 from harness.mails import chat, mail
 from harness.push import Subscriber
@@ -39,18 +39,6 @@ class DictLine(Line):
         super().close()
 
 
-def dict_service(line, file):
-    service = "service dict {\n  unix_listener dict {\n    mode = 0666\n  }\n}\n"
-    return service + by_dialect(
-        v2_3=f"dict {{\n  metadata = file:{file}\n}}\n"
-        f"mail_attribute_dict = proxy:{line.path}:metadata\n",
-        v2_4="dict_server {\n  dict metadata {\n    driver = file\n"
-        f"    dict_file_path = {file}\n  }}\n}}\n"
-        "mail_attribute {\n  dict proxy {\n    name = metadata\n"
-        f"    socket_path = {line.path}\n  }}\n}}\n",
-    )
-
-
 @pytest.fixture
 def line(work_dir):
     line = DictLine(work_dir / "line")
@@ -63,7 +51,7 @@ def server(fresh_server, line, work_dir):
     directory = work_dir / "metadata"
     directory.mkdir(exist_ok=True)
     directory.chmod(0o777)
-    server = fresh_server(before=dict_service(line, directory / "dict"))
+    server = fresh_server(before=remote_dict(directory / "dict", line.path))
     line.target = server.dir / "run/dict"
     return server
 

@@ -49,6 +49,23 @@ def metadata_dict(file_name):
     )
 
 
+# So that mail processes reach it.
+DICT_SERVICE = "service dict {\n  unix_listener dict {\n    mode = 0666\n  }\n}\n"
+
+
+def remote_dict(file, socket=""):
+    """Metadata in a file by way of the service dict, or of a socket that leads there."""
+    return DICT_SERVICE + by_dialect(
+        v2_3=f"dict {{\n  metadata = file:{file}\n}}\n"
+        f"mail_attribute_dict = proxy:{socket}:metadata\n",
+        v2_4="dict_server {\n  dict metadata {\n    driver = file\n"
+        f"    dict_file_path = {file}\n  }}\n}}\n"
+        "mail_attribute {\n  dict proxy {\n    name = metadata\n"
+        + (f"    socket_path = {socket}\n" if socket else "")
+        + "  }\n}\n",
+    )
+
+
 def quota(limit="4k"):
     """A quota that every user's mail as a whole has to fit in."""
     return plugins("quota") + by_dialect(
