@@ -3,12 +3,11 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """A Dovecot that passes all on to the one that has the mail, as large providers have it."""
 
-import hashlib
-
 import pytest
 from harness.config import by_dialect
-from harness.imap import Imap, Literal
+from harness.imap import Imap
 from harness.mails import chat, mail
+from test_blocked import SENDER, add, contact
 
 pytestmark = pytest.mark.private
 
@@ -75,10 +74,7 @@ def test_FIL_8_BLK_3_several_recipients_by_way_of_a_proxy(proxied, turned):
     users = [front.coi_user(how) for how in ("active", "none", "seen")]
     users.append(front.new_user())
     users.append(front.coi_user("active"))
-    blocked = "Chat-Content: contact\nCOI-From-Hash: %s\nCOI-Blocked: yes\n\n"
-    with front.imap(users[4]) as client:
-        hashed = hashlib.sha3_256(b"sender@example.org").hexdigest()
-        client.must(f"APPEND {server.contacts} ", Literal(blocked % hashed))
+    add(front, users[4], contact(SENDER, blocked=True))
     recipients = users[::-1] if turned else users
     replies = front.lmtp(*recipients, mail=chat("chat"))
     assert [reply[:3] for reply in replies] == ["250"] * len(users)

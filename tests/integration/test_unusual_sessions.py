@@ -4,7 +4,6 @@
 """IMAP that comes compressed, or over ssh, or in UTF-8."""
 
 import base64
-import hashlib
 import subprocess
 import unicodedata
 import zlib
@@ -12,10 +11,11 @@ import zlib
 import pytest
 from harness import hibernation
 from harness.config import by_dialect, plugins, settings
-from harness.imap import Imap, Literal, quote
+from harness.imap import Imap, quote
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 from harness.server import ROOT
+from test_blocked import add, contact
 
 pytestmark = pytest.mark.private
 
@@ -221,9 +221,7 @@ def test_BLK_2_MSG_4_mail_from_an_address_in_UTF_8(make_server, subscriber):
     (push,) = phone.pushes(1)
     assert push.payload["from-email"] == "bär@exämple.org"
     assert push.payload["subject"] == "Grüße"
-    blocked = "Chat-Content: contact\nCOI-From-Hash: %s\nCOI-Blocked: yes\n\n"
-    hashed = hashlib.sha3_256("bär@exämple.org".encode()).hexdigest()
+    add(server, user, contact("bär@exämple.org", blocked=True))
+    deliver()
     with server.imap(user) as client:
-        client.must(f"APPEND {server.contacts} ", Literal(blocked % hashed))
-        deliver()
         assert client.exists(server.chats) == client.exists("Blocked") == 1
