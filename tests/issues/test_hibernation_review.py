@@ -48,7 +48,10 @@ def test_IDL_1_lost_what_came_when_a_busy_machine_handed_over(fresh_server, mail
 class Delivery:
     """One to a maildir that says that new/ has changed before it says what is new there."""
 
-    def __init__(self, maildir):
+    def __init__(self, server):
+        self.user = server.new_user()
+        server.deliver("lmtp", self.user, mail("0"))
+        maildir = server.home(self.user) / "maildir"
         self.new = maildir / "new"
         self.lock = maildir / "dovecot-uidlist.lock"
 
@@ -76,10 +79,8 @@ class Delivery:
 def test_IDL_1_lost_what_was_being_delivered_when_IDLE_began(make_server, lasts):
     """As where the first sign of a delivery wakes a session."""
     server = make_server(mail_format="maildir", after="mailbox_idle_check_interval = 1 hour\n")
-    user = server.new_user()
-    server.deliver("lmtp", user, mail("0"))
-    delivery = Delivery(server.home(user) / "maildir")
-    with server.imap(user) as client:
+    delivery = Delivery(server)
+    with server.imap(delivery.user) as client:
         delivery.select(client)
         delivery.begin()
         client.idle()
@@ -90,10 +91,8 @@ def test_IDL_1_lost_what_was_being_delivered_when_IDLE_began(make_server, lasts)
 
 def test_IDL_1_lost_what_was_being_delivered_when_it_was_handed_over(fresh_server):
     server = fresh_server(mail_format="maildir", after=hibernation.SETTINGS)
-    user = server.new_user()
-    server.deliver("lmtp", user, mail("0"))
-    delivery = Delivery(server.home(user) / "maildir")
-    with server.imap(user) as client:
+    delivery = Delivery(server)
+    with server.imap(delivery.user) as client:
         delivery.select(client)
         client.idle()
         # until no second look is going to follow
