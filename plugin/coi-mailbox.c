@@ -339,8 +339,9 @@ coi_mailbox_attribute_set(struct mailbox_transaction_context *t,
 	if (coi_device_token_owns(t->box, type_flags, key))
 		return coi_device_token_set(t, key, value);
 	coi_mailbox_before_dsync(t->box);
-	if (coi_webpush_is_copied(t->box, type_flags, key, value))
-		return coi_webpush_copy(t, key, value);
+	if (coi_webpush_is_copied(t->box, type_flags, key)) {
+		return coi_webpush_copy(t, key, value, &cbox->module_ctx.super);
+	}
 	/* lib-storage would fail here, see coi_attribute_set() */
 	if (coi_metadata_is_refused(t, key))
 		return 0;

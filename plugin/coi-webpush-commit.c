@@ -495,6 +495,14 @@ webpush_register_all(struct coi_webpush *webpush, struct mail_user *user,
 	return ret;
 }
 
+/* What dsync copies is none. */
+static bool webpush_has_changes(const struct coi_webpush *webpush)
+{
+	return webpush->pool != NULL &&
+		(webpush->refused != NULL ||
+		 !array_is_empty(&webpush->changes));
+}
+
 static int webpush_fail(const struct coi_webpush *webpush, struct mailbox *box)
 {
 	mail_storage_set_error(box->storage, webpush->refused_code,
@@ -509,7 +517,7 @@ int coi_webpush_register(struct coi_webpush *webpush,
 	const struct coi_settings *set;
 	struct webpush_state state;
 
-	if (webpush->pool == NULL)
+	if (!webpush_has_changes(webpush))
 		return 0;
 	if (webpush->refused != NULL)
 		return webpush_fail(webpush, t->box);
@@ -545,12 +553,11 @@ int coi_webpush_store(struct coi_webpush *webpush,
 {
 	const struct coi_settings *set;
 	const struct webpush_entry *entry;
-	struct coi_subscription *sub;
 	struct webpush_state state;
 	const char *error;
 	int ret;
 
-	if (webpush->pool == NULL)
+	if (!webpush_has_changes(webpush))
 		return 0;
 	set = coi_push_settings(t->box->storage->user);
 	ret = coi_lock_create(t->box, WEBPUSH_LOCK_NAME,
@@ -574,11 +581,8 @@ int coi_webpush_store(struct coi_webpush *webpush,
 	array_foreach(&state.entries, entry) {
 		if (entry->changed && webpush_entry_store(entry, t, super) < 0)
 			return -1;
-		if (entry->dismissed && entry->stored != NULL) {
-			sub = array_append_space(&webpush->dismissed);
-			sub->id = p_strdup(webpush->pool, entry->id);
-			sub->json = p_strdup(webpush->pool, entry->stored);
-		}
+		if (entry->dismissed && entry->stored != NULL)
+			coi_webpush_dismiss(webpush, entry->id, entry->stored);
 	}
 	return 0;
 }

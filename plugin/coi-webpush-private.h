@@ -37,6 +37,9 @@ coi_webpush_get_changes(struct mailbox_transaction_context *t);
 /* Copies the id; the text must be in the pool of the changes. */
 void coi_webpush_add_change(struct coi_webpush *webpush, enum coi_webpush_op op,
 			    const char *id, const char *text);
+/* What waits for one that was stored so isn't to be sent any more. Copies both. */
+void coi_webpush_dismiss(struct coi_webpush *webpush, const char *id,
+			 const char *json);
 /* The first reason is the one that the client is told. It isn't copied. */
 void coi_webpush_refuse(struct coi_webpush *webpush, enum mail_error code,
 			const char *reason);

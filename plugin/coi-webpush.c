@@ -76,12 +76,9 @@ bool coi_webpush_owns(struct mailbox *box, enum mail_attribute_type type_flags,
 }
 
 bool coi_webpush_is_copied(struct mailbox *box,
-			   enum mail_attribute_type type_flags, const char *key,
-			   const struct mail_attribute_value *value)
+			   enum mail_attribute_type type_flags, const char *key)
 {
-	return box->storage->user->dsyncing &&
-		webpush_is_key(type_flags, key) &&
-		(value->value != NULL || value->value_stream != NULL);
+	return box->storage->user->dsyncing && webpush_is_key(type_flags, key);
 }
 
 static const char *webpush_entry_name(const char *key)
@@ -449,6 +446,15 @@ void coi_webpush_add_change(struct coi_webpush *webpush, enum coi_webpush_op op,
 	change->text = text;
 }
 
+void coi_webpush_dismiss(struct coi_webpush *webpush, const char *id,
+			 const char *json)
+{
+	struct coi_subscription *sub = array_append_space(&webpush->dismissed);
+
+	sub->id = p_strdup(webpush->pool, id);
+	sub->json = p_strdup(webpush->pool, json);
+}
+
 /* An entry that is there twice: the last value counts, and only it is
    registered. */
 static void webpush_drop_subscribe(struct coi_webpush *webpush, const char *id)
@@ -602,13 +608,46 @@ int coi_webpush_set(struct mailbox_transaction_context *t, const char *key,
 	return 0;
 }
 
+/* It was removed or replaced at another server, and what waits for it waits here. */
+static void webpush_dismiss_copied(struct mailbox_transaction_context *t,
+				   const char *key, const char *new_json)
+{
+	struct mail_user *user = t->box->storage->user;
+	const struct coi_push *push = coi_push_get(user->event);
+	ARRAY_TYPE(coi_subscription) subs;
+	const struct coi_subscription *sub;
+	const char *id, *error;
+
+	if (push == NULL || coi_push_settings(user) == NULL ||
+	    (id = webpush_get_id(push, webpush_entry_name(key), "")) == NULL)
+		return;
+	t_array_init(&subs, 16);
+	/* what is wrong with the dict, to write to it tells */
+	if (coi_subscriptions_read(user, t->box, pool_datastack_create(), &subs,
+				   &error) < 0)
+		return;
+	array_foreach(&subs, sub) {
+		if (strcmp(sub->id, id) == 0 &&
+		    null_strcmp(sub->json, new_json) != 0)
+			coi_webpush_dismiss(coi_webpush_get_changes(t), sub->id,
+					    sub->json);
+	}
+}
+
 int coi_webpush_copy(struct mailbox_transaction_context *t, const char *key,
-		     const struct mail_attribute_value *value)
+		     const struct mail_attribute_value *value,
+		     const struct mailbox_vfuncs *super)
 {
 	const char *str;
 
+	if (value->value == NULL && value->value_stream == NULL) {
+		webpush_dismiss_copied(t, key, NULL);
+		return super->attribute_set(t, MAIL_ATTRIBUTE_TYPE_PRIVATE, key,
+					    value);
+	}
 	if (mailbox_attribute_value_to_string(t->box->storage, value, &str) < 0)
 		return -1;
+	webpush_dismiss_copied(t, key, str);
 	return coi_subscription_write(t, key, str, value->last_change);
 }
 

@@ -60,12 +60,14 @@ void coi_webpush_unset_device_tokens(struct mailbox_transaction_context *t);
 void coi_webpush_set_refused(struct mailbox_transaction_context *t,
 			     const char *reason);
 
-/* dsync sets an attribute of ours: what is to be stored. */
+/* dsync sets or unsets an attribute of ours: what is to be stored, with
+   attribute_set() of super. */
 bool coi_webpush_is_copied(struct mailbox *box,
-			   enum mail_attribute_type type_flags, const char *key,
-			   const struct mail_attribute_value *value);
+			   enum mail_attribute_type type_flags,
+			   const char *key);
 int coi_webpush_copy(struct mailbox_transaction_context *t, const char *key,
-		     const struct mail_attribute_value *value);
+		     const struct mail_attribute_value *value,
+		     const struct mailbox_vfuncs *super);
 
 /* Called before attributes whose keys begin with prefix are listed. */
 void coi_webpush_before_list(struct mailbox *box,

@@ -8,7 +8,7 @@ import time
 import pytest
 from harness.config import by_dialect
 from harness.mails import chat, mail
-from harness.push import eventually
+from harness.push import eventually, queued
 from harness.push_service import answer
 from harness.race import race
 from harness.replicas import Pair
@@ -148,6 +148,32 @@ def test_MSG_1_MSG_9_SUB_2_devices(pair, user, service, subscriber):
     for device in (gone, removed):
         for device.server in pair.nodes:
             assert device.stored() is None
+
+
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+def test_SUB_2_what_waits_at_one_for_what_is_changed_at_the_other(
+    pair, user, service, subscriber, how
+):
+    """It was sent for a day: subject and text, to a phone that had been lost."""
+    one, other = pair.nodes
+    changed, stays = (subscriber(one, user).subscribe() for _ in range(2))
+    pair.sync(user)
+    for device in (changed, stays):
+        service.on(device.path, answer(503))
+    one.deliver("lmtp", user, mail("secret"))
+    for device in (changed, stays):
+        service.wait(lambda: device.requests(), "it is tried")
+    pair.sync(user)
+    assert queued(one) == 2
+    changed.server = other
+    if how == "removed":
+        assert changed.remove().ok
+    else:
+        service.on(changed.path, answer(201))
+        assert changed.set().ok
+    pair.sync(user)
+    eventually(lambda: queued(one) == 1, "only one waits")
+    assert len(changed.requests()) == 1
 
 
 def test_what_dsync_has_brought_is_not_brought_back(pair, user):

@@ -6,11 +6,9 @@
 Those that need no server are in relay_review_test.cc.
 """
 
-import contextlib
 import json
 import os
 import signal
-import sqlite3
 import subprocess
 import time
 from pathlib import Path
@@ -21,7 +19,7 @@ from harness.config import version
 from harness.h2server import Behaviour, push_service
 from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
 from harness.mails import chat, mail
-from harness.push import VAPID, eventually, service_pids, subscriptions
+from harness.push import VAPID, eventually, queued, service_pids, subscriptions
 from harness.push_service import answer
 
 pytestmark = pytest.mark.private
@@ -115,13 +113,6 @@ def test_MSG_1_mail_that_nobody_wants_pushed_waited_for_a_lock(make_server, subs
     server.deliver("lmtp", user, mail("mail"))
     lock.unlink()
     assert set(server.where(user)) == {"first", "mail"}
-
-
-def queued(server):
-    """Pushes in the queue."""
-    path = server.dir / "push/queue/queue.sqlite"
-    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as queue:
-        return queue.execute("SELECT count(*) FROM push").fetchone()[0]
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])

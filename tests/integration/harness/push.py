@@ -4,10 +4,12 @@
 """The other ends of Web Push: devices, the clients that subscribe them, and what they receive."""
 
 import base64
+import contextlib
 import itertools
 import json
 import os
 import shutil
+import sqlite3
 import subprocess
 import time
 from dataclasses import dataclass
@@ -290,6 +292,13 @@ def subscriptions(server, user):
         for name, value in entries.items()
         if name != SUBSCRIPTIONS and value is not None
     }
+
+
+def queued(server):
+    """Pushes in the queue."""
+    path = server.dir / "push/queue/queue.sqlite"
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as queue:
+        return queue.execute("SELECT count(*) FROM push").fetchone()[0]
 
 
 def vapid_key(server, user):
