@@ -334,7 +334,8 @@ static bool coi_contacts_index_is_current(const struct coi_contacts *contacts)
 
 /* Adds the contacts of the old index whose mails are still there, and likewise to
    unread those that couldn't be read. Returns the first UID that the old index
-   doesn't know. */
+   doesn't know. No mail has the UID 0, and Dovecot ends the process that asks for it;
+   but a damaged index may have it. */
 static uint32_t coi_contacts_keep_old(const struct coi_contacts *contacts,
 				      ARRAY_TYPE(coi_contact) *dest,
 				      ARRAY_TYPE(coi_contact) *unread)
@@ -344,11 +345,13 @@ static uint32_t coi_contacts_keep_old(const struct coi_contacts *contacts,
 
 	if (contacts->index.size == 0 ||
 	    contacts->index_state.uidvalidity != contacts->state.uidvalidity ||
+	    contacts->index_state.uidnext == 0 ||
 	    contacts->index_state.uidnext > contacts->state.uidnext)
 		return 1;
 	for (size_t i = 0; i < contacts->index_count; i++) {
 		if (!contacts->core->contacts_index_get(&contacts->index, i,
-							&contact)) {
+							&contact) ||
+		    contact.uid == 0) {
 			array_clear(dest);
 			array_clear(unread);
 			return 1;

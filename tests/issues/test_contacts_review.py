@@ -6,7 +6,14 @@
 import hashlib
 import pytest
 from harness.config import by_dialect, metadata_dict, plugins, settings
-from harness.contacts_index import UNREAD, index_of, read_header, read_records, write_records
+from harness.contacts_index import (
+    UNREAD,
+    Record,
+    index_of,
+    read_header,
+    read_records,
+    write_records,
+)
 from harness.imap import Literal
 from harness.mails import mail
 from harness.push import eventually
@@ -347,3 +354,27 @@ def test_BLK_3_FIL_8_a_second_From_to_several_recipients(make_server):
     blocked = server.folder("Blocked")
     folders = [server.where(user)["mail"][0] for user in users]
     assert folders == ["INBOX", blocked, blocked]
+
+
+@pytest.mark.parametrize("way", ["lmtp", "lda"])
+@pytest.mark.parametrize("damage", ["record", "head"])
+def test_BLK_1_zeros_in_the_index_ended_each_delivery(make_server, damage, way):
+    """As a crash of the machine may leave them. No mail has the UID 0, and Dovecot ends the
+    process that asks for it, with all its recipients."""
+    server = make_server()
+    user = server.coi_user("active")
+    block(server, user)
+    server.deliver(way, user, mail("first"))
+    index = index_of(server, user)
+    records = read_records(index)
+    if damage == "record":
+        write_records(index, [Record(UNREAD, 0, 0, 0), *records])
+    else:
+        write_records(index, records, uidnext=0)
+    # What is fresh isn't looked through.
+    block(server, user, "other@example.org")
+    server.deliver(way, user, mail("second"))
+    server.deliver(way, user, mail("third"))
+    with server.imap(user) as client:
+        assert client.subjects(server.folder("Blocked")) == ["first", "second", "third"]
+    assert sorted(record.uid for record in read_records(index)) == [1, 2]

@@ -48,6 +48,6 @@ def read_records(path):
     return [Record(*fields) for fields in _RECORD.iter_unpack(path.read_bytes()[_HEADER.size :])]
 
 
-def write_records(path, records):
-    head = read_header(path)._replace(count=len(records))
+def write_records(path, records, **head):
+    head = read_header(path)._replace(count=len(records), **head)
     path.write_bytes(_HEADER.pack(*head) + b"".join(_RECORD.pack(*record) for record in records))
