@@ -170,12 +170,13 @@ def make_server(pool, log):
 
 
 @pytest.fixture
-def fresh_server(pool, log):
+def fresh_server(request, pool, log):
     """Like make_server, with processes that no other test has used."""
     servers = []
 
     def make(**settings):
         servers.append(pool.fresh(Config(keep_logins=False, **settings)))
+        servers[-1].test = request.node.name
         log.add(servers[-1])
         return servers[-1]
 
@@ -183,7 +184,7 @@ def fresh_server(pool, log):
     problems = log.problems()
     for server in servers:
         del log.marks[server]
-        server.remove()
+        pool.leave(server)
     assert not problems, "the log has what the test did not expect:\n" + "\n".join(problems)
 
 

@@ -177,6 +177,8 @@ class PrivateServer(Server):
         self.fragile = None
         # A command, with its arguments, that runs it.
         self.runner = ()
+        # The test that has it for itself.
+        self.test = None
 
     def configure(self):
         self.conf.write_text(
@@ -211,14 +213,17 @@ class PrivateServer(Server):
         # Dovecot opens all its listeners before it starts the first process.
         await_greeting(
             self.imap_address,
-            lambda: self.process.poll() is None,
+            self.is_running,
             lambda: self.conf.read_text() + self.log_text(),
         )
         instruments.check(self.process.pid)
         return self
 
+    def is_running(self):
+        return bool(self.process) and self.process.poll() is None
+
     def begin_to_stop(self):
-        if self.process and self.process.poll() is None:
+        if self.is_running():
             self.process.terminate()
 
     def stop(self):
@@ -288,7 +293,7 @@ class PrivateServer(Server):
         shutil.rmtree(self.dir)
         for port in self.ports:
             port.release()
-        assert not crashes, "\n".join(crashes)
+        assert not crashes, "\n".join([f"{self.name}, of {self.test}:", *crashes])
 
     # -- Server --
 
@@ -348,24 +353,32 @@ class Pool:
         self.work_dir = work_dir
         self.shipped_conf = shipped_conf
         self.servers = {}
+        self.ending = []
 
     def get(self, settings):
         server = self.servers.pop(settings, None) or self.fresh(settings)
         self.servers[settings] = server  # the last one
         if len(self.servers) > self.MAX_RUNNING:
-            self.servers.pop(next(iter(self.servers))).remove()
+            self.leave(self.servers.pop(next(iter(self.servers))))
         return server
 
     def fresh(self, settings):
-        """A server that no other test shares. Its caller removes it."""
+        """A server that no other test shares. Its caller removes or leaves it."""
         return PrivateServer(settings, self.work_dir, self.shipped_conf).start()
 
+    def leave(self, server):
+        """Ends one that nobody asks for any more: it takes about a second, and nobody waits."""
+        server.begin_to_stop()
+        self.ending.append(server)
+        for other in [other for other in self.ending if not other.is_running()]:
+            self.ending.remove(other)
+            other.remove()
+
     def close(self):
-        # It takes each of them about a second.
         for server in self.servers.values():
-            server.begin_to_stop()
-        for server in self.servers.values():
-            server.remove()
+            self.leave(server)
+        while self.ending:
+            self.ending.pop().remove()
 
 
 def is_alive(pid):
