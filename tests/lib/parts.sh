@@ -144,6 +144,8 @@ part_lint() {
 # -- integration --
 
 pytest_options=(-q -rfEx --tb=short)
+# Of each Dovecot. They mostly wait, and there is enough else for the processors.
+suite_jobs=2
 
 pytest_suite() { # PART NAME COMMAND...
 	local part=$1 name=$2 xml=$results/xml/${1// /-}-${2// /-}.xml
@@ -155,7 +157,7 @@ pytest_suite() { # PART NAME COMMAND...
 part_integration() {
 	if wanted build || check build gcc build_gcc; then
 		pytest_suite "integration $(dovecot --version | cut -d' ' -f1)" host \
-			"$top/tests/lib/suite" "$cache/gcc"
+			"$top/tests/lib/suite" --jobs "$suite_jobs" "$cache/gcc"
 	fi
 }
 
@@ -169,7 +171,7 @@ part_sanitized() {
 	dovecot=$(dovecot --version | cut -d' ' -f1)
 	if wanted unit || check build sanitized build_sanitized; then
 		pytest_suite "integration $dovecot" sanitizers \
-			"$top/tests/lib/suite" --sanitize "$cache/sanitized"
+			"$top/tests/lib/suite" --jobs "$suite_jobs" --sanitize "$cache/sanitized"
 	fi
 	if wanted build || wanted integration || check build gcc build_gcc; then
 		pytest_suite "integration $dovecot" valgrind "$top/tests/lib/suite" \
@@ -215,7 +217,7 @@ part_chroot() {
 	done
 	xml=$results/xml/integration-$name.xml
 	suite "integration $name" chroot "$xml" in_other_xml "$xml" \
-		/coi/source/tests/lib/suite /coi/build "${pytest_options[@]}" \
+		/coi/source/tests/lib/suite --jobs "$suite_jobs" /coi/build "${pytest_options[@]}" \
 		--junitxml={} ${expr:+-k "$expr"} || true
 }
 
