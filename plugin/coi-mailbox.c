@@ -334,16 +334,22 @@ coi_mailbox_attribute_set(struct mailbox_transaction_context *t,
 {
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(t->box);
 
+	/* lib-storage has asked, but not for INBOX in an alias of its namespace: there
+	   it knows no internal attribute of the server's, ours or its own. */
+	if (!t->box->inbox_any && coi_metadata_owns(type_flags, key)) {
+		if (coi_metadata_set(t, key, value) < 0)
+			return -1;
+		type_flags &= ENUM_NEGATE(MAIL_ATTRIBUTE_TYPE_FLAG_VALIDATED);
+	}
 	if (coi_webpush_owns(t->box, type_flags, key))
 		return coi_webpush_set(t, key, value);
 	if (coi_device_token_owns(t->box, type_flags, key))
 		return coi_device_token_set(t, key, value);
 	coi_mailbox_before_dsync(t->box);
-	if (coi_webpush_is_copied(t->box, type_flags, key)) {
+	if (coi_webpush_is_copied(t->box, type_flags, key))
 		return coi_webpush_copy(t, key, value, &cbox->module_ctx.super);
-	}
-	/* lib-storage would fail here, see coi_attribute_set() */
-	if (coi_metadata_is_refused(t, key))
+	/* lib-storage would fail here, see coi_metadata_set() */
+	if (coi_metadata_is_refused(t, type_flags, key))
 		return 0;
 
 	return cbox->module_ctx.super.attribute_set(t, type_flags, key, value);
@@ -418,6 +424,14 @@ static void coi_mailbox_hook_attributes(struct mailbox_vfuncs *v)
 	v->attribute_iter_deinit = coi_mailbox_attribute_iter_deinit;
 }
 
+/* TRUE of INBOX in an alias of its namespace, for a command on entries: it may be what
+   lib-storage finds first, and takes for the server's. */
+static bool coi_mailbox_is_by_alias(const struct mailbox *box)
+{
+	return box->inbox_user && box->list->ns->alias_for != NULL &&
+		(box->flags & MAILBOX_FLAG_ATTRIBUTE_SESSION) != 0;
+}
+
 void coi_mailbox_allocated(struct mailbox *box)
 {
 	struct mailbox_vfuncs *v = box->vlast;
@@ -441,14 +455,7 @@ void coi_mailbox_allocated(struct mailbox *box)
 		v->sync_deinit = coi_mailbox_sync_deinit;
 		v->free = coi_mailbox_free;
 	}
-	/* Of an alias of its namespace, too: lib-storage has the server's
-	   attributes only where it is told so, and the alias may be what it
-	   finds first. But by that it also goes to see what is in the index of
-	   the list and what may be deleted, so only for commands on entries. */
-	if (box->inbox_user && box->list->ns->alias_for != NULL &&
-	    (box->flags & MAILBOX_FLAG_ATTRIBUTE_SESSION) != 0)
-		box->inbox_any = TRUE;
-	if (box->inbox_any)
+	if (box->inbox_any || coi_mailbox_is_by_alias(box))
 		coi_mailbox_hook_attributes(v);
 	MODULE_CONTEXT_SET(box, coi_storage_module, cbox);
 }

@@ -298,9 +298,8 @@ coi_attribute_get_refusal(struct mailbox *box, const char *name,
    here, cmd_setmetadata() never asks for the literals behind it, and a client
    that waits to be asked would wait for ever. Until then an unset takes its
    place, which needs no memory however large the value is. */
-static int
-coi_attribute_set(struct mailbox_transaction_context *t, const char *key,
-		  const struct mail_attribute_value *value)
+int coi_metadata_set(struct mailbox_transaction_context *t, const char *key,
+		     const struct mail_attribute_value *value)
 {
 	struct coi_metadata_changes *changes;
 	struct mail_attribute_value *refused_value;
@@ -377,18 +376,25 @@ static const struct mailbox_attribute_internal coi_config_attribute = {
 	.flags = MAIL_ATTRIBUTE_INTERNAL_FLAG_CHILDREN |
 		MAIL_ATTRIBUTE_INTERNAL_FLAG_VALIDATED,
 	.get = coi_attribute_get,
-	.set = coi_attribute_set,
+	.set = coi_metadata_set,
 	.iter = coi_attribute_iter,
 };
 
+bool coi_metadata_owns(enum mail_attribute_type type_flags, const char *key)
+{
+	return (type_flags & MAIL_ATTRIBUTE_TYPE_MASK) ==
+		MAIL_ATTRIBUTE_TYPE_PRIVATE &&
+		strncmp(key, COI_CONFIG_KEY_PREFIX,
+			strlen(COI_CONFIG_KEY_PREFIX)) == 0;
+}
+
 bool coi_metadata_is_refused(struct mailbox_transaction_context *t,
+			     enum mail_attribute_type type_flags,
 			     const char *key)
 {
 	struct mail_user *user = t->box->storage->user;
 
-	return !user->dsyncing &&
-		strncmp(key, COI_CONFIG_KEY_PREFIX,
-			strlen(COI_CONFIG_KEY_PREFIX)) == 0 &&
+	return !user->dsyncing && coi_metadata_owns(type_flags, key) &&
 		coi_transaction_get(t)->metadata.refused != NULL &&
 		!coi_user_is_offered(user);
 }

@@ -69,9 +69,17 @@ void coi_metadata_log_failure(struct mail_user *user, const char *consequence,
 int coi_config_set_enabled(struct mail_user *user, bool enabled,
 			   const char **error_r);
 
+/* TRUE if the key is one of ours. */
+bool coi_metadata_owns(enum mail_attribute_type type_flags, const char *key);
+/* Called before the value is stored. One that is refused is replaced, and fails the
+   commit. Returns -1 after setting the storage's error, if there is no commit to fail. */
+int coi_metadata_set(struct mailbox_transaction_context *t, const char *key,
+		     const struct mail_attribute_value *value);
+
 /* TRUE if the key is one of ours, and nothing can be stored for the user: one of the
    changes was refused, and the commit will say so. */
 bool coi_metadata_is_refused(struct mailbox_transaction_context *t,
+			     enum mail_attribute_type type_flags,
 			     const char *key);
 
 /* Makes the folders that the changes need. Called before they are committed.

@@ -7,7 +7,7 @@ import re
 import time
 
 import pytest
-from harness.config import by_dialect, plugins
+from harness.config import by_dialect, metadata_dict, plugins
 from harness.mails import chat, mail
 from harness.server import ROOT
 
@@ -137,6 +137,27 @@ def test_ENA_6_FIL_7_INBOX_was_made_where_it_is_not_for_2_3(make_server, prefix)
         assert client.getmetadata(enabled) == {enabled: None}
         assert client.subjects("INBOX") == ["chat", "mail"]
     assert mailboxes_on_disk(server, user) == [name for name in before if "Chats" not in name]
+
+
+@pytest.mark.parametrize("prefix", ["", "mail/"])
+def test_FIL_7_the_servers_comment_could_not_be_set_where_an_alias_comes_first(make_server, prefix):
+    """INBOX by way of it had Dovecot's own entries of the server with us, which are read-only."""
+    before = alias(prefix) + metadata_dict("attributes") + "imap_metadata = yes\n"
+    names = ["/shared/admin"]
+    for name in ("comment", "vendor/x"):
+        names += [f"/shared/{name}", f"/private/{name}"]
+    answers = []
+    for coi in (False, True):
+        server = make_server(coi=coi, prefix="INBOX/", before=before)
+        user = server.new_user()
+        with server.imap(user) as client:
+            said = []
+            for name in names:
+                for value in ("value", None):
+                    said.append((name, client.setmetadata({name: value}).reason))
+                    said.append(client.command(f'GETMETADATA "" {name}').untagged)
+        answers.append(said)
+    assert answers[1] == answers[0]
 
 
 @pytest.mark.parametrize("before", ["", alias(""), alias("mail/")], ids=["none", "first", "mail"])
