@@ -130,6 +130,18 @@ static void coi_contacts_forget_log(struct coi_contacts *contacts)
 	contacts->state.log_changed = 0;
 }
 
+/* Each machine may have an index of its own for a maildir that several have, and what
+   others do isn't in it. */
+static bool
+coi_contacts_index_is_one_of_many(const struct coi_contacts *contacts)
+{
+	const struct mail_storage *storage =
+		mail_namespace_get_default_storage(contacts->ns);
+
+	return storage->set->mail_nfs_storage &&
+		strcmp(storage->name, "maildir") == 0;
+}
+
 /* Where another machine may write the log, stat() may tell of its changes only
    later. */
 static void coi_contacts_stat_log(struct coi_contacts *contacts)
@@ -138,6 +150,7 @@ static void coi_contacts_stat_log(struct coi_contacts *contacts)
 
 	if (contacts->log_path == NULL ||
 	    coi_contacts_storage_settings(contacts)->mail_nfs_index ||
+	    coi_contacts_index_is_one_of_many(contacts) ||
 	    stat(contacts->log_path, &st) < 0)
 		return;
 	contacts->state.log_inode = st.st_ino;
@@ -188,6 +201,7 @@ static bool coi_contacts_needs_sync(const struct coi_contacts *contacts)
 	return !index->readonly &&
 		(contacts->state.uidvalidity == 0 ||
 		 contacts->state.uidnext <= 1 ||
+		 coi_contacts_index_is_one_of_many(contacts) ||
 		 mail_index_is_in_memory(index));
 }
 

@@ -8,6 +8,34 @@
 #include "mail-storage-private.h"
 #include "coi-lock.h"
 
+#define MAILDIR_STORAGE_NAME "maildir"
+
+/* Each machine that has a maildir may keep an index of its own for it, and what others
+   do isn't seen there. dovecot-uidlist is one for all of them. */
+static bool coi_lock_is_beside_index(struct mailbox *inbox)
+{
+	const char *dir;
+
+	if (mail_index_is_in_memory(inbox->index))
+		return FALSE;
+	return strcmp(inbox->storage->name, MAILDIR_STORAGE_NAME) != 0 ||
+		mailbox_get_path_to(inbox, MAILBOX_LIST_PATH_TYPE_MAILBOX,
+				    &dir) <= 0 ||
+		strcmp(inbox->index->dir, dir) == 0;
+}
+
+const char *coi_lock_get_dir(struct mailbox *inbox)
+{
+	const char *dir;
+
+	if (coi_lock_is_beside_index(inbox))
+		return inbox->index->dir;
+	return mailbox_get_path_to(inbox, MAILBOX_LIST_PATH_TYPE_CONTROL,
+				   &dir) > 0 ?
+		dir :
+		NULL;
+}
+
 int coi_lock_create(struct mailbox *inbox, const char *name, unsigned int secs,
 		    struct file_lock **lock_r, const char **error_r)
 {
@@ -15,19 +43,20 @@ int coi_lock_create(struct mailbox *inbox, const char *name, unsigned int secs,
 	struct file_create_settings set;
 	const char *dir;
 
-	if (!mail_index_is_in_memory(inbox->index)) {
+	/* lib-storage's function knows that place only. */
+	if (coi_lock_is_beside_index(inbox)) {
 		return mailbox_lock_file_create(inbox, name, secs, lock_r,
 						error_r);
 	}
-	/* lib-storage's function is for mailboxes with an index on disk. */
-	if (mailbox_get_path_to(inbox, MAILBOX_LIST_PATH_TYPE_CONTROL, &dir) <=
-	    0) {
+	dir = coi_lock_get_dir(inbox);
+	if (dir == NULL) {
 		*error_r = "The mailbox has no place for a lock file";
 		return -1;
 	}
 	perm = mailbox_get_permissions(inbox);
 	i_zero(&set);
-	set.lock_timeout_secs = secs;
+	set.lock_timeout_secs = mail_storage_get_lock_timeout(inbox->storage,
+							      secs);
 	set.lock_settings.lock_method = inbox->storage->set->parsed_lock_method;
 	set.mode = (int)perm->file_create_mode;
 	set.gid = perm->file_create_gid;

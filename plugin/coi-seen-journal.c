@@ -10,6 +10,7 @@
 #include "str.h"
 #include "write-full.h"
 #include "mail-storage-private.h"
+#include "coi-lock.h"
 #include "coi-seen-journal.h"
 
 #include <fcntl.h>
@@ -19,22 +20,10 @@
 
 #define JOURNAL_VERSION "2"
 
-const char *coi_seen_journal_dir(struct mailbox *inbox)
-{
-	const char *dir;
-
-	if (!mail_index_is_in_memory(inbox->index))
-		return inbox->index->dir;
-	return mailbox_get_path_to(inbox, MAILBOX_LIST_PATH_TYPE_CONTROL,
-				   &dir) > 0 ?
-		dir :
-		NULL;
-}
-
 static const char *
 coi_seen_journal_path(struct mailbox *inbox, const char *name)
 {
-	const char *dir = coi_seen_journal_dir(inbox);
+	const char *dir = coi_lock_get_dir(inbox);
 
 	return dir == NULL ? NULL : t_strconcat(dir, "/", name, NULL);
 }

@@ -6,9 +6,8 @@
 
 /* What a move of seen mail was about to do, so that the next one can finish it
    if the process is killed between storing the copies and expunging the
-   originals, or the move failed. A file there only meanwhile, next to INBOX's index, or
-   where that is in memory only, next to its control files. The caller holds the
-   lock for moves, which is in the same place.
+   originals, or the move failed. A file there only meanwhile, next to the lock for moves
+   (coi-lock.h), which the caller holds.
 
    Format, one line each, ended by LF:
      journal = "2" TAB uidvalidity LF *(first TAB last LF)
@@ -27,9 +26,6 @@ struct mailbox;
 #define COI_SEEN_JOURNAL_NAME "dovecot-coi.moving"
 #define COI_SEEN_JOURNAL_LATE_NAME COI_SEEN_JOURNAL_NAME ".late"
 #define COI_SEEN_JOURNAL_TAKEN_NAME COI_SEEN_JOURNAL_NAME ".taken"
-
-/* The folder for both, or NULL for a mailbox that has no files here. */
-const char *coi_seen_journal_dir(struct mailbox *inbox);
 
 /* Returns 0 if ok, -1 if error. */
 int coi_seen_journal_write(struct mailbox *inbox,

@@ -3,7 +3,11 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Two servers that have the same mail, with what Dovecot wants to be set where that is on NFS."""
 
+import time
+
 import pytest
+from harness.config import by_dialect
+from harness.held import LOCK_OF_MOVES, Held
 from harness.mails import chat, mail
 from harness.race import race
 from harness.server import ROOT
@@ -15,9 +19,23 @@ ENABLED, FILTER = f"{ROOT}/enabled", f"{ROOT}/message-filter"
 SHARED = "mmap_disable = yes\nmail_fsync = always\nmail_nfs_storage = yes\nmail_nfs_index = yes\n"
 
 
-@pytest.fixture(params=["maildir", "sdbox", "mdbox"])
+OWN_INDEX = "maildir, each with an index of its own"
+
+
+def own_index(number):
+    """As on a disk of the machine's own. Dovecot can do that with maildirs alone."""
+    return "mail_nfs_storage = yes\n" + by_dialect(
+        v2_3=f"mail_location = maildir:~/maildir:INDEX=~/index-{number}\n",
+        v2_4=f"mail_index_path = ~/index-{number}\n",
+    )
+
+
+@pytest.fixture(params=["maildir", "sdbox", "mdbox", OWN_INDEX])
 def nodes(request, fresh_server):
-    one, other = (fresh_server(mail_format=request.param, before=SHARED) for _ in range(2))
+    if request.param == OWN_INDEX:
+        one, other = (fresh_server(before=own_index(number)) for number in range(2))
+    else:
+        one, other = (fresh_server(mail_format=request.param, before=SHARED) for _ in range(2))
     other.homes.rmdir()
     other.homes.symlink_to(one.homes)
     return one, other
@@ -79,3 +97,19 @@ def test_FIL_3_both_move_the_same_mails(nodes):
     with other.imap(user) as client:
         assert client.subjects("INBOX") == []
         assert sorted(client.subjects(other.chats)) == sorted(subjects)
+
+
+def test_FIL_3_one_waits_while_the_other_moves(nodes):
+    """Else both would store their copies before they expunge."""
+    one, other = nodes
+    user = one.coi_user("seen")
+    one.deliver("lmtp", user, chat("chat"))
+    with other.imap(user) as client:
+        client.must("SELECT INBOX")
+        with Held(one, user, LOCK_OF_MOVES) as held:
+            tag = client.send("STORE 1 +FLAGS (\\Seen)")
+            time.sleep(0.5)
+            assert one.where(user)["chat"][0] == "INBOX"
+            held.end()
+            assert client.finish(tag).ok
+    assert one.where(user) == {"chat": (one.chats, {"$Chat", "\\Seen"})}
