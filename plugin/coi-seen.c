@@ -5,7 +5,7 @@
 /*
  * Several sessions may set \Seen on the same mails at once, and each would
  * copy them before it sees that another one has expunged them. So a move is
- * done by one session at a time, under a lock file next to INBOX's index, and
+ * done by one session at a time, under a lock file (coi-lock.h), and
  * with a mailbox object of its own that is synced once the lock is held: what
  * another one has moved is gone by then. The session's own view of INBOX isn't
  * touched; it learns of the expunges when the client allows it to. Who deletes or
