@@ -150,14 +150,25 @@ coi_seen_search_uids(struct mailbox_transaction_context *t,
 	return search_ctx;
 }
 
-/* NULL where it isn't allowed: mostly by an ACL, and nothing is wrong then. */
+/* NULL where it isn't allowed, by an ACL or the quota: nothing is wrong then, and it
+   would be told with each mail that is read. */
 static const char *coi_seen_get_error(struct mailbox *box)
 {
+	static bool logged = FALSE;
 	const char *text;
 	enum mail_error error;
 
 	text = mailbox_get_last_internal_error(box, &error);
-	return error == MAIL_ERROR_PERM ? NULL : t_strdup(text);
+	if (error != MAIL_ERROR_PERM && error != MAIL_ERROR_NOQUOTA)
+		return t_strdup(text);
+	if (!logged) {
+		e_info(box->event,
+		       "coi: Not allowed to move seen chat mail "
+		       "to the Chats folder: %s",
+		       text);
+	}
+	logged = TRUE;
+	return NULL;
 }
 
 /* Returns 1 if the mail is being moved, 0 if there is nothing to move, -1 if it
@@ -648,7 +659,6 @@ static int coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
 
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 {
-	static bool logged = FALSE;
 	const char *error;
 
 	coi_seen_drop_conflicts(seen, box);
@@ -658,15 +668,7 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 		return;
 	if (coi_seen_move(box, &seen->uids, &error) == 0)
 		return;
-	if (error == NULL) {
-		/* with each mail that is read, it would be */
-		if (!logged) {
-			e_info(box->event,
-			       "coi: Not allowed to move seen chat mail "
-			       "to the Chats folder");
-		}
-		logged = TRUE;
-	} else {
+	if (error != NULL) {
 		e_error(box->event,
 			"coi: Can't move seen chat mail "
 			"to the Chats folder: %s",

@@ -6,7 +6,7 @@
 import threading
 
 import pytest
-from harness.config import quota
+from harness.config import dialect, quota
 from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
@@ -252,6 +252,24 @@ def test_FIL_3_a_full_mailbox_is_in_nobodys_way(make_server, log, mail_format):
         client.store("1:*", "+FLAGS", SEEN)
         assert client.exists("INBOX") == 0
         assert client.exists(server.chats) == count
+
+
+@pytest.mark.private
+def test_FIL_3_FIL_6_where_there_is_no_room_for_it_the_mail_stays(make_server, log):
+    """It was an error with each mail that was read."""
+    if dialect() == "2.3":
+        pytest.skip("who has more than fits may move all of it")
+    server = make_server(before=quota().replace("grace = 0", "grace = 10k"))
+    user = server.coi_user("seen")
+    chats = [f"chat {number}" for number in range(20)]
+    replies = [server.lmtp(user, mail=chat(subject))[0] for subject in chats]
+    count = sum(reply.startswith("250") for reply in replies)
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        for number in range(count - 3, count):
+            client.must(f"UID STORE {number} +FLAGS (\\Seen)")
+        assert len(client.subjects("INBOX")) > count - 3
+    assert log.count(server, f"{user}.*Not allowed to move seen chat mail.*Quota exceeded") == 1
 
 
 @pytest.mark.private
