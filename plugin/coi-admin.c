@@ -188,6 +188,9 @@ static int admin_queue_add_answer(const struct coi_handoff_answer *answer,
 	while ((value = coi_handoff_answer_next(answer, "service", &pos)) !=
 	       NULL) {
 		words = t_strsplit(value, " ");
+		/* of an empty text; then there is nothing behind it either */
+		if (words[0] == NULL)
+			return -1;
 		row = admin_queue_add(queue, words[0]);
 		if (admin_queue_parse(words + 1, row->numbers) < 0)
 			return -1;
@@ -197,10 +200,10 @@ static int admin_queue_add_answer(const struct coi_handoff_answer *answer,
 	if (value == NULL)
 		return 0;
 	words = t_strsplit(value, " ");
+	if (words[0] == NULL || words[1] == NULL)
+		return -1;
 	row = admin_queue_add(queue, t_strconcat(words[0], " others", NULL));
-	return words[1] == NULL ?
-		-1 :
-		str_to_int64(words[1], &row->numbers[COI_QUEUE_WAITING]);
+	return str_to_int64(words[1], &row->numbers[COI_QUEUE_WAITING]);
 }
 
 int coi_admin_get_queue(const char *base_dir,

@@ -16,6 +16,7 @@
 #include "str.h"
 #include "unlink-directory.h"
 #include "write-full.h"
+#include "coi-admin.h"
 #include "coi-core.h"
 #include "coi-handoff.h"
 
@@ -425,6 +426,30 @@ static void serve_full(int fd)
 	say(fd, "-\tfull\n");
 }
 
+#define STATUS_OF_ALL                                               \
+	"+\tstatus\tqueued=1\tin-flight=2\tdelivered=3\tdeferred=4" \
+	"\tdropped=5\tgone=6"
+
+static void serve_status(int fd)
+{
+	read_request(fd);
+	say(fd,
+	    STATUS_OF_ALL "\tservice=https://a.test 1 2 3 4 5 6 7 8 9"
+			  "\tmore=10 11\n");
+}
+
+static void serve_nameless_service(int fd)
+{
+	read_request(fd);
+	say(fd, STATUS_OF_ALL "\tservice=\n");
+}
+
+static void serve_nothing_more(int fd)
+{
+	read_request(fd);
+	say(fd, STATUS_OF_ALL "\tmore=\n");
+}
+
 static int ask_line(const string_t *line, unsigned int timeout_msecs,
 		    struct coi_handoff_answer *answer_r, const char **error_r)
 {
@@ -518,6 +543,66 @@ static void test_answer_before_the_request_is_read(void **state)
 	assert_int_equal(
 		ask_line(large_request(), PATIENT_MSECS, &answer, &error), 0);
 	assert_string_equal(answer.word, "full");
+}
+
+static void test_status(void **state)
+{
+	const struct coi_admin_queue_row *row;
+	ARRAY_TYPE(coi_admin_queue) queue;
+	const char *error;
+
+	(void)state;
+	start_server(serve_status);
+	t_array_init(&queue, 4);
+	assert_int_equal(coi_admin_get_queue(dir, &queue, &error), 0);
+	assert_int_equal(array_count(&queue), 3);
+	row = array_idx(&queue, 0);
+	assert_string_equal(row->service, "all");
+	assert_int_equal(row->numbers[COI_QUEUE_WAITING], 1);
+	assert_int_equal(row->numbers[COI_QUEUE_GONE], 6);
+	assert_int_equal(row->numbers[COI_QUEUE_FAILURES], -1);
+	row = array_idx(&queue, 1);
+	assert_string_equal(row->service, "https://a.test");
+	assert_int_equal(row->numbers[COI_QUEUE_WAITING], 1);
+	assert_int_equal(row->numbers[COI_QUEUE_OLDEST], 9);
+	row = array_idx(&queue, 2);
+	assert_string_equal(row->service, "10 others");
+	assert_int_equal(row->numbers[COI_QUEUE_WAITING], 11);
+	assert_int_equal(row->numbers[COI_QUEUE_IN_FLIGHT], -1);
+}
+
+/* What is read beyond an array in the data stack isn't zeros by chance. */
+static void soil_data_stack(void)
+{
+	T_BEGIN {
+		for (unsigned int i = 0; i < 1000; i++)
+			memset(t_malloc_no0(64), 0xff, 64);
+	}
+	T_END;
+}
+
+static void assert_no_status(serve_func_t *serve)
+{
+	ARRAY_TYPE(coi_admin_queue) queue;
+	const char *error;
+
+	start_server(serve);
+	t_array_init(&queue, 4);
+	soil_data_stack();
+	assert_int_equal(coi_admin_get_queue(dir, &queue, &error), -1);
+	assert_string_equal(error, "coi-push doesn't tell: status");
+}
+
+static void test_status_of_a_service_without_a_name(void **state)
+{
+	(void)state;
+	assert_no_status(serve_nameless_service);
+}
+
+static void test_status_of_no_others(void **state)
+{
+	(void)state;
+	assert_no_status(serve_nothing_more);
 }
 
 static void assert_no_answer(serve_func_t *serve, unsigned int timeout_msecs,
@@ -904,6 +989,9 @@ static const struct CMUnitTest tests[] = {
 	HANDOFF_TEST(test_answer_in_pieces),
 	HANDOFF_TEST(test_request_is_sent_in_pieces),
 	HANDOFF_TEST(test_answer_before_the_request_is_read),
+	HANDOFF_TEST(test_status),
+	HANDOFF_TEST(test_status_of_a_service_without_a_name),
+	HANDOFF_TEST(test_status_of_no_others),
 	HANDOFF_TEST(test_no_answer),
 	HANDOFF_TEST(test_request_is_not_read),
 	HANDOFF_TEST(test_signals_do_not_prolong_the_wait),
