@@ -30,6 +30,11 @@
  *   goes by the old one finds a folder there without a name. It takes the index for
  *   corrupted then, and has it made anew, of which other sessions may crash. So a
  *   look has its map for itself.
+ * - A folder that is deleted loses its mails first. Who opens INBOX to tell of that, as
+ *   STATUS does, may make a new one in what is being deleted. So a look makes no folder.
+ * - A look so early doesn't see yet that INBOX goes. When the next one finds a new INBOX,
+ *   Dovecot 2.3 takes its log for a damaged one of the old INBOX, and destroys it, with
+ *   the mail that it is about. So it is kept from syncing the old one (coi-mailbox.c).
  * - A folder is there before its index is. Who opens it in between, as STATUS does,
  *   makes it an index without UIDVALIDITY, which mdbox can't repair without doubling
  *   mails. So where a folder has been added, we wait as long as Dovecot would.
@@ -40,6 +45,7 @@
 #include "ioloop.h"
 #include "llist.h"
 #include "mail-index-private.h"
+#include "mail-transaction-log-private.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
 #include "mailbox-list-private.h"
@@ -50,7 +56,9 @@
 #include "coi-user.h"
 #include "coi-list-notify.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 /* As long as Dovecot's own delay. */
 #define COI_LIST_NOTIFY_LATE_MSECS 500
@@ -112,6 +120,8 @@ static MODULE_CONTEXT_DEFINE_INIT(coi_list_module,
 static struct coi_list_notify *watched_lists;
 /* A callback is going to end that has flushed; it is no reason to do so again. */
 static bool flushing;
+/* A look is going on that Dovecot wouldn't take now. */
+static bool looking;
 
 static struct coi_list_notify *
 coi_list_notify_find(const struct mailbox_list_notify *notify)
@@ -196,8 +206,15 @@ static void coi_list_notify_flush(struct coi_list_notify *list)
 	}
 	coi_list_notify_looks(list);
 	flushing = TRUE;
+	looking = TRUE;
 	/* may free the list */
 	mailbox_list_notify_flush(list->notify);
+	looking = FALSE;
+}
+
+bool coi_list_notify_is_looking(void)
+{
+	return looking;
 }
 
 void coi_list_notify_after_io(struct mail_user *user)
@@ -267,9 +284,12 @@ coi_list_notify_open(struct mailbox_list *list, const char *vname,
 
 	/* A folder that isn't there, or not any more, isn't to be made by opening it. */
 	box = mailbox_alloc(list, vname, flags);
+	box->deleting = TRUE;
 	if (mailbox_exists(box, FALSE, &existence) < 0 ||
 	    existence != MAILBOX_EXISTENCE_SELECT || mailbox_open(box) < 0)
 		mailbox_free(&box);
+	else
+		box->deleting = FALSE;
 	return box;
 }
 
@@ -364,9 +384,11 @@ static void coi_list_notify_late(struct coi_list_notify *list)
 		timeout_remove(&list->to_late);
 	if (list->look_missed) {
 		list->look_missed = FALSE;
+		looking = TRUE;
 		/* may free the list */
 		if (list->wait_callback != NULL)
 			list->wait_callback(list->wait_context);
+		looking = FALSE;
 	}
 }
 
@@ -418,6 +440,30 @@ static void coi_list_notify_free(struct coi_list_notify *list)
 	i_free(list->list_log_path);
 	i_free(list->inbox_log_path);
 	i_free(list);
+}
+
+bool coi_list_notify_is_replaced(const struct mailbox *box)
+{
+	struct mail_transaction_log_header hdr;
+	struct mail_index *index = box->index;
+	const char *path;
+	struct stat st;
+	bool replaced;
+	int fd;
+
+	if (!box->inbox_user || (box->flags & MAILBOX_FLAG_READONLY) == 0 ||
+	    !box->opened || mail_index_is_in_memory(index))
+		return FALSE;
+	path = t_strconcat(index->filepath, ".log", NULL);
+	if (stat(path, &st) < 0 || st.st_ino == index->log->head->st_ino)
+		return FALSE;
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd == -1)
+		return FALSE;
+	replaced = read(fd, &hdr, sizeof(hdr)) == sizeof(hdr) &&
+		hdr.indexid != index->indexid;
+	i_close_fd(&fd);
+	return replaced;
 }
 
 void coi_list_notify_before_refresh(struct mailbox_list *mailbox_list)

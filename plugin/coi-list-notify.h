@@ -8,6 +8,7 @@
    selected (IDL-1..3). */
 
 struct mail_user;
+struct mailbox;
 struct mailbox_list;
 
 /* For Dovecot's hook of that name. */
@@ -15,6 +16,13 @@ void coi_list_notify_created(struct mailbox_list *list);
 
 /* Called after each I/O callback of the user's, by coi-notify.c. */
 void coi_list_notify_after_io(struct mail_user *user);
+
+/* TRUE while a client is being told at once: what can't be opened then isn't to be made. */
+bool coi_list_notify_is_looking(void);
+
+/* TRUE if the mailbox is INBOX, opened as NOTIFY has it, and was deleted; and there is a new
+   one by now. Then it isn't to be synced. */
+bool coi_list_notify_is_replaced(const struct mailbox *box);
 
 /* Called before Dovecot may read the index of the list. */
 void coi_list_notify_before_refresh(struct mailbox_list *list);

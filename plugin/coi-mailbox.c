@@ -6,6 +6,7 @@
 #include "array.h"
 #include "mail-storage-private.h"
 #include "mailbox-list-private.h"
+#include "index-storage.h"
 #include "coi-deliver.h"
 #include "coi-device-token.h"
 #include "coi-keyword.h"
@@ -234,6 +235,18 @@ static int coi_mailbox_rename_box(struct mailbox *src, struct mailbox *dest)
 	return coi_rules_rename_box(&cbox->module_ctx, src, dest);
 }
 
+static int coi_mailbox_open(struct mailbox *box)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+	int ret = cbox->module_ctx.super.open(box);
+
+	/* By this lib-storage knows that it isn't to be created. The mailbox is freed
+	   then, as it is there but for a STATUS. */
+	if (ret < 0 && coi_list_notify_is_looking())
+		box->deleting = TRUE;
+	return ret;
+}
+
 static void coi_mailbox_notify_changes(struct mailbox *box)
 {
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
@@ -242,6 +255,17 @@ static void coi_mailbox_notify_changes(struct mailbox *box)
 	coi_notify_changed(&cbox->notify, box);
 	if (box->inbox_user && box->notify_callback == NULL)
 		coi_list_notify_watches_lost(box->storage->user);
+}
+
+static struct mailbox_sync_context *
+coi_mailbox_sync_init(struct mailbox *box, enum mailbox_sync_flags flags)
+{
+	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
+
+	if (!coi_list_notify_is_replaced(box))
+		return cbox->module_ctx.super.sync_init(box, flags);
+	mailbox_set_deleted(box);
+	return index_mailbox_sync_init(box, flags, TRUE);
 }
 
 static int coi_mailbox_sync_deinit(struct mailbox_sync_context *ctx,
@@ -451,7 +475,9 @@ void coi_mailbox_allocated(struct mailbox *box)
 		v->create_box = coi_mailbox_create_box;
 		v->delete_box = coi_mailbox_delete_box;
 		v->rename_box = coi_mailbox_rename_box;
+		v->open = coi_mailbox_open;
 		v->notify_changes = coi_mailbox_notify_changes;
+		v->sync_init = coi_mailbox_sync_init;
 		v->sync_deinit = coi_mailbox_sync_deinit;
 		v->free = coi_mailbox_free;
 	}

@@ -460,3 +460,33 @@ def test_a_log_that_changes_and_has_nothing_new(fresh_server, work_dir):
         response = client.must("NOOP")
         changing.unlink()
     assert len(response.lines("STATUS")) < 3
+
+
+# What stock Dovecot says, if less often.
+DELETED = "Mailbox list index notify: Failed to sync INBOX: Mailbox was deleted under us"
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", ("maildir", "sdbox"))
+def test_a_look_took_place_while_INBOX_was_deleted(make_server, mail_format, log):
+    """It opened INBOX, which is to make it. And it knew no end of the old one, by which 2.3 had
+    the index of the next one for damaged, destroyed it, and so lost the mails in it."""
+    log.expect(DELETED)
+    server = make_server(mail_format=mail_format)
+    with ExitStack() as stack:
+        clients = {}
+        for _ in range(12):
+            user = server.new_user()
+            server.lmtp(user, mail=mail("before"))
+            clients[user] = stack.enter_context(server.imap(user))
+            clients[user].must("NOTIFY SET (PERSONAL (MailboxName MessageNew MessageExpunge))")
+        for user in clients:
+            # A maildir loses its mails, and stays.
+            server.run("doveadm", "mailbox", "delete", "-u", user, "INBOX")
+        # until all looks are over
+        time.sleep(1.2)
+        server.lmtp(*clients, mail=mail("after"))
+        for user, client in clients.items():
+            await_soon(client, "STATUS INBOX (MESSAGES 1 ")
+            assert client.subjects("INBOX") == ["after"]
+            assert list(server.where(user)) == ["after"]
