@@ -8,6 +8,7 @@
 #include "ioloop.h"
 #include "mail-storage-private.h"
 #include "coi-compat.h"
+#include "coi-handoff.h"
 #include "coi-metadata.h"
 #include "coi-subscriptions.h"
 #include "coi-user.h"
@@ -29,59 +30,85 @@ struct coi_dict_entries {
 	ARRAY(struct coi_dict_entry) all;
 };
 
-struct dict_question {
+/* What is waited for. */
+struct dict_wait {
 	struct ioloop *ioloop;
+	/* when the first wait began, by coi_handoff_clock() */
+	uint64_t began;
 	bool answered, timed_out;
+};
+
+struct dict_question {
+	struct dict_wait wait;
 	int ret;
 	char *value, *error;
 };
+
+static void dict_wait_answered(struct dict_wait *wait)
+{
+	wait->answered = TRUE;
+	if (wait->ioloop != NULL)
+		io_loop_stop(wait->ioloop);
+}
+
+static void dict_wait_timed_out(struct dict_wait *wait)
+{
+	wait->timed_out = TRUE;
+	io_loop_stop(wait->ioloop);
+}
+
+/* Nothing else of the process goes on meanwhile, as in dict_lookup(). Returns FALSE (and
+   error_r) if there is no answer; then the dict is to be closed. */
+static bool
+dict_wait_for(struct dict_wait *wait, struct dict *dict, const char **error_r)
+{
+	struct ioloop *prev_ioloop = current_ioloop;
+	uint64_t now = coi_handoff_clock();
+	struct timeout *to;
+
+	if (wait->answered)
+		return TRUE;
+	if (wait->began == 0)
+		wait->began = now;
+	wait->ioloop = io_loop_create();
+	dict_switch_ioloop(dict);
+	to = timeout_add(COI_DICT_TIMEOUT_MSECS -
+				 I_MIN(now - wait->began,
+				       COI_DICT_TIMEOUT_MSECS),
+			 dict_wait_timed_out, wait);
+	while (!wait->answered && !wait->timed_out)
+		io_loop_run(wait->ioloop);
+	timeout_remove(&to);
+	io_loop_set_current(prev_ioloop);
+	dict_switch_ioloop(dict);
+	io_loop_set_current(wait->ioloop);
+	io_loop_destroy(&wait->ioloop);
+	if (!wait->answered) {
+		*error_r =
+			t_strdup_printf("The dict hasn't answered within %u s",
+					COI_DICT_TIMEOUT_MSECS / 1000);
+	}
+	return wait->answered;
+}
+
+/* Freeing the user would wait for the answer. Whoever needs the dict yet opens another. */
+static void dict_give_up(struct mail_user *user, struct dict *dict)
+{
+	i_assert(dict == user->_attr_dict);
+	dict_deinit(&user->_attr_dict);
+}
 
 static void
 dict_question_answered(const struct dict_lookup_result *result, void *context)
 {
 	struct dict_question *question = context;
 
-	question->answered = TRUE;
 	question->ret = result->ret;
 	if (result->ret < 0)
 		question->error = i_strdup(result->error);
 	else if (result->ret > 0)
 		question->value = i_strdup(result->value);
-	if (question->ioloop != NULL)
-		io_loop_stop(question->ioloop);
-}
-
-static void dict_question_timed_out(struct dict_question *question)
-{
-	question->timed_out = TRUE;
-	io_loop_stop(question->ioloop);
-}
-
-/* Nothing else of the process goes on meanwhile, as in dict_lookup(). */
-static void dict_question_wait(struct mail_user *user, struct dict *dict,
-			       struct dict_question *question)
-{
-	struct ioloop *prev_ioloop = current_ioloop;
-	struct timeout *to;
-
-	question->ioloop = io_loop_create();
-	dict_switch_ioloop(dict);
-	to = timeout_add(COI_DICT_TIMEOUT_MSECS, dict_question_timed_out,
-			 question);
-	while (!question->answered && !question->timed_out)
-		io_loop_run(question->ioloop);
-	timeout_remove(&to);
-	if (question->answered) {
-		io_loop_set_current(prev_ioloop);
-		dict_switch_ioloop(dict);
-		io_loop_set_current(question->ioloop);
-	} else {
-		/* Freeing the user would wait for the answer. Whoever needs it
-		   yet opens another. */
-		i_assert(dict == user->_attr_dict);
-		dict_deinit(&user->_attr_dict);
-	}
-	io_loop_destroy(&question->ioloop);
+	dict_wait_answered(&question->wait);
 }
 
 static bool dict_is_remote(const struct dict *dict)
@@ -267,15 +294,11 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 	/* dict_lookup_async() would keep the dict until it has been answered */
 	dict->v.lookup_async(dict, mail_user_get_dict_op_settings(user), path,
 			     dict_question_answered, &question);
-	if (!question.answered)
-		dict_question_wait(user, dict, &question);
-	if (question.timed_out) {
-		question.ret = -1;
-		*error_r =
-			t_strdup_printf("The dict hasn't answered within %u s",
-					COI_DICT_TIMEOUT_MSECS / 1000);
-	} else {
+	if (dict_wait_for(&question.wait, dict, error_r)) {
 		*error_r = t_strdup(question.error);
+	} else {
+		dict_give_up(user, dict);
+		question.ret = -1;
 	}
 	if (cuser->delivering) {
 		if (question.ret < 0)
@@ -287,6 +310,50 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 	i_free(question.value);
 	i_free(question.error);
 	return question.ret;
+}
+
+/* Reads what is there by now. Returns TRUE if there is more to come. */
+static bool dict_list_more(struct dict_iterate_context *iter,
+			   coi_dict_list_callback_t *callback, void *context)
+{
+	const char *path, *value;
+
+	while (dict_iterate(iter, &path, &value))
+		callback(path, value, context);
+	return dict_iterate_has_more(iter);
+}
+
+int coi_dict_list(struct mail_user *user, struct dict *dict, const char *path,
+		  enum dict_iterate_flags flags, unsigned int max_rows,
+		  coi_dict_list_callback_t *callback, void *context,
+		  const char **error_r)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	bool bounded = dict_wait_is_bounded(cuser, dict);
+	struct dict_iterate_context *iter;
+	struct dict_wait wait;
+	const char *error;
+	bool answered = TRUE;
+
+	i_zero(&wait);
+	iter = dict_iterate_init(
+		dict, mail_user_get_dict_op_settings(user), path,
+		flags | (bounded ? DICT_ITERATE_FLAG_ASYNC : 0));
+	dict_iterate_set_limit(iter, max_rows);
+	if (bounded) {
+		dict_iterate_set_async_callback(iter, dict_wait_answered,
+						&wait);
+	}
+	while (answered && dict_list_more(iter, callback, context)) {
+		answered = dict_wait_for(&wait, dict, error_r);
+		wait.answered = FALSE;
+	}
+	if (answered)
+		return dict_iterate_deinit(&iter, error_r);
+	(void)dict_iterate_deinit(&iter, &error);
+	dict_give_up(user, dict);
+	cuser->dict_error = p_strdup(user->pool, *error_r);
+	return -1;
 }
 
 int coi_dict_check(struct mail_user *user, struct dict *dict,

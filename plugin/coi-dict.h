@@ -12,7 +12,8 @@
    A file is read as a whole whatever is asked for, and each question takes another
    look at it. So a delivery asks once, for all that we may need. */
 
-struct dict;
+#include "dict.h"
+
 struct mail_user;
 struct mailbox;
 
@@ -41,6 +42,16 @@ bool coi_dict_may_have(struct mail_user *user, struct dict *dict,
    data stack's frame, and the delivery. */
 int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 		    const char **value_r, const char **error_r);
+
+typedef void
+coi_dict_list_callback_t(const char *path, const char *value, void *context);
+/* Calls back for what is below the path, and waits for all of it as coi_dict_lookup()
+   does. max_rows may be more than the dict heeds. Returns 0 if ok, or -1 (and error_r),
+   after some may have been listed. */
+int coi_dict_list(struct mail_user *user, struct dict *dict, const char *path,
+		  enum dict_iterate_flags flags, unsigned int max_rows,
+		  coi_dict_list_callback_t *callback, void *context,
+		  const char **error_r);
 
 /* Called before anything else is done with the dict that may take long; inbox may be
    NULL. Returns 0 if the dict answers, or if it needn't be asked; -1 as

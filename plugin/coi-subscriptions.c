@@ -85,35 +85,53 @@ static void subscriptions_add(struct mail_user *user, pool_t pool,
 	}
 }
 
+struct subscriptions_list {
+	struct mail_user *user;
+	pool_t pool;
+	ARRAY_TYPE(coi_subscription) *subs;
+	const char *prefix;
+};
+
+static void
+subscriptions_listed(const char *key, const char *value, void *context)
+{
+	struct subscriptions_list *list = context;
+	size_t prefix_len = strlen(list->prefix);
+
+	if (strncmp(key, list->prefix, prefix_len) == 0) {
+		subscriptions_add(list->user, list->pool, list->subs,
+				  key + prefix_len, value);
+	}
+}
+
 /* Dovecot's SQL dict can list all keys of a mailbox, and fails where what it is to
    list begins within its map's last variable: for priv/$box/$key any prefix does. */
-static struct dict_iterate_context *
-subscriptions_iterate(struct mail_user *user, struct dict *dict,
-		      const char *prefix, const char *box_path)
+static int
+subscriptions_list(struct subscriptions_list *list, struct dict *dict,
+		   const char *box_path, const char **error_r)
 {
-	const struct dict_op_settings *set =
-		mail_user_get_dict_op_settings(user);
-	struct dict_iterate_context *iter;
-
 	if (coi_dict_is_file(dict)) {
-		iter = dict_iterate_init(dict, set, prefix, 0);
-		dict_iterate_set_limit(iter, SUBSCRIPTIONS_MAX_ROWS);
-	} else {
-		iter = dict_iterate_init(dict, set, box_path,
-					 DICT_ITERATE_FLAG_RECURSE);
-		dict_iterate_set_limit(iter, SUBSCRIPTIONS_MAX_ENTRIES);
+		return coi_dict_list(list->user, dict, list->prefix, 0,
+				     SUBSCRIPTIONS_MAX_ROWS,
+				     subscriptions_listed, list, error_r);
 	}
-	return iter;
+	return coi_dict_list(list->user, dict, box_path,
+			     DICT_ITERATE_FLAG_RECURSE,
+			     SUBSCRIPTIONS_MAX_ENTRIES, subscriptions_listed,
+			     list, error_r);
 }
 
 int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 			   pool_t pool, ARRAY_TYPE(coi_subscription) *subs,
 			   const char **error_r)
 {
-	struct dict_iterate_context *iter;
-	const char *prefix, *box_path, *key, *value;
+	struct subscriptions_list list = {
+		.user = user,
+		.pool = pool,
+		.subs = subs,
+	};
+	const char *box_path;
 	struct dict *dict;
-	size_t prefix_len;
 	int ret;
 
 	/* where INBOX hasn't been made yet, it is not for us to make it */
@@ -128,18 +146,10 @@ int coi_subscriptions_read(struct mail_user *user, struct mailbox *inbox,
 	}
 	if (coi_user_dict_path(user, inbox, "", &box_path, error_r) < 0)
 		return -1;
-	prefix = t_strconcat(box_path, COI_SUBSCRIPTIONS_KEY_PREFIX, NULL);
+	list.prefix = t_strconcat(box_path, COI_SUBSCRIPTIONS_KEY_PREFIX, NULL);
 	if (coi_dict_check(user, dict, inbox, error_r) < 0)
 		return -1;
-	prefix_len = strlen(prefix);
-	iter = subscriptions_iterate(user, dict, prefix, box_path);
-	while (dict_iterate(iter, &key, &value)) {
-		if (strncmp(key, prefix, prefix_len) == 0) {
-			subscriptions_add(user, pool, subs, key + prefix_len,
-					  value);
-		}
-	}
-	ret = dict_iterate_deinit(&iter, error_r);
+	ret = subscriptions_list(&list, dict, box_path, error_r);
 	array_sort(subs, subscription_cmp);
 	return ret < 0 ? -1 : 0;
 }

@@ -20,15 +20,25 @@ pytestmark = pytest.mark.private
 NO_ANSWER = "The dict hasn't answered within 5 s"
 
 
+# How a question for a list of entries begins, in Dovecot's dict protocol.
+LIST = b"I"
+
+
 class DictLine(Line):
-    """While it hangs, it takes what comes."""
+    """While it hangs, it takes what comes; if so wanted, not before a line that begins so."""
 
     def __init__(self, path):
         self.works = threading.Event()
         self.works.set()
-        super().__init__(path, before=lambda _: self.works.wait())
+        self.hangs_at = b""
+        super().__init__(path, before=self.wait)
 
-    def hang(self):
+    def wait(self, data):
+        if (b"\n" + data).find(b"\n" + self.hangs_at) >= 0:
+            self.works.wait()
+
+    def hang(self, at=b""):
+        self.hangs_at = at
         self.works.clear()
 
     def work(self):
@@ -118,3 +128,18 @@ def test_FIL_3_reading_a_chat_took_a_minute(server, line, log):
         client.must("SELECT INBOX")
         client.must("STORE 3 +FLAGS (\\Seen)")
     assert server.where(user)["third"] == (server.chats, {"\\Seen", "$Chat"})
+
+
+@pytest.mark.parametrize("way", ["lmtp", "lda"])
+def test_MSG_11_a_dict_that_hangs_between_two_questions(server, line, service, log, way):
+    """It had been asked for an entry, and had answered; for subscriptions it was waited for."""
+    log.expect(f"coi: .*{NO_ANSWER}")
+    user = server.coi_user("active")
+    one = Subscriber(server, user, service).subscribe()
+    line.hang(at=LIST)
+    server.deliver(way, user, chat("chat"))
+    line.work()
+    assert log.count(server, NO_ANSWER) == 1
+    assert server.where(user)["chat"][0] == server.chats
+    server.deliver("lda", user, chat("after"))
+    assert one.until("after")[-1] == "after"
