@@ -166,7 +166,7 @@ coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname)
 		ret = coi_folder_exists(ctx->rcpt_user, vname) ?
 			0 :
 			coi_folder_ensure(ctx->rcpt_user, vname, flags, NULL,
-					  &error, &error);
+					  NULL, &error, &error);
 	} else {
 		ret = coi_folder_open(ctx->rcpt_user, vname,
 				      flags | COI_FOLDER_SAVE_ONLY, &box,
@@ -256,7 +256,7 @@ coi_deliver_make_and_save(struct mail_deliver_context *ctx, const char *vname,
 	if (code != MAIL_ERROR_NOTFOUND ||
 	    coi_folder_ensure(ctx->rcpt_user, vname,
 			      coi_deliver_folder_flags(ctx->rcpt_user, vname),
-			      NULL, &error, &error) < 0)
+			      NULL, NULL, &error, &error) < 0)
 		return FALSE;
 	return coi_deliver_save(ctx, vname, storage_r) > 0;
 }

@@ -98,13 +98,18 @@ static int coi_folder_create(struct mailbox *box)
 	return ret;
 }
 
-static void coi_folder_subscribe(struct mailbox *box)
+/* Returns FALSE if it was subscribed before, or can't be. */
+static bool coi_folder_subscribe(struct mailbox *box)
 {
-	if (mailbox_set_subscribed(box, TRUE) < 0) {
-		/* SHOULD only (ENA-2): the folder works without */
-		e_warning(box->event, "coi: Can't subscribe the folder: %s",
-			  mailbox_get_last_internal_error(box, NULL));
-	}
+	if (mailbox_list_iter_subscriptions_refresh(box->list) == 0 &&
+	    mailbox_is_subscribed(box))
+		return FALSE;
+	if (mailbox_set_subscribed(box, TRUE) == 0)
+		return TRUE;
+	/* SHOULD only (ENA-2): the folder works without */
+	e_warning(box->event, "coi: Can't subscribe the folder: %s",
+		  mailbox_get_last_internal_error(box, NULL));
+	return FALSE;
 }
 
 /* Looks for the folder's files, without a mailbox object and without the list
@@ -165,28 +170,54 @@ bool coi_folder_exists(struct mail_user *user, const char *vname)
 }
 
 int coi_folder_ensure(struct mail_user *user, const char *vname,
-		      enum coi_folder_flags flags, enum mail_error *code_r,
-		      const char **error_r, const char **internal_error_r)
+		      enum coi_folder_flags flags, enum coi_folder_done *done_r,
+		      enum mail_error *code_r, const char **error_r,
+		      const char **internal_error_r)
 {
+	enum coi_folder_done done = 0;
 	struct mailbox *box;
 	int ret;
 
 	box = mailbox_alloc(coi_folder_namespace(user)->list, vname, 0);
 	ret = coi_folder_create(box);
+	if (ret > 0)
+		done |= COI_FOLDER_CREATED;
 	if (ret < 0) {
 		*error_r = t_strdup(mailbox_get_last_error(box, code_r));
 		*internal_error_r =
 			t_strdup(mailbox_get_last_internal_error(box, NULL));
-	} else if ((flags & COI_FOLDER_SUBSCRIBE) != 0 ||
-		   (ret > 0 && (flags & COI_FOLDER_SUBSCRIBE_NEW) != 0)) {
-		coi_folder_subscribe(box);
+	} else if (((flags & COI_FOLDER_SUBSCRIBE) != 0 ||
+		    (ret > 0 && (flags & COI_FOLDER_SUBSCRIBE_NEW) != 0)) &&
+		   coi_folder_subscribe(box)) {
+		done |= COI_FOLDER_SUBSCRIBED;
 	}
 	/* Else its index has no UIDVALIDITY. A delivery that looks at Contacts
 	   would give it one, and NOTIFY would tell the client. */
 	if (ret > 0)
 		(void)mailbox_sync(box, 0);
 	mailbox_free(&box);
+	if (done_r != NULL)
+		*done_r = done;
 	return ret < 0 ? -1 : 0;
+}
+
+void coi_folder_undo(struct mail_user *user, const char *vname,
+		     enum coi_folder_done done)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct mailbox *box;
+
+	if (done == 0)
+		return;
+	box = mailbox_alloc(coi_folder_namespace(user)->list, vname, 0);
+	if ((done & COI_FOLDER_SUBSCRIBED) != 0)
+		(void)mailbox_set_subscribed(box, FALSE);
+	if ((done & COI_FOLDER_CREATED) != 0) {
+		cuser->creating_folder = TRUE;
+		(void)mailbox_delete_empty(box);
+		cuser->creating_folder = FALSE;
+	}
+	mailbox_free(&box);
 }
 
 int coi_folder_open(struct mail_user *user, const char *vname,
@@ -207,7 +238,7 @@ int coi_folder_open(struct mail_user *user, const char *vname,
 	    mailbox_get_last_mail_error(box) == MAIL_ERROR_NOTFOUND) {
 		ret = coi_folder_create(box);
 		if (ret > 0 && (flags & COI_FOLDER_SUBSCRIBE_NEW) != 0)
-			coi_folder_subscribe(box);
+			(void)coi_folder_subscribe(box);
 		if (ret >= 0)
 			ret = mailbox_open(box);
 	}

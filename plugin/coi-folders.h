@@ -36,8 +36,8 @@ bool coi_folder_is_beside_inbox(struct mailbox *box);
    it has in an alias of the inbox namespace. */
 bool coi_folder_is(struct mailbox *box, const char *vname);
 
-/* TRUE while one of the functions below creates a folder, as opposed to the
-   user. */
+/* TRUE while one of the functions below creates or deletes a folder, as opposed to
+   the user. */
 bool coi_folder_is_creating(struct mail_user *user);
 
 /* FALSE if the user's INBOX has yet to be made, and with it all the rest. Makes
@@ -52,13 +52,24 @@ bool coi_folder_may_exist(struct mail_user *user, const char *vname);
    system. */
 bool coi_folder_exists(struct mail_user *user, const char *vname);
 
+/* What had to be done for a folder. */
+enum coi_folder_done {
+	COI_FOLDER_CREATED = 0x01,
+	COI_FOLDER_SUBSCRIBED = 0x02,
+};
+
 /* Makes sure that the folder exists. Returns 0 if it does, -1 if it can't be
-   created; code_r (may be NULL) and error_r are for the user and internal_error_r
-   for the log. With MAIL_ERROR_PERM and MAIL_ERROR_NOTPOSSIBLE it may be that it
-   isn't allowed there, and nothing is wrong. */
+   created; code_r and done_r (either may be NULL) and error_r are for the user and
+   internal_error_r for the log. With MAIL_ERROR_PERM and MAIL_ERROR_NOTPOSSIBLE it may
+   be that it isn't allowed there, and nothing is wrong. */
 int coi_folder_ensure(struct mail_user *user, const char *vname,
-		      enum coi_folder_flags flags, enum mail_error *code_r,
-		      const char **error_r, const char **internal_error_r);
+		      enum coi_folder_flags flags, enum coi_folder_done *done_r,
+		      enum mail_error *code_r, const char **error_r,
+		      const char **internal_error_r);
+
+/* Takes back what has been done, unless there is mail in the folder by now. */
+void coi_folder_undo(struct mail_user *user, const char *vname,
+		     enum coi_folder_done done);
 
 /* Opens the folder, and creates it first where it is missing; flags say
    whether it is then subscribed. Returns 0 and the opened mailbox, -1 if

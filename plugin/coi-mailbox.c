@@ -163,6 +163,15 @@ static int coi_mailbox_commit(struct mailbox_transaction_context *t,
 	return -1;
 }
 
+static void
+coi_mailbox_commit_failed(struct mailbox *box,
+			  const struct coi_metadata_changes *metadata)
+{
+	mail_storage_last_error_push(box->storage);
+	coi_metadata_undo(box->storage->user, metadata);
+	mail_storage_last_error_pop(box->storage);
+}
+
 static int coi_mailbox_transaction_commit(
 	struct mailbox_transaction_context *t,
 	struct mail_transaction_commit_changes *changes_r)
@@ -170,6 +179,7 @@ static int coi_mailbox_transaction_commit(
 	struct mailbox *box = t->box;
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
 	struct coi_transaction *ct = COI_MAILBOX_CONTEXT(t);
+	struct coi_metadata_changes metadata;
 	bool moved;
 	int ret;
 
@@ -181,8 +191,10 @@ static int coi_mailbox_transaction_commit(
 	}
 
 	if (coi_mailbox_before_commit(t, ct) < 0) {
+		metadata = ct->metadata;
 		coi_transaction_free(ct);
 		cbox->module_ctx.super.transaction_rollback(t);
+		coi_mailbox_commit_failed(box, &metadata);
 		return -1;
 	}
 	coi_seen_before_commit(&ct->seen, t);
@@ -194,10 +206,13 @@ static int coi_mailbox_transaction_commit(
 		coi_webpush_stored(&ct->webpush, box->storage->user);
 		mail_storage_last_error_pop(box->storage);
 	}
+	metadata = ct->metadata;
 	moved = ct->moving;
 	coi_transaction_free(ct);
 	if (ret == 0)
 		coi_mailbox_saved(box, moved, changes_r);
+	else
+		coi_mailbox_commit_failed(box, &metadata);
 	return ret;
 }
 

@@ -400,7 +400,7 @@ bool coi_metadata_is_refused(struct mailbox_transaction_context *t,
 }
 
 int coi_metadata_before_commit(struct mailbox_transaction_context *t,
-			       const struct coi_metadata_changes *changes)
+			       struct coi_metadata_changes *changes)
 {
 	struct mail_user *user = t->box->storage->user;
 	enum coi_folder_flags chats_flags = COI_FOLDER_SUBSCRIBE_NEW;
@@ -424,12 +424,13 @@ int coi_metadata_before_commit(struct mailbox_transaction_context *t,
 		    !config.enabled)
 			chats_flags |= COI_FOLDER_SUBSCRIBE;
 		ret = coi_folder_ensure(user, coi_folder_contacts(user), 0,
-					&code, &error, &internal_error);
+					&changes->contacts_done, &code, &error,
+					&internal_error);
 	}
 	if (ret == 0) {
 		ret = coi_folder_ensure(user, coi_folder_chats(user),
-					chats_flags, &code, &error,
-					&internal_error);
+					chats_flags, &changes->chats_done,
+					&code, &error, &internal_error);
 	}
 	if (ret < 0) {
 		/* by an ACL, or in a virtual namespace, that is meant; but the
@@ -449,6 +450,19 @@ int coi_metadata_before_commit(struct mailbox_transaction_context *t,
 					error));
 	}
 	return ret;
+}
+
+void coi_metadata_undo(struct mail_user *user,
+		       const struct coi_metadata_changes *changes)
+{
+	if (changes->contacts_done != 0) {
+		coi_folder_undo(user, coi_folder_contacts(user),
+				changes->contacts_done);
+	}
+	if (changes->chats_done != 0) {
+		coi_folder_undo(user, coi_folder_chats(user),
+				changes->chats_done);
+	}
 }
 
 void coi_metadata_init(void)

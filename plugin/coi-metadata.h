@@ -8,6 +8,7 @@
    (CFG-1..7): how clients read and set them, and how we read them. */
 
 #include "coi.h"
+#include "coi-folders.h"
 #include "mail-error.h"
 #include "mailbox-attribute.h"
 
@@ -33,6 +34,8 @@ struct coi_metadata_changes {
 	   commit fails, and nothing is changed. */
 	const char *refused;
 	enum mail_error refused_code;
+	/* What has been done for the folders, in case that the commit fails (ENA-11). */
+	enum coi_folder_done contacts_done, chats_done;
 };
 
 /* The user's own configuration. */
@@ -86,6 +89,10 @@ bool coi_metadata_is_refused(struct mailbox_transaction_context *t,
    Returns -1 after setting the storage's error, if the changes are refused or
    the folders can't be made. */
 int coi_metadata_before_commit(struct mailbox_transaction_context *t,
-			       const struct coi_metadata_changes *changes);
+			       struct coi_metadata_changes *changes);
+/* Takes back what coi_metadata_before_commit() has made, where it has returned -1, or the
+   changes couldn't be stored. The transaction is gone then. */
+void coi_metadata_undo(struct mail_user *user,
+		       const struct coi_metadata_changes *changes);
 
 #endif

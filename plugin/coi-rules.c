@@ -183,7 +183,8 @@ int coi_rules_delete_box(union mailbox_module_context *ctx, struct mailbox *box)
 
 	coi_rules_hold_moves(box->storage->user, &hold);
 	ret = ctx->super.delete_box(box);
-	if (ret == 0 && coi_rules_is_enabled(box))
+	if (ret == 0 && !coi_folder_is_creating(box->storage->user) &&
+	    coi_rules_is_enabled(box))
 		coi_rules_set_enabled(box, FALSE);
 	coi_rules_release_moves(&hold);
 	return ret;

@@ -31,7 +31,7 @@ struct coi_user {
 
 	/* coi-notify.c has its callback in the user's I/O loop context. */
 	bool notify_hooked;
-	/* We are creating a COI folder ourselves. */
+	/* We are creating a COI folder ourselves, or taking that back. */
 	bool creating_folder;
 	/* A delivery to this user is going on. INBOX then stays what it is:
 	   whether it is there (if it is) and its GUID are asked once. */
