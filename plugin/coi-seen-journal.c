@@ -19,6 +19,8 @@
 #include <unistd.h>
 
 #define JOURNAL_VERSION "2"
+/* of what couldn't wait */
+#define JOURNAL_LATE_MAX_SIZE (256 * 1024)
 
 static const char *
 coi_seen_journal_path(struct mailbox *inbox, const char *name)
@@ -101,6 +103,7 @@ int coi_seen_journal_add_late(struct mailbox *inbox,
 	uint32_t uidvalidity = coi_seen_journal_uidvalidity(inbox);
 	const struct seq_range *range;
 	string_t *str = t_str_new(256);
+	struct stat st;
 	int fd, ret = 0;
 
 	if (path == NULL)
@@ -117,7 +120,9 @@ int coi_seen_journal_add_late(struct mailbox *inbox,
 		*error_r = t_strdup_printf("open(%s) failed: %m", path);
 		return -1;
 	}
-	if (write_full(fd, str_data(str), str_len(str)) < 0) {
+	/* For some users nothing is ever moved. */
+	if (fstat(fd, &st) == 0 && st.st_size < JOURNAL_LATE_MAX_SIZE &&
+	    write_full(fd, str_data(str), str_len(str)) < 0) {
 		*error_r = t_strdup_printf("write(%s) failed: %m", path);
 		ret = -1;
 	}

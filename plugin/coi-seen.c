@@ -17,7 +17,8 @@
  * expunged, any other one is moved. The journal has their UIDs, which are never
  * used again; GUIDs, that may be in the mails' files, are read only then. What
  * couldn't be moved is put into the journal, too, and moved with the next one.
- * So is, in a file of its own, what could not wait for the lock.
+ * So is, in a file of its own, what could not wait for the lock, and what was read
+ * while the user's metadata couldn't be.
  */
 
 #include "lib.h"
@@ -600,38 +601,60 @@ int coi_seen_lock(struct mailbox *inbox, struct file_lock **lock_r,
 			       lock_r, error_r);
 }
 
-static bool coi_seen_is_on(struct mailbox *inbox)
+/* Returns 1 if what is read is to be moved, 0 if not, -1 if that can't be told. */
+static int coi_seen_is_on(struct mailbox *inbox)
 {
-	struct coi_user *cuser = COI_USER_CONTEXT(inbox->storage->user);
+	struct mail_user *user = inbox->storage->user;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	struct coi_config config;
 	int ret;
 
+	if (!coi_user_is_offered(user))
+		return 0;
 	cuser->reading = TRUE;
-	ret = coi_config_read(inbox->storage->user, inbox, &config);
+	ret = coi_config_read(user, inbox, &config);
 	cuser->reading = FALSE;
-	return ret == 0 && config.enabled && config.filter == COI_FILTER_SEEN;
+	if (ret < 0)
+		return -1;
+	return config.enabled && config.filter == COI_FILTER_SEEN ? 1 : 0;
 }
 
-static int coi_seen_move_open(struct mailbox *inbox,
+/* Leaves the mails to the next move, without the lock. */
+static void
+coi_seen_leave(struct mailbox *inbox, const ARRAY_TYPE(seq_range) *uids)
+{
+	const char *error;
+
+	coi_seen_mark(inbox, uids);
+	(void)coi_seen_journal_add_late(inbox, uids, &error);
+}
+
+static int coi_seen_move_open(struct mailbox *inbox, bool may_move,
 			      ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	struct mail_user *user = inbox->storage->user;
 	struct file_lock *lock = NULL;
 	struct mailbox *chats;
-	const char *error;
-	int ret = 0;
+	int on, ret = 0;
 
 	if (mailbox_open(inbox) < 0) {
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
+	/* Where that can't be told, it isn't worth waiting for the lock. */
+	if (!may_move) {
+		coi_seen_leave(inbox, uids);
+		return 0;
+	}
 	if (coi_seen_lock(inbox, &lock, error_r) <= 0) {
-		coi_seen_mark(inbox, uids);
-		(void)coi_seen_journal_add_late(inbox, uids, &error);
+		coi_seen_leave(inbox, uids);
 		return -1;
 	}
 	/* Who had the lock may have deleted Chats, and with it disabled COI. */
-	if (coi_seen_is_on(inbox)) {
+	on = coi_seen_is_on(inbox);
+	if (on < 0) {
+		coi_seen_leave(inbox, uids);
+	} else if (on > 0) {
 		if (coi_folder_open(user, coi_folder_chats(user),
 				    COI_FOLDER_SUBSCRIBE_NEW, &chats,
 				    error_r) < 0)
@@ -644,15 +667,16 @@ static int coi_seen_move_open(struct mailbox *inbox,
 	return ret;
 }
 
-static int coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
-			 const char **error_r)
+/* Unless it may, it leaves the mails to the next one that may. */
+static int coi_seen_move(struct mailbox *box, bool may_move,
+			 ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	struct mailbox *inbox;
 	int ret;
 
 	inbox = mailbox_alloc(box->list, box->vname,
 			      box->flags & MAILBOX_FLAG_IGNORE_ACLS);
-	ret = coi_seen_move_open(inbox, uids, error_r);
+	ret = coi_seen_move_open(inbox, may_move, uids, error_r);
 	mailbox_free(&inbox);
 	return ret;
 }
@@ -660,13 +684,14 @@ static int coi_seen_move(struct mailbox *box, ARRAY_TYPE(seq_range) *uids,
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 {
 	const char *error;
+	int on;
 
 	coi_seen_drop_conflicts(seen, box);
 	/* dsync copies what another server has decided */
-	if (array_is_empty(&seen->uids) || box->storage->user->dsyncing ||
-	    !coi_seen_is_on(box))
+	if (array_is_empty(&seen->uids) || box->storage->user->dsyncing)
 		return;
-	if (coi_seen_move(box, &seen->uids, &error) == 0)
+	on = coi_seen_is_on(box);
+	if (on == 0 || coi_seen_move(box, on > 0, &seen->uids, &error) == 0)
 		return;
 	if (error != NULL) {
 		e_error(box->event,

@@ -1,15 +1,16 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""ENA-11: what was left behind where the user's metadata can't be written."""
+"""What was left behind where the user's metadata can't be written, or not read for a moment."""
 
 import os
 import shutil
 from contextlib import contextmanager
 
 import pytest
+from harness.config import settings
 from harness.imap import Literal
-from harness.mails import mail
+from harness.mails import chat, mail
 from harness.server import MAIL_UID, ROOT
 
 pytestmark = pytest.mark.private
@@ -34,7 +35,7 @@ def lists(client):
 
 @pytest.fixture(params=["maildir", "sdbox"])
 def server(request, make_server, log):
-    log.expect("dovecot-attributes|dict")
+    log.expect("dovecot-attributes|dict|Can't read the user's metadata")
     return make_server(mail_format=request.param)
 
 
@@ -77,3 +78,41 @@ def test_ENA_11_who_has_COI_keeps_it(server):
         assert client.setmetadata({ENABLED: "yes", FILTER: "seen"}).status == "NO"
         assert not chats.exists()
         assert client.getmetadata(ENABLED, FILTER) == {ENABLED: b"yes", FILTER: b"active"}
+
+
+@contextmanager
+def unreadable(server, user):
+    file = server.home(user) / "dovecot-attributes"
+    mode = file.stat().st_mode
+    os.chown(file, 0, 0)
+    file.chmod(0o600)
+    yield
+    os.chown(file, MAIL_UID, MAIL_UID)
+    file.chmod(mode)
+
+
+@pytest.mark.parametrize("item", ["+FLAGS", "FLAGS"])
+def test_FIL_3_a_chat_that_was_read_meanwhile_stayed_in_INBOX(server, item):
+    """It is moved with the next one, as what couldn't be moved for another reason."""
+    user = server.coi_user("seen")
+    for subject in ("first", "second"):
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        with unreadable(server, user):
+            client.store("1", item, "\\Seen")
+        client.must("NOOP")
+        client.store("2", "+FLAGS", "\\Seen")
+    moved = (server.chats, {"\\Seen", "$Chat"})
+    assert server.where(user) == {"first": moved, "second": moved}
+
+
+def test_FIL_3_FIL_7_a_chat_that_is_read_meanwhile_without_COI(make_server, log):
+    """Nothing is noted where there is nothing that can't be read."""
+    server = make_server(after=settings(coi="no"))
+    user = server.new_user()
+    with server.imap(user) as client:
+        client.must("APPEND INBOX ($Chat) ", Literal(chat("one")))
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Seen")
+    assert list(server.home(user).rglob("dovecot-coi*")) == []
