@@ -139,6 +139,7 @@ coi_contacts_index_is_one_of_many(const struct coi_contacts *contacts)
 		mail_namespace_get_default_storage(contacts->ns);
 
 	return storage->set->mail_nfs_storage &&
+		!storage->set->mail_nfs_index &&
 		strcmp(storage->name, "maildir") == 0;
 }
 
