@@ -34,14 +34,16 @@ class State:
 
     def __init__(self, client):
         self.mails = {}
+        self.uids = {}
         self.subscribed = set()
         for line in client.must('LIST (SUBSCRIBED) "" "*"').lines("LIST"):
             self.subscribed.add(re.search(rb' "?([^" ]+)"?$', line).group(1).decode())
         for folder in client.folders():
             # Dovecot's index of the list may be of a moment ago.
             if client.command(f'EXAMINE "{folder}"').ok:
-                mails = [(mail.subject, *sorted(mail.flags)) for mail in client.mails(folder)]
-                self.mails[folder] = sorted(mails)
+                mails = client.mails(folder)
+                self.mails[folder] = sorted((mail.subject, *sorted(mail.flags)) for mail in mails)
+                self.uids[folder] = {mail.subject: mail.uid for mail in mails}
 
     def differs(self, other):
         """In words; empty if it doesn't."""
@@ -59,6 +61,16 @@ class State:
         return "; ".join(words)
 
 
+def number_of(mails, subject):
+    """Of the first one with it."""
+    return next(number for number, mail in enumerate(mails, 1) if mail.subject == subject)
+
+
+def subject_of(header):
+    found = re.search(rb"^Subject: (.*?)\r?$", header, re.M)
+    return found and found.group(1).decode()
+
+
 class Owner:
     """A user, and what the entries say."""
 
@@ -66,6 +78,9 @@ class Owner:
         self.name = name
         self.enabled = False
         self.filter = "none"
+        # Of the contacts, by their subjects. The twin's may be in another order: without a
+        # dovecot-uidlist, Dovecot may find a new mail before the others.
+        self.uids = {}
 
     def __repr__(self):
         return f"{self.name} ({'enabled' if self.enabled else 'disabled'}, {self.filter})"
@@ -170,7 +185,8 @@ class Course:
             headers = []
             for line in client.must("UID FETCH 1:* BODY.PEEK[HEADER]").lines("FETCH"):
                 uid = int(re.search(rb"UID (\d+)", line).group(1))
-                headers.append((uid, line.split(b"}\r\n", 1)[1].rsplit(b")", 1)[0]))
+                header = line.split(b"}\r\n", 1)[1].rsplit(b")", 1)[0]
+                headers.append((owner.uids.get(subject_of(header), uid), header))
         blocked = blocked_hashes(headers)
         return any(hash_of(sender) in blocked for sender in senders)
 
@@ -195,6 +211,7 @@ class Course:
             raise Broken(f"{owner}: {entries}")
         if (entries[FILTER] or b"none") != owner.filter.encode():
             raise Broken(f"{owner}: {entries}")
+        owner.uids = found.uids.get(self.contacts, {})
         if found.differs(wanted):
             raise Broken(f"{owner}: {found.differs(wanted)}")
 
@@ -372,12 +389,15 @@ class Course:
         if not self.has(owner, self.contacts):
             return
         text = contact(self.rng)
+        last = None
         self.tell(owner, "replaces the last contact", text)
         for server in self.servers:
             with server.imap(owner.name) as client:
-                count = client.exists(self.contacts)
-                if count:
-                    client.store(count, "+FLAGS.SILENT", DELETED)
+                mails = client.mails(self.contacts)
+                last = last or (mails and mails[-1].subject)
+                client.must(f'SELECT "{self.contacts}"')
+                if mails:
+                    client.store(number_of(mails, last), "+FLAGS.SILENT", DELETED)
                 client.must(f'APPEND "{self.contacts}" ', Literal(text))
                 client.must("EXPUNGE")
 
@@ -396,18 +416,19 @@ class Course:
     def remove_contact(self, owner):
         """Or only flag it, or all of them."""
         how = self.rng.choice(("EXPUNGE", "CLOSE", "MOVE", "flag", "doveadm", "all"))
-        number = None
+        which = None
         for server in self.servers:
             with server.imap(owner.name) as client:
-                count = self.has(owner, self.contacts) and client.exists(self.contacts)
-                if not count:
+                mails = self.has(owner, self.contacts) and client.mails(self.contacts)
+                if not mails:
                     return
-                number = number or self.rng.randrange(count) + 1
+                which = which or self.rng.choice(mails).subject
+                number = number_of(mails, which)
+                client.must(f'SELECT "{self.contacts}"')
                 if how == "MOVE":
                     client.must(f"MOVE {number} INBOX")
                 elif how == "doveadm":
-                    uid = client.mails(self.contacts)[number - 1].uid
-                    query = ("mailbox", self.contacts, "uid", str(uid))
+                    query = ("mailbox", self.contacts, "uid", str(mails[number - 1].uid))
                     server.doveadm("expunge", "-u", owner.name, *query)
                 elif how == "flag":
                     client.store(number, "+FLAGS", "\\Flagged")
@@ -415,7 +436,7 @@ class Course:
                     chosen = "1:*" if how == "all" else number
                     client.store(chosen, "+FLAGS.SILENT", DELETED)
                     client.must("CLOSE" if how == "CLOSE" else "EXPUNGE")
-        self.tell(owner, "contact", number, how)
+        self.tell(owner, which, how)
 
     def look(self, owner):
         """Dovecot's cache then knows some of the headers."""
