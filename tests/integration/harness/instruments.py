@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 
-from .config import import_environment
+from .config import by_dialect, import_environment
 
 ENV = dict(word.split("=", 1) for word in os.environ.get("COI_TEST_ENV", "").split())
 WRAPPER = os.environ.get("COI_TEST_WRAPPER")
@@ -30,17 +30,21 @@ def wrapped(command):
     return [WRAPPER, *command] if WRAPPER and command[0].startswith(LIBEXEC) else command
 
 
+def no_vsz_limit():
+    """Both reserve more address space than they use."""
+    return "vsz_limit = " + by_dialect(v2_3="0\n", v2_4="unlimited\n")
+
+
 def snippet_behind_ours():
     """The same, for what our own configuration file sets."""
-    return "service coi-push {\n  vsz_limit = 0\n}\n" if ENV or WRAPPER else ""
+    return f"service coi-push {{\n  {no_vsz_limit()}}}\n" if ENV or WRAPPER else ""
 
 
 def snippet():
     """What the instruments need in a configuration."""
     text = ""
     if ENV or WRAPPER:
-        # Both reserve more address space than they use.
-        text += "default_vsz_limit = 0\n"
+        text += f"default_{no_vsz_limit()}"
     if ENV:
         text += import_environment(ENV)
     if WRAPPER:
