@@ -69,6 +69,7 @@ class LogWatch:
             if instruments.SANITIZER.search(line)
             or PROBLEM.search(line)
             and not HARMLESS.search(line)
+            and not instruments.is_too_slow(line)
             and not any(pattern.search(line) for pattern in self.expected)
             and not self.is_late(server, line)
         ]

@@ -18,6 +18,12 @@ ENV = dict(word.split("=", 1) for word in os.environ.get("COI_TEST_ENV", "").spl
 WRAPPER = os.environ.get("COI_TEST_WRAPPER")
 REPORTS = os.environ.get("COI_TEST_REPORTS")
 SANITIZER = re.compile(r"(Address|UndefinedBehavior|Leak)Sanitizer|: runtime error: ")
+# Master kills what has not begun to serve within half a minute, and starts another one.
+# On a busy machine valgrind may take longer.
+TOO_SLOW = re.compile(
+    r"master: Error: service\(\w+\): Initial status notification not received in 30 seconds"
+    r"|master: service\(\w+\): child \d+ killed with signal 9$"
+)
 LIBEXEC = "/usr/lib/dovecot"
 
 
@@ -52,6 +58,11 @@ def snippet():
             executable = f"{WRAPPER} {LIBEXEC}/{name}"
             text += f"service {name} {{\n  executable = {executable}\n}}\n"
     return text
+
+
+def is_too_slow(line):
+    """A problem in the log that there is only because of valgrind."""
+    return WRAPPER is not None and TOO_SLOW.search(line) is not None
 
 
 def check(master):
