@@ -25,7 +25,7 @@ PROBLEM = re.compile(r"\b(Panic|Fatal|Error|Warning): ")
 CRASH = re.compile(r"\bPanic: |killed with signal (?!9\b|15\b)")
 # What stock Dovecot says at shutdown or at an unlucky moment, none of it about mail.
 HARMLESS = re.compile(
-    r"Killed with signal 15|Shutting down|SIGHUP received|Time moved (back|for)wards"
+    r"Killed with signal 15|Shutting down|SIGHUP received|Time moved (back|for)wards?"
     r"|stats-writer .*Timeout waiting for handshake"
     # A process that starts while master reloads, and makes its sockets anew.
     r"|Error reading configuration: stat\(.*/run/config\) failed: No such file or directory"
