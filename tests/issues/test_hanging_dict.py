@@ -12,7 +12,7 @@ import pytest
 from harness.config import remote_dict
 from harness.line import Line
 from harness.mails import chat, mail
-from harness.push import Subscriber
+from harness.push import Subscriber, eventually
 from harness.server import ROOT
 
 pytestmark = pytest.mark.private
@@ -139,7 +139,7 @@ def test_MSG_11_a_dict_that_hangs_between_two_questions(server, line, service, l
     line.hang(at=LIST)
     server.deliver(way, user, chat("chat"))
     line.work()
-    assert log.count(server, NO_ANSWER) == 1
+    eventually(lambda: log.count(server, NO_ANSWER) == 1, "the log says so")
     assert server.where(user)["chat"][0] == server.chats
     server.deliver("lda", user, chat("after"))
     assert one.until("after")[-1] == "after"
