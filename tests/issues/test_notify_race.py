@@ -15,7 +15,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from harness.config import faults, version
+from harness.config import by_dialect, faults, version
 from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
@@ -490,3 +490,56 @@ def test_a_look_took_place_while_INBOX_was_deleted(make_server, mail_format, log
             await_soon(client, "STATUS INBOX (MESSAGES 1 ")
             assert client.subjects("INBOX") == ["after"]
             assert list(server.where(user)) == ["after"]
+
+
+@pytest.mark.private
+def test_a_log_that_could_not_be_looked_at_was_the_end_of_a_session(make_server, log):
+    """Dovecot ends to wait then, without telling us, and a look would call back nobody."""
+    log.expect(r"stat\(.*\) failed: Permission denied")
+    server = make_server(mail_format="sdbox", before="mailbox_idle_check_interval = 1 s\n")
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("first"))
+    directory = server.home(user) / "sdbox"
+    mode = directory.stat().st_mode
+    with server.imap(user) as client:
+        client.must(NOTIFY)
+        directory.chmod(0)
+        try:
+            eventually(lambda: log.count(server, r"stat\(.*\) failed") > 0, "it was looked at")
+            time.sleep(0.5)
+        finally:
+            directory.chmod(mode)
+        server.deliver("lmtp", user, mail("second"))
+        # What comes next may be a reason for a look.
+        for _ in range(2):
+            client.must("CAPABILITY")
+            time.sleep(0.2)
+        client.must("CAPABILITY")
+
+
+OTHER = "namespace other {\n  prefix = other/\n  separator = /\n" + by_dialect(
+    v2_3="  location = sdbox:~/other\n}\n",
+    v2_4="  mail_driver = sdbox\n  mail_path = ~/other\n}\n",
+)
+
+
+@pytest.mark.private
+@pytest.mark.parametrize(
+    "after, folder",
+    [(OTHER, "other/Work"), ("mailbox_list_index_include_inbox = yes\n", "INBOX")],
+    ids=["other namespace", "INBOX in the list index"],
+)
+def test_what_has_no_log_of_INBOX_to_look_at_is_told_at_once_too(make_server, after, folder):
+    server = make_server(mail_format="sdbox", after=after)
+    user = server.new_user()
+    with server.imap(user) as client, server.imap(user) as other:
+        if folder != "INBOX":
+            other.must(f"CREATE {folder}")
+        other.must(f"APPEND {folder} ", Literal(mail("first")))
+        client.must(NOTIFY)
+        began = time.monotonic()
+        for number in range(2, 12):
+            other.must(f"APPEND {folder} ", Literal(mail("told at once")))
+            client.read_until(told(server, folder, number))
+        # Stock takes half a second for each.
+        assert time.monotonic() - began < 10 * 0.25
