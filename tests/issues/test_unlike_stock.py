@@ -172,3 +172,16 @@ def test_FIL_7_NOTIFY_made_INBOX(make_server, before):
         server.deliver("lmtp", user, mail("mail"))
         found[-1].append(mailboxes_on_disk(server, user))
     assert found[1] == found[0]
+
+
+def test_FIL_7_NOTIFY_without_an_index_of_the_list(make_server):
+    notify = "NOTIFY SET (PERSONAL (MessageNew MessageExpunge))"
+    answers = []
+    for coi in (False, True):
+        server = make_server(coi=coi, before="mailbox_list_index = no\n")
+        user = server.new_user()
+        with server.imap(user) as client:
+            answers.append(client.command(notify).reason)
+            server.deliver("lmtp", user, mail("mail"))
+            client.must("NOOP")
+    assert answers[1] == answers[0]
