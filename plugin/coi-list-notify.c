@@ -554,8 +554,9 @@ static bool coi_list_notify_missed_inbox(struct coi_list_notify *list)
 {
 	struct stat st;
 
-	if (list->inbox_log_path == NULL || list->inbox_found)
+	if (list->inbox_found)
 		return FALSE;
+	/* a log that isn't to be looked at never changes */
 	coi_list_notify_stat(list->inbox_log_path, &st);
 	if (!ST_CHANGED(st, list->inbox_told))
 		return FALSE;
