@@ -266,6 +266,7 @@ static void coi_mailbox_notify_changes(struct mailbox *box)
 {
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
 
+	coi_notify_before_change(&cbox->notify, box);
 	cbox->module_ctx.super.notify_changes(box);
 	coi_notify_changed(&cbox->notify, box);
 	if (box->inbox_user && box->notify_callback == NULL)

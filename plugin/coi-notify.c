@@ -24,6 +24,10 @@
  * begins again a second later without another look. What comes in between isn't told.
  * That is rare where half a second of changes is told together, but not where the first
  * one is told at once. So where watching begins again, we look if anything has changed.
+ *
+ * Of an sdbox or mdbox Dovecot watches the log of the index, and doesn't notice that it is
+ * rotated. What was written to the old one before that makes us look, and then we have
+ * the new one watched.
  */
 
 #include "lib.h"
@@ -75,6 +79,35 @@ static bool coi_notify_is_locked(struct mailbox *box)
 	return stat(path, &st) == 0;
 }
 
+static void coi_notify_stat_log(struct mailbox *box, struct stat *st_r)
+{
+	const char *dir;
+
+	if ((strcmp(box->storage->name, "sdbox") != 0 &&
+	     strcmp(box->storage->name, "mdbox") != 0) ||
+	    mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX, &dir) <= 0 ||
+	    stat(t_strconcat(dir, "/" MAIL_INDEX_PREFIX ".log", NULL), st_r) <
+		    0)
+		i_zero(st_r);
+}
+
+static void coi_notify_follow_log(struct coi_notify *notify)
+{
+	struct mailbox *box = notify->box;
+	mailbox_notify_callback_t *callback = box->notify_callback;
+	void *context = box->notify_context;
+	struct stat st;
+
+	coi_notify_stat_log(box, &st);
+	if (st.st_ino == 0 ||
+	    (st.st_ino == notify->log_st.st_ino &&
+	     CMP_DEV_T(st.st_dev, notify->log_st.st_dev)))
+		return;
+	mailbox_notify_changes_stop(box);
+	/* not the macro, which wants to know what the context is */
+	(mailbox_notify_changes)(box, callback, context);
+}
+
 static void coi_notify_late(struct coi_notify *notify);
 
 static void coi_notify_start_late(struct coi_notify *notify)
@@ -87,6 +120,7 @@ static void coi_notify_start_late(struct coi_notify *notify)
 static void coi_notify_late(struct coi_notify *notify)
 {
 	timeout_remove(&notify->to_late);
+	coi_notify_follow_log(notify);
 	if (notify->late_msecs < COI_NOTIFY_LATEST_MSECS &&
 	    coi_notify_is_locked(notify->box)) {
 		notify->late_msecs *= 2;
@@ -116,6 +150,7 @@ static void coi_notify_now(struct coi_notify *notify)
 		coi_notify_look_in(notify, notify->wait_msecs);
 		return;
 	}
+	coi_notify_follow_log(notify);
 	notify->wait_msecs = 0;
 	timeout_remove(&box->to_notify_delay);
 	notify->to_delay = NULL;
@@ -316,6 +351,13 @@ static void coi_notify_unwatch(struct coi_notify *notify)
 	/* Not every kind of mailbox does that. */
 	timeout_remove(&notify->box->to_notify_delay);
 	DLLIST_REMOVE(&watched_mailboxes, notify);
+}
+
+void coi_notify_before_change(struct coi_notify *notify, struct mailbox *box)
+{
+	/* It is a rotation then, at worst. */
+	if (box->notify_callback != NULL)
+		coi_notify_stat_log(box, &notify->log_st);
 }
 
 void coi_notify_changed(struct coi_notify *notify, struct mailbox *box)

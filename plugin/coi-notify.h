@@ -47,13 +47,16 @@ struct coi_notify {
 	bool was_told;
 	/* of a maildir: new/ as it was then */
 	struct stat new_st;
+	/* the log that is watched */
+	struct stat log_st;
 };
 
 /* Reads the index as it is now. Does not write. */
 void coi_notify_read_status(struct mailbox *box,
 			    struct coi_notify_status *status_r);
 
-/* Called after Dovecot has begun, or ended, to watch the mailbox. */
+/* Called before and after Dovecot has begun, or ended, to watch the mailbox. */
+void coi_notify_before_change(struct coi_notify *notify, struct mailbox *box);
 void coi_notify_changed(struct coi_notify *notify, struct mailbox *box);
 /* TRUE if there may be something that the client hasn't been told, and it is going to be
    looked at. That there is the same thing again isn't said twice. */

@@ -41,6 +41,36 @@ def test_IDL_1_IDL_3_at_once_unless_it_is_turned_off(make_server, mail_format):
     assert seconds_a_mail(server, 40) < stock - 0.25
 
 
+# So that few mails fill a log of a mailbox; and a client that isn't told never is.
+SMALL_LOGS = """\
+mail_index_log_rotate_min_size = 1k
+mail_index_log_rotate_max_size = 2k
+mail_index_log_rotate_min_age = 1 s
+mailbox_idle_check_interval = 10 min
+"""
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", ["sdbox", "mdbox"])
+def test_IDL_1_told_when_the_log_has_been_rotated(make_server, mail_format):
+    """Dovecot goes on to watch the old one, and else looks only twice a minute."""
+    server = make_server(mail_format=mail_format, after=SMALL_LOGS)
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
+    (log,) = server.home(user).glob("*/mailboxes/INBOX/*/dovecot.index.log")
+    with server.imap(user) as client, Lmtp(server.lmtp_address) as lmtp:
+        assert client.exists("INBOX") == 1
+        client.idle()
+        number = rotations = 0
+        while rotations < 3:
+            number += 1
+            before = log.stat().st_ino
+            lmtp.deliver([user], mail(str(number)))
+            client.idle_until("EXISTS")
+            rotations += log.stat().st_ino != before
+            assert number < 100
+
+
 def seconds_a_notification(server, count):
     """The same for NOTIFY, of folders that aren't selected."""
     user = server.coi_user("active")
