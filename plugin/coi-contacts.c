@@ -20,6 +20,7 @@
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
 #include "mailbox-list-private.h"
+#include "maildir-storage.h"
 #include "coi-core.h"
 #include "coi-folders.h"
 #include "coi-headers.h"
@@ -140,7 +141,7 @@ coi_contacts_index_is_one_of_many(const struct coi_contacts *contacts)
 
 	return storage->set->mail_nfs_storage &&
 		!storage->set->mail_nfs_index &&
-		strcmp(storage->name, "maildir") == 0;
+		strcmp(storage->name, MAILDIR_STORAGE_NAME) == 0;
 }
 
 /* Where another machine may write the log, stat() may tell of its changes only

@@ -6,9 +6,8 @@
 #include "file-create-locked.h"
 #include "file-lock.h"
 #include "mail-storage-private.h"
+#include "maildir-storage.h"
 #include "coi-lock.h"
-
-#define MAILDIR_STORAGE_NAME "maildir"
 
 /* Each machine that has a maildir may keep an index of its own for it, and what others
    do isn't seen there. dovecot-uidlist is one for all of them. */
