@@ -9,7 +9,7 @@ import unicodedata
 import zlib
 
 import pytest
-from harness import hibernation
+from harness import hibernation, instruments
 from harness.config import by_dialect, plugins, settings
 from harness.imap import Imap, quote
 from harness.lmtp import Lmtp
@@ -90,7 +90,11 @@ class Piped(Imap):
 
     def __init__(self, *command):
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            bufsize=0,
+            env=instruments.environment(),
         )
         self.sock = self
         self.stream = self.process.stdout

@@ -5,6 +5,8 @@
 
 import json
 
+from . import instruments
+
 
 def ask(server, command, user, form="json"):
     return server.run("doveadm", "-f", form, "coi", command, "-u", user)
@@ -22,5 +24,6 @@ def dsync(source, user, target, how="backup"):
         *("doveadm", how, "-u", user),
         # Without what doveadm tells its children about its own configuration.
         *("env", "-i", "PATH=/usr/sbin:/usr/bin:/bin"),
+        *(f"{name}={value}" for name, value in instruments.ENV.items()),
         *("doveadm", "-c", str(target.conf), "dsync-server", "-u", user),
     )
