@@ -36,6 +36,13 @@ def wrapped(command):
     return [WRAPPER, *command] if WRAPPER and command[0].startswith(LIBEXEC) else command
 
 
+def program_of(pid):
+    """The name of what valgrind runs in a process; None if that is something else."""
+    words = Path(f"/proc/{pid}/cmdline").read_text().split("\0") if WRAPPER else ()
+    programs = (Path(word).name for word in words if word.startswith(f"{LIBEXEC}/"))
+    return next(programs, None)
+
+
 def no_vsz_limit():
     """Both reserve more address space than they use."""
     return "vsz_limit = " + by_dialect(v2_3="0\n", v2_4="unlimited\n")

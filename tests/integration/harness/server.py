@@ -251,12 +251,13 @@ class PrivateServer(Server):
         for path in Path("/proc").glob("[0-9]*"):
             try:
                 status = (path / "status").read_text()
+                program = instruments.program_of(path.name)
             except OSError:  # it has just ended
                 continue
             fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
             if (
                 int(fields["PPid"]) == self.process.pid
-                and name in (None, fields["Name"])
+                and name in (None, program or fields["Name"])
                 and not fields["State"].startswith("Z")
             ):
                 found.append(int(path.name))
