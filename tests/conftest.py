@@ -66,7 +66,7 @@ class LogWatch:
             line
             for server in self.marks
             for line in self.lines(server)
-            if instruments.SANITIZER.search(line)
+            if server.is_report(line)
             or PROBLEM.search(line)
             and not HARMLESS.search(line)
             and not instruments.is_too_slow(line)

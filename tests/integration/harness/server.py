@@ -52,6 +52,12 @@ class Server:
     lmtp_address = None
     prefix = ""
     separator = "/"
+    # The name of a service of Dovecot's own that may crash by itself in a test.
+    fragile = None
+
+    def is_report(self, line):
+        """Of a sanitizer, and not about such a service."""
+        return instruments.SANITIZER.search(line) and f" {self.fragile}: " not in line
 
     # -- to be given by the kind of server --
 
@@ -173,8 +179,6 @@ class PrivateServer(Server):
         self.process = None
         # Whether a test has killed processes of it with SIGKILL.
         self.kills = False
-        # The name of a service of Dovecot's own that may crash by itself in a test.
-        self.fragile = None
         # A command, with its arguments, that runs it.
         self.runner = ()
         # The test that has it for itself.
@@ -289,7 +293,7 @@ class PrivateServer(Server):
                 and not (self.kills and "killed with signal 9" in line)
                 and f"service({self.fragile}): child" not in line
             )
-            or instruments.SANITIZER.search(line)
+            or self.is_report(line)
         ]
         shutil.rmtree(self.dir)
         for port in self.ports:
