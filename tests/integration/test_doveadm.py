@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from harness import instruments
 from harness.config import passwd_file, settings
 from harness.doveadm import ask, rows
 from harness.gateway import Gateway, new_token, set_token
@@ -267,7 +268,11 @@ def test_the_queue_is_not_for_mail_users(fresh_server):
 def test_doveadm_says_that_the_queue_is_not_for_mail_users(fresh_server):
     server = fresh_server()
     done = subprocess.run(
-        ["doveadm", "-c", server.conf, "coi", "queue"], user=65534, group=65534, capture_output=True
+        ["doveadm", "-c", server.conf, "coi", "queue"],
+        user=65534,
+        group=65534,
+        capture_output=True,
+        env=instruments.environment(),
     )
     assert_refused(done, "coi-push tells its queue to root and to its own user only")
 

@@ -10,6 +10,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from harness import instruments
 from harness.config import by_dialect, dialect, metadata_dict, plugins, settings
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
@@ -134,7 +135,9 @@ def test_a_settings_typo_is_refused_by_doveconf(make_server, tmp_path):
     server = make_server()
     conf = tmp_path / "dovecot.conf"
     conf.write_text(server.conf.read_text() + "coi_mailbox_rot = Chatting\n")
-    done = subprocess.run(["doveconf", "-c", conf], capture_output=True, text=True)
+    done = subprocess.run(
+        ["doveconf", "-c", conf], capture_output=True, text=True, env=instruments.environment()
+    )
     assert done.returncode != 0
     assert "coi_mailbox_rot" in done.stderr
 
