@@ -10,6 +10,7 @@ from harness.config import dialect, quota
 from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
+from harness.push import eventually
 
 SEEN = "\\Seen"
 FORMATS = ("maildir", "sdbox", "mdbox", "mbox")
@@ -269,7 +270,8 @@ def test_FIL_3_FIL_6_where_there_is_no_room_for_it_the_mail_stays(make_server, l
         for number in range(count - 3, count):
             client.must(f"UID STORE {number} +FLAGS (\\Seen)")
         assert len(client.subjects("INBOX")) > count - 3
-    assert log.count(server, f"{user}.*Not allowed to move seen chat mail.*Quota exceeded") == 1
+    told = f"{user}.*Not allowed to move seen chat mail.*Quota exceeded"
+    eventually(lambda: log.count(server, told) == 1, "the log says so")
 
 
 @pytest.mark.private

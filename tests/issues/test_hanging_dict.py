@@ -80,7 +80,7 @@ def test_FIL_10_MSG_11_a_delivery_waits_for_some_seconds(server, line, service, 
     line.work()
     # once each, and not for subscriptions again
     assert line.connections - before == 2
-    assert log.count(server, NO_ANSWER) == 2
+    eventually(lambda: log.count(server, NO_ANSWER) == 2, "the log says so")
     where = {subject: folder for subject, (folder, _) in server.where(user).items()}
     assert where == {"before": server.chats, "chat": "INBOX", "mail": "INBOX"}
 
@@ -116,7 +116,7 @@ def test_FIL_3_reading_a_chat_took_a_minute(server, line, log):
         # which doesn't ask it again
         client.must("FETCH 2 BODY[]")
         line.work()
-        assert log.count(server, NO_ANSWER) == 1
+        eventually(lambda: log.count(server, NO_ANSWER) == 1, "the log says so")
         # the session goes on, and uses it
         assert client.getmetadata(f"{ROOT}/message-filter")
         assert client.setmetadata({f"{ROOT}/message-filter": None}).ok
