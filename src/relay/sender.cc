@@ -158,6 +158,9 @@ struct Transfer {
   const SSL* http1_tls = nullptr;
   // It was given a connection of HTTP/1.1 that another one uses.
   bool is_crowded = false;
+  // It waits again, and may have been sent before: libcurl tried again where a connection
+  // was dead, and that one was crowded.
+  bool was_tried = false;
   size_t active_index = 0;
   int64_t activated_at = 0;
 
@@ -873,6 +876,7 @@ void CurlSender::Report(Transfer* transfer, SendStatus status, const string& err
   transfer->number = 0;
   transfer->request = {};
   transfer->origin = nullptr;
+  transfer->was_tried = false;
   Reset(transfer);
   free_transfers_.push_back(transfer);
 }
@@ -957,7 +961,8 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
   MakeReady(origin);
   if (transfer->is_crowded && status == SendStatus::kUnreachable &&
       code == CURLE_ABORTED_BY_CALLBACK) {
-    // Nothing of it was sent.
+    // Nothing of it was sent there.
+    transfer->was_tried = transfer->was_tried || transfer->connected > 1;
     Reset(transfer);
     Wait(transfer);
     return;
@@ -968,7 +973,7 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
     while (!origin->waiting.empty()) {
       Transfer* other = origin->waiting.front();
       origin->waiting.pop_front();
-      Report(other, status, text, true);
+      Report(other, status, text, !other->was_tried);
     }
   }
 }
