@@ -20,7 +20,7 @@
 
 #define JOURNAL_VERSION "2"
 /* of what couldn't wait */
-#define JOURNAL_LATE_MAX_SIZE (256 * 1024)
+#define JOURNAL_LATE_MAX_SIZE 262144
 
 static const char *
 coi_seen_journal_path(struct mailbox *inbox, const char *name)
