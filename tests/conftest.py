@@ -3,7 +3,6 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Fixtures. What a server logs as a problem fails the test that did not announce it."""
 
-import itertools
 import os
 import re
 import subprocess
@@ -18,9 +17,6 @@ from harness.gateway import Gateway
 from harness.push import Subscriber
 from harness.push_service import Authority, PushService
 from harness.server import HARMLESS, PROBLEM, Pool, leftover_processes, new_user_number
-
-# Which take the longest; see pytest --durations=0.
-SLOW_FILES = ("test_idle_review", "test_push_delivery")
 
 
 class LogWatch:
@@ -90,36 +86,6 @@ def pytest_collection_modifyitems(config, items):
         private = [item for item in items if item.get_closest_marker("private")]
         config.hook.pytest_deselected(items=private)
         items[:] = [item for item in items if item not in private]
-
-
-def take_files(items, taken):
-    """The tests of files that no other session has taken. taken: a folder that all of them have."""
-    # Those that take long come first, so that all sessions end at about the same time.
-    items = sorted(items, key=lambda item: item.path.stem not in SLOW_FILES)
-    for path, tests in itertools.groupby(items, lambda item: item.path):
-        try:
-            Path(taken, path.name).touch(exist_ok=False)
-        except FileExistsError:
-            continue
-        yield from tests
-
-
-def pytest_runtestloop(session):
-    """pytest's own, but for the files that other sessions take (tests/lib/suite --jobs)."""
-    taken = os.environ.get("COI_TEST_SHARED")
-    if not taken or session.testsfailed or session.config.option.collectonly:
-        return None
-    items = take_files(session.items, taken)
-    item = next(items, None)
-    while item:
-        following = next(items, None)
-        session.config.hook.pytest_runtest_protocol(item=item, nextitem=following)
-        if session.shouldfail:
-            raise session.Failed(session.shouldfail)
-        if session.shouldstop:
-            raise session.Interrupted(session.shouldstop)
-        item = following
-    return True
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -144,9 +144,6 @@ part_lint() {
 # -- integration --
 
 pytest_options=(-q -rfEx --tb=short)
-# Of each Dovecot. With two of them, two processors had too little left for what else is
-# to be built and run, and the whole took no less time.
-suite_jobs=1
 
 pytest_suite() { # PART NAME COMMAND...
 	local part=$1 name=$2 xml=$results/xml/${1// /-}-${2// /-}.xml
@@ -158,7 +155,7 @@ pytest_suite() { # PART NAME COMMAND...
 part_integration() {
 	if wanted build || check build gcc build_gcc; then
 		pytest_suite "integration $(dovecot --version | cut -d' ' -f1)" host \
-			"$top/tests/lib/suite" --jobs "$suite_jobs" "$cache/gcc"
+			"$top/tests/lib/suite" "$cache/gcc"
 	fi
 }
 
@@ -172,7 +169,7 @@ part_sanitized() {
 	dovecot=$(dovecot --version | cut -d' ' -f1)
 	if wanted unit || check build sanitized build_sanitized; then
 		pytest_suite "integration $dovecot" sanitizers \
-			"$top/tests/lib/suite" --jobs "$suite_jobs" --sanitize "$cache/sanitized"
+			"$top/tests/lib/suite" --sanitize "$cache/sanitized"
 	fi
 	if wanted build || wanted integration || check build gcc build_gcc; then
 		pytest_suite "integration $dovecot" valgrind "$top/tests/lib/suite" \
@@ -218,7 +215,7 @@ part_chroot() {
 	done
 	xml=$results/xml/integration-$name.xml
 	suite "integration $name" chroot "$xml" in_other_xml "$xml" \
-		/coi/source/tests/lib/suite --jobs "$suite_jobs" /coi/build "${pytest_options[@]}" \
+		/coi/source/tests/lib/suite /coi/build "${pytest_options[@]}" \
 		--junitxml={} ${expr:+-k "$expr"} || true
 }
 
