@@ -5,7 +5,7 @@
 #
 # The parts of tests/run, in their order. It is sourced.
 
-parts=(build integration chroot unit lint sanitized containers package demo)
+parts=(build integration chroot unit lint sanitized package containers demo)
 skipped_parts=()
 # Not a time: the same work on every machine.
 fuzz_runs=50000
@@ -42,34 +42,48 @@ wanted() {
 	return 1
 }
 
+# -- beside what follows --
+
+# Integration tests mostly wait.
+beside=()
+run_beside() { # COMMAND...
+	# a shell of its own, and that has no traps
+	{ trap coi_interrupted INT TERM HUP && "$@"; } &
+	beside+=($!)
+}
+
+wait_for_beside() { wait ${beside[@]+"${beside[@]}"} || true; }
+
 # -- building --
 
 # Beside the integration tests builds come second: nobody waits for them.
-configure_and_build() { # DIR CMAKE-OPTION...
-	local dir=$1
-	shift
-	cmake -S "$top" -B "$dir" -G Ninja -DCOI_WERROR=ON -DCOI_BUILD_TESTS=ON "$@" &&
-		nice -n 10 cmake --build "$dir" ${targets:+--target $targets}
+build() { # DIR [TARGET...]
+	nice -n 10 cmake --build "$1" ${2:+--target "${@:2}"}
+}
+
+configure() { # DIR CMAKE-OPTION...
+	cmake -S "$top" -B "$1" -G Ninja -DCOI_WERROR=ON -DCOI_BUILD_TESTS=ON "${@:2}"
 }
 
 build_gcc() {
 	# The unit tests with sanitizers, and those of the other Debian, will do.
-	local targets=
-	[ -n "$thorough" ] || targets="src/all plugin/all tests/bench/all $run_programs"
-	configure_and_build "$cache/gcc"
+	local targets=(src/all plugin/all tests/bench/all "${run_programs[@]}")
+	[ -z "$thorough" ] || targets=()
+	configure "$cache/gcc" && build "$cache/gcc" ${targets[@]+"${targets[@]}"}
 }
-build_clang() {
-	# The unit tests with sanitizers will do: they take most of the time.
-	configure_and_build "$cache/clang" -DCOI_BUILD_FUZZERS=ON \
-		-DCOI_BUILD_TESTS="$([ -n "$thorough" ] && echo ON || echo OFF)" \
-		-DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++
+
+# With sanitizers and for the fuzzers, which want clang.
+configure_clang() {
+	configure "$cache/clang" -DCMAKE_C_COMPILER=clang -DCMAKE_CXX_COMPILER=clang++ \
+		-DCOI_SANITIZE=address,undefined -DCOI_BUILD_FUZZERS=ON -DCMAKE_BUILD_TYPE=None \
+		"-DCMAKE_C_FLAGS=-O1 -g1" "-DCMAKE_CXX_FLAGS=-O1 -g1"
 }
+build_clang() { configure_clang && build "$cache/clang"; }
+
+# For Dovecot to load, which takes gcc's sanitizers.
 build_sanitized() {
-	local targets=
-	wanted sanitized || targets="${test_programs[*]/#*\//coi-}"
-	# shellcheck disable=SC2086 # targets are words
-	targets=${targets:+$(printf '%s-tests ' $targets)}
-	configure_and_build "$cache/sanitized" -DCOI_SANITIZE=address,undefined
+	configure "$cache/sanitized" -DCOI_SANITIZE=address,undefined &&
+		build "$cache/sanitized"
 }
 
 isolated() { unshare --mount --pid --fork --kill-child --mount-proc "$@"; }
@@ -92,7 +106,7 @@ fuzz() { # NAME
 
 # The programs with tests, as KIND/NAME; and those that other tests run.
 test_programs=(unit/unit unit/push unit/relay glue/glue)
-run_programs="coi-relay-run coi-sender-run coi-fault"
+run_programs=(coi-relay-run coi-sender-run coi-fault)
 
 gtests() { # BUILD
 	local program
@@ -111,8 +125,8 @@ part_unit() {
 	if [ -n "$thorough" ]; then
 		! { wanted build || check build gcc build_gcc; } || gtests gcc
 	fi
-	! check build sanitized build_sanitized || gtests sanitized
 	if check build clang build_clang; then
+		gtests clang
 		for name in chat-detect config contacts endpoint handoff header payload \
 			subscription; do
 			check fuzz "$name" fuzz "$name" || true
@@ -122,13 +136,17 @@ part_unit() {
 
 # -- lint --
 
+# The unit tests' precompiled headers are only read when these are looked at.
+tidy() {
+	configure_clang &&
+		{ [ -z "$thorough" ] || build "$cache/clang"; } &&
+		lint_tidy "$cache/clang"
+}
+
 part_lint() {
 	if clang-format --version | grep -q "version $clang_version\."; then
 		check lint clang-format lint_format || true
-		if [ -e "$cache/clang/compile_commands.json" ] ||
-			check build clang build_clang; then
-			check lint clang-tidy lint_tidy "$cache/clang" || true
-		fi
+		check lint clang-tidy tidy || true
 	else
 		skip lint clang-format "clang is not version $clang_version"
 		skip lint clang-tidy "clang is not version $clang_version"
@@ -154,7 +172,7 @@ pytest_suite() { # PART NAME COMMAND...
 
 part_integration() {
 	if wanted build || check build gcc build_gcc; then
-		pytest_suite "integration $(dovecot --version | cut -d' ' -f1)" host \
+		run_beside pytest_suite "integration $(dovecot --version | cut -d' ' -f1)" host \
 			"$top/tests/lib/suite" "$cache/gcc"
 	fi
 }
@@ -167,7 +185,7 @@ valgrind_tests=(integration/test_recipients.py integration/test_seen_recovery.py
 part_sanitized() {
 	local dovecot
 	dovecot=$(dovecot --version | cut -d' ' -f1)
-	if wanted unit || check build sanitized build_sanitized; then
+	if check build sanitized build_sanitized; then
 		pytest_suite "integration $dovecot" sanitizers \
 			"$top/tests/lib/suite" --sanitize "$cache/sanitized"
 	fi
@@ -192,20 +210,31 @@ build_other() {
 }
 
 in_other_xml() { # XML COMMAND...: {} stands for the file's name in there
-	local xml=$1 rc=0
+	local xml=$1 name=${1##*/} rc=0
 	shift
-	rm -f "$cache/$(other_suite)/result.xml"
-	in_other "${@//\{\}//coi/build/result.xml}" || rc=$?
-	mv "$cache/$(other_suite)/result.xml" "$xml" || rc=1
+	rm -f "$cache/$(other_suite)/$name"
+	in_other "${@//\{\}//coi/build/$name}" || rc=$?
+	mv "$cache/$(other_suite)/$name" "$xml" || rc=1
 	return "$rc"
+}
+
+# It is fetched while others build.
+root_pid=
+root_beside() {
+	root=$COI_CACHE/tests/$(other_suite)
+	run_beside check "build $(other_suite)" root make_root "$(other_suite)" "$root"
+	root_pid=$!
 }
 
 part_chroot() {
 	local name part xml
-	root=$COI_CACHE/tests/$(other_suite)
 	name=$(other_suite)
-	check "build $name" root make_root "$name" "$root" || return 0
+	wait "$root_pid" || return 0
 	check "build $name" gcc build_other || return 0
+	xml=$results/xml/integration-$name.xml
+	run_beside suite "integration $name" chroot "$xml" in_other_xml "$xml" \
+		/coi/source/tests/lib/suite /coi/build "${pytest_options[@]}" \
+		--junitxml={} ${expr:+-k "$expr"}
 	for part in "${test_programs[@]}"; do
 		[ -z "$expr" ] || break
 		xml=$results/xml/${part#*/}-$name.xml
@@ -213,20 +242,14 @@ part_chroot() {
 			"/coi/build/tests/${part%/*}/coi-${part#*/}-tests" \
 			--gtest_output=xml:{} || true
 	done
-	xml=$results/xml/integration-$name.xml
-	suite "integration $name" chroot "$xml" in_other_xml "$xml" \
-		/coi/source/tests/lib/suite /coi/build "${pytest_options[@]}" \
-		--junitxml={} ${expr:+-k "$expr"} || true
 }
 
 # -- the Debian package --
 
 part_package() {
 	check "package $(this_suite)" check package_of_this || true
-	root=$COI_CACHE/tests/$(other_suite)
-	if wanted chroot || check "build $(other_suite)" root make_root "$(other_suite)" "$root"; then
+	! wait "$root_pid" ||
 		check "package $(other_suite)" check "$top/tests/lib/package-suite" "$root" || true
-	fi
 }
 
 package_of_this() { "$top/tests/lib/package-suite" /; }
