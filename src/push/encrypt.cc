@@ -24,10 +24,7 @@ using std::string_view;
 using namespace std::string_view_literals;
 
 constexpr size_t kSaltSize = 16;
-constexpr size_t kAuthSize = 16;
 constexpr size_t kPrivateSize = 32;
-constexpr size_t kPointSize = 65;
-constexpr char kUncompressed = 4;
 constexpr size_t kHashSize = 32;
 constexpr size_t kKeySize = 16;
 constexpr unsigned int kRecordSize = 4096;
@@ -111,7 +108,7 @@ bool Encrypter::Impl::SetUp() {
 // because the cofactor of P-256 is 1 (SP 800-56A, 5.6.2.3.3): Derive() need not
 // check it again, which would take as long as everything else together.
 bool Encrypter::Impl::SetPeer(string_view p256dh) {
-  return ready && p256dh.size() == kPointSize && p256dh[0] == kUncompressed &&
+  return ready && IsUncompressedPoint(p256dh) &&
          EVP_PKEY_set1_encoded_public_key(peer.get(), Octets(p256dh), p256dh.size()) == 1;
 }
 

@@ -4,6 +4,7 @@
 #ifndef COI_PUSH_ENCRYPT_H
 #define COI_PUSH_ENCRYPT_H
 
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -11,9 +12,18 @@
 // Message encryption for Web Push: RFC 8291 with aes128gcm of RFC 8188 (MSG-6).
 namespace coi::push {
 
+// A public key is an uncompressed point of P-256 (SEC 1, 2.3.3). This looks at its form
+// only; libcrypto tells whether it is on the curve.
+constexpr size_t kPointSize = 65;
+constexpr bool IsUncompressedPoint(std::string_view key) noexcept {
+  return key.size() == kPointSize && key.front() == 4;
+}
+// RFC 8291, 3.2: the authentication secret.
+constexpr size_t kAuthSize = 16;
+
 // The body is longer than the plaintext by this: salt, rs, idlen, key id,
 // padding delimiter, tag.
-constexpr size_t kEncryptOverhead = 16 + 4 + 1 + 65 + 1 + 16;
+constexpr size_t kEncryptOverhead = 16 + 4 + 1 + kPointSize + 1 + 16;
 
 // Keeps what libcrypto is slow to look up. One for the life of the process,
 // used by one thread.

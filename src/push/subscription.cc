@@ -14,6 +14,7 @@
 #include <utility>
 
 #include "contacts/address.h"
+#include "push/encrypt.h"
 #include "util/ascii.h"
 #include "util/base64.h"
 #include "util/text.h"
@@ -29,8 +30,6 @@ constexpr size_t kIdMin = 10;
 constexpr size_t kIdMax = 36;
 constexpr size_t kNameMax = COI_SUBSCRIPTION_NAME_MAX_SIZE;
 constexpr size_t kEndpointMax = 1000;
-constexpr size_t kP256dhSize = 65;
-constexpr size_t kAuthSize = 16;
 constexpr size_t kExcludeMax = 100;
 constexpr size_t kAddressMax = 254;
 constexpr size_t kVapidMax = 64;
@@ -38,7 +37,6 @@ constexpr int64_t kTokenSecs = 90LL * 24 * 60 * 60;
 // What is added to a stored subscription later: a text, escaped, two numbers, and
 // a key's id.
 constexpr size_t kAddedMax = 2 * COI_VALIDATION_MAX_SIZE + 2 * 20 + kVapidMax + 20;
-constexpr char kUncompressedPoint = '\x04';
 
 struct FreeJson {
   void operator()(json_t* json) const noexcept {
@@ -204,7 +202,7 @@ const char* ReadP256dh(const json_t* keys, Subscription* out) {
   if (!point) {
     return "p256dh is not base64";
   }
-  if (point->size() != kP256dhSize || point->front() != kUncompressedPoint) {
+  if (!IsUncompressedPoint(*point)) {
     return "p256dh is not an uncompressed point of P-256";
   }
   out->p256dh = std::move(*point);

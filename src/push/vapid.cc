@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <utility>
 
+#include "push/encrypt.h"
 #include "push/libcrypto.h"
 #include "util/ascii.h"
 #include "util/base64.h"
@@ -25,8 +26,6 @@ using std::string;
 using std::string_view;
 using namespace std::string_view_literals;
 
-constexpr size_t kPointSize = 65;
-constexpr char kUncompressed = 4;
 constexpr size_t kHashSize = 32;
 constexpr size_t kIdSize = 16;
 // RFC 7518, 3.4: R and S, each as long as the order of the curve.
@@ -110,7 +109,7 @@ std::unique_ptr<VapidKey::Impl> VapidKey::Impl::Make(PkeyPtr key) {
   if (!check || EVP_PKEY_check(check.get()) != 1 ||
       EVP_PKEY_get_octet_string_param(key.get(), OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, point.data(),
                                       point.size(), &size) != 1 ||
-      size != point.size() || point[0] != kUncompressed) {
+      !IsUncompressedPoint(AsText(point).substr(0, size))) {
     return nullptr;
   }
 
