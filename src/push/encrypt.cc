@@ -4,7 +4,6 @@
 #include "push/encrypt.h"
 
 #include <openssl/core_names.h>
-#include <openssl/params.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
 
@@ -25,7 +24,6 @@ using namespace std::string_view_literals;
 
 constexpr size_t kSaltSize = 16;
 constexpr size_t kPrivateSize = 32;
-constexpr size_t kHashSize = 32;
 constexpr size_t kKeySize = 16;
 constexpr unsigned int kRecordSize = 4096;
 // RFC 8188, 2.1: salt, rs, idlen, keyid
@@ -88,19 +86,10 @@ bool Encrypter::Impl::SetUp() {
   }
   peer.reset(key);
 
-  const MacPtr hmac(EVP_MAC_fetch(nullptr, "HMAC", nullptr));
-  mac.reset(hmac ? EVP_MAC_CTX_new(hmac.get()) : nullptr);
-  std::array<char, sizeof("SHA256")> digest = {"SHA256"};
-  const std::array params = {
-      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0),
-      OSSL_PARAM_construct_end()};
-  if (!mac || EVP_MAC_CTX_set_params(mac.get(), params.data()) != 1) {
-    return false;
-  }
-
+  mac = MakeHmac();
   const CipherPtr gcm(EVP_CIPHER_fetch(nullptr, "AES-128-GCM", nullptr));
   cipher.reset(EVP_CIPHER_CTX_new());
-  return gcm && cipher &&
+  return mac && gcm && cipher &&
          EVP_EncryptInit_ex2(cipher.get(), gcm.get(), nullptr, nullptr, nullptr) == 1;
 }
 

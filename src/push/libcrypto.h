@@ -5,9 +5,11 @@
 #define COI_PUSH_LIBCRYPTO_H
 
 #include <openssl/bio.h>
+#include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
+#include <openssl/params.h>
 #include <openssl/pem.h>
 
 #include <array>
@@ -62,6 +64,7 @@ struct Secret : std::array<unsigned char, N> {
   Secret& operator=(const Secret&) = delete;
 };
 
+constexpr size_t kHashSize = 32;  // SHA-256
 constexpr size_t kGcmNonceSize = 12;
 constexpr size_t kGcmTagSize = 16;
 // Far more than anything here, and less than the int that libcrypto counts in.
@@ -131,6 +134,20 @@ inline std::string WritePublicPem(EVP_PKEY* key) {
     return {};
   }
   return TakeText(bio);
+}
+
+// HMAC-SHA-256, without a key yet.
+inline MacCtxPtr MakeHmac() {
+  const MacPtr hmac(EVP_MAC_fetch(nullptr, "HMAC", nullptr));
+  MacCtxPtr mac(hmac ? EVP_MAC_CTX_new(hmac.get()) : nullptr);
+  std::array<char, sizeof("SHA256")> digest = {"SHA256"};
+  const std::array params = {
+      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0),
+      OSSL_PARAM_construct_end()};
+  if (mac && EVP_MAC_CTX_set_params(mac.get(), params.data()) != 1) {
+    mac.reset();
+  }
+  return mac;
 }
 
 // The secret that the two keys share, as many octets as `secret` has.

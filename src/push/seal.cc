@@ -29,7 +29,6 @@ using namespace std::string_view_literals;
 
 constexpr char kVersion = 1;
 constexpr size_t kKeySize = 32;
-constexpr size_t kMacSize = 32;
 constexpr size_t kBlockSize = 16;
 
 // version, ephemeral public key
@@ -231,14 +230,8 @@ bool StorageKey::Impl::SetUp() {
   }
   k1.back() = static_cast<unsigned char>(k1.back() << 1U ^ carry * 0x87U);
 
-  const MacPtr hmac(EVP_MAC_fetch(nullptr, "HMAC", nullptr));
-  mac.reset(hmac ? EVP_MAC_CTX_new(hmac.get()) : nullptr);
-  std::array<char, sizeof("SHA256")> digest = {"SHA256"};
-  const std::array params = {
-      OSSL_PARAM_construct_utf8_string(OSSL_MAC_PARAM_DIGEST, digest.data(), 0),
-      OSSL_PARAM_construct_end()};
-  return mac && EVP_MAC_CTX_set_params(mac.get(), params.data()) == 1 &&
-         EVP_MAC_init(mac.get(), mac_key.data(), mac_key.size(), nullptr) == 1;
+  mac = MakeHmac();
+  return mac && EVP_MAC_init(mac.get(), mac_key.data(), mac_key.size(), nullptr) == 1;
 }
 
 bool StorageKey::Impl::EncryptBlock(const Secret<kBlockSize>& in, unsigned char* out) const {
@@ -339,7 +332,7 @@ optional<string> StorageKey::Decrypt(string_view sealed, string_view context) co
 
 string StorageKey::Mac(string_view text) const {
   const ErrorScope errors;
-  string mac(kMacSize, '\0');
+  string mac(kHashSize, '\0');
   size_t size = 0;
   // With the key that it has: setting it costs half of all.
   if (EVP_MAC_init(impl_->mac.get(), nullptr, 0, nullptr) != 1 ||

@@ -26,7 +26,6 @@ using std::string;
 using std::string_view;
 using namespace std::string_view_literals;
 
-constexpr size_t kHashSize = 32;
 constexpr size_t kIdSize = 16;
 // RFC 7518, 3.4: R and S, each as long as the order of the curve.
 constexpr size_t kNumberSize = 32;
