@@ -130,10 +130,6 @@ bool ParseDate(string_view text, MailInfo* mail) noexcept {
   return true;
 }
 
-bool IsHexDigit(char c) noexcept {
-  return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');
-}
-
 enum class FieldResult { kTaken, kUnknown, kBad };
 
 constexpr FieldResult Taken(bool is_good) noexcept {
@@ -172,7 +168,7 @@ FieldResult TakeField(string_view name, string* value, Handoff* out) {
   }
   if (name == "id") {
     out->id = std::move(*value);
-    return Taken(out->id.size() == kIdSize && std::ranges::all_of(out->id, IsHexDigit));
+    return Taken(IsHandoffId(out->id));
   }
   if (name == "user") {
     out->user = std::move(*value);
@@ -297,6 +293,10 @@ void AppendMail(const Handoff& handoff, string* out) {
 }
 
 }  // namespace
+
+bool IsHandoffId(string_view id) noexcept {
+  return id.size() == kIdSize && id.find_first_not_of("0123456789abcdef") == string_view::npos;
+}
 
 bool ParseHandoff(string_view line, Handoff* out, const char** error) {
   *out = {};

@@ -22,7 +22,7 @@ enum class HandoffKind { kDeliver, kRegister, kGone, kForget, kVapid, kStatus };
 
 struct Handoff {
   HandoffKind kind = HandoffKind::kDeliver;
-  std::string id;  // 32 hexadecimal digits
+  std::string id;
   std::string user;
   MailInfo mail;                                                   // of kDeliver
   bool chat = false;                                               // of kDeliver
@@ -30,6 +30,9 @@ struct Handoff {
 
   bool operator==(const Handoff&) const = default;
 };
+
+// 32 hexadecimal digits in lower case; a file of the spool has it for its name, too.
+bool IsHandoffId(std::string_view id) noexcept;
 
 // Line is without its LF. Returns false, and a static text, where it is not
 // one. Fields that are not known are ignored.

@@ -28,7 +28,6 @@ using std::string;
 using std::string_view;
 
 constexpr string_view kSuffix = ".handoff";
-constexpr size_t kIdSize = 32;
 // Names looked at in one go.
 constexpr size_t kNamesMax = 2048;
 constexpr int64_t kStaleSecs = int64_t{24} * 3600;
@@ -41,8 +40,7 @@ int64_t WrittenUsecs(const struct stat& status) {
 }
 
 bool IsHandoffName(string_view name) {
-  return name.size() == kIdSize + kSuffix.size() && name.ends_with(kSuffix) &&
-         name.find_first_not_of("0123456789abcdef") == kIdSize;
+  return name.ends_with(kSuffix) && push::IsHandoffId(name.substr(0, name.size() - kSuffix.size()));
 }
 
 }  // namespace
