@@ -29,7 +29,6 @@ using std::string_view;
 constexpr size_t kIdMin = 10;
 constexpr size_t kIdMax = 36;
 constexpr size_t kNameMax = COI_SUBSCRIPTION_NAME_MAX_SIZE;
-constexpr size_t kEndpointMax = 1000;
 constexpr size_t kExcludeMax = 100;
 constexpr size_t kAddressMax = 254;
 constexpr size_t kVapidMax = 64;
@@ -179,7 +178,7 @@ const char* ReadEndpoint(const json_t* resource, Subscription* out) {
                                      "endpoint is not a string", &text)) {
     return problem;
   }
-  if (text.size() > kEndpointMax) {
+  if (text.size() > kEndpointMaxSize) {
     return "endpoint is longer than 1000 octets";
   }
   if (!std::ranges::all_of(text, IsUrlChar)) {

@@ -4,6 +4,7 @@
 #ifndef COI_PUSH_SUBSCRIPTION_H
 #define COI_PUSH_SUBSCRIPTION_H
 
+#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -14,6 +15,9 @@
 
 // Push subscriptions: PROTOCOL SUB-1..12.
 namespace coi::push {
+
+// SUB-3: of an endpoint, in octets.
+constexpr size_t kEndpointMaxSize = 1000;
 
 enum class MsgType { kChat, kMail, kAll };
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <utility>
 
+#include "push/subscription.h"
 #include "util/ascii.h"
 
 namespace coi::relay {
@@ -25,7 +26,6 @@ using std::string_view;
 constexpr string_view kBlanks = " \t\r\n";
 constexpr string_view kScheme = "https";
 constexpr string_view kHttp = "http";
-constexpr size_t kUrlMaxSize = 1000;  // SUB-3
 constexpr size_t kNameMaxSize = 253;  // RFC 1035, as text
 constexpr size_t kLabelMaxSize = 63;
 constexpr unsigned int kMaxPort = 65535;
@@ -227,7 +227,7 @@ bool IsLocalhost(string_view name) noexcept {
 // What libcurl is kinder to than RFC 3986, or decodes before it looks at it:
 // one or three slashes, an empty user, %-encoded hosts, IPv6 zones.
 bool LooksLikeUrl(string_view url) noexcept {
-  if (url.size() > kUrlMaxSize || !std::all_of(url.begin(), url.end(), IsUrlChar) ||
+  if (url.size() > push::kEndpointMaxSize || !std::all_of(url.begin(), url.end(), IsUrlChar) ||
       url.find('#') != string_view::npos) {
     return false;
   }
