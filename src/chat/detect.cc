@@ -17,7 +17,6 @@ using std::string_view;
 constexpr string_view kChatPrefix = "chat$";
 constexpr string_view kGroupPrefix = "chat$group.";
 constexpr size_t kGroupIdMin = 12;
-constexpr size_t kGroupIdMax = 128;
 
 constexpr bool IsGroupIdChar(char c) noexcept {
   return (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') || (c >= 'a' && c <= 'z') || c == '-' ||

@@ -4,12 +4,16 @@
 #ifndef COI_CHAT_DETECT_H
 #define COI_CHAT_DETECT_H
 
+#include <cstddef>
 #include <optional>
 #include <string_view>
 
 #include "coi.h"
 
 namespace coi::chat {
+
+// DET-5: of a group id, in octets.
+constexpr size_t kGroupIdMax = 128;
 
 // Values of the mail's own headers as they stand in it: raw, folded, with any
 // byte in them. nullopt means that the mail has no such header.

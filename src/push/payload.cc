@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "chat/detect.h"
 #include "util/ascii.h"
 #include "util/text.h"
 #include "util/utf8.h"
@@ -30,7 +31,6 @@ constexpr size_t kKeep = 100;
 constexpr size_t kKeepContentType = 200;
 // Longer ones are omitted (MSG-4).
 constexpr size_t kFolderMax = 200;
-constexpr size_t kGroupIdMax = 128;
 
 // -- JSON strings, without the quotes --
 
@@ -270,7 +270,7 @@ Members MembersOf(const MailInfo& mail) {
   AddNumber("uid", mail.uid, &members);
   AddNumber("uidvalidity", mail.uidvalidity, &members);
   AddWhole("folder", mail.folder, kFolderMax, &members);
-  AddWhole("group-id", mail.group_id, kGroupIdMax, &members);
+  AddWhole("group-id", mail.group_id, chat::kGroupIdMax, &members);
   const string_view type = util::Trim(mail.content_type);
   if (!IsPlainText(type)) {
     AddText("content-type", type, kKeepContentType, &members);
