@@ -13,13 +13,14 @@
 #include <optional>
 #include <utility>
 
+#include "util/ascii.h"
+
 namespace coi::relay {
 namespace {
 
 using std::string;
 using std::string_view;
 
-constexpr string_view kBlanks = " \t\r\n";
 constexpr unsigned int kIpv4Bits = 32;
 constexpr unsigned int kIpv6Bits = 128;
 constexpr unsigned int kMappedBits = 96;
@@ -176,15 +177,7 @@ std::optional<unsigned int> ParseBits(string_view text, unsigned int max) {
 
 bool NetworkList::Parse(string_view text, string* bad_word) {
   std::vector<Network> networks;
-  while (true) {
-    const size_t start = text.find_first_not_of(kBlanks);
-    if (start == string_view::npos) {
-      break;
-    }
-    text.remove_prefix(start);
-    const string_view word = text.substr(0, text.find_first_of(kBlanks));
-    text.remove_prefix(word.size());
-
+  for (string_view word = util::TakeWord(&text); !word.empty(); word = util::TakeWord(&text)) {
     const size_t slash = word.find('/');
     const string host(word.substr(0, slash));
     Address address;

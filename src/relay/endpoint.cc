@@ -23,7 +23,6 @@ using std::optional;
 using std::string;
 using std::string_view;
 
-constexpr string_view kBlanks = " \t\r\n";
 constexpr string_view kScheme = "https";
 constexpr string_view kHttp = "http";
 constexpr size_t kNameMaxSize = 253;  // RFC 1035, as text
@@ -190,13 +189,7 @@ optional<string> ParseHostPort(string_view word) {
 // False, and the word, where one isn't right.
 template <typename Parse>
 bool ParseList(string_view text, Parse parse, std::vector<string>* list, string* bad_word) {
-  while (true) {
-    const size_t start = text.find_first_not_of(kBlanks);
-    if (start == string_view::npos) {
-      return true;
-    }
-    text.remove_prefix(start);
-    const string_view word = TakeUntil(kBlanks, &text);
+  for (string_view word = util::TakeWord(&text); !word.empty(); word = util::TakeWord(&text)) {
     auto entry = parse(word);
     if (!entry) {
       *bad_word = word;
@@ -204,6 +197,7 @@ bool ParseList(string_view text, Parse parse, std::vector<string>* list, string*
     }
     list->push_back(*std::move(entry));
   }
+  return true;
 }
 
 bool MatchesPattern(string_view host, string_view pattern) noexcept {

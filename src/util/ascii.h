@@ -10,7 +10,7 @@
 // Whatever the locale.
 namespace coi::util {
 
-// Where a header may be folded.
+// Where a header may be folded, and a list of settings taken apart.
 constexpr std::string_view kWhiteSpace = " \t\r\n";
 
 constexpr bool IsWhiteSpace(char c) noexcept {
@@ -20,6 +20,14 @@ constexpr bool IsWhiteSpace(char c) noexcept {
 constexpr std::string_view Trim(std::string_view text) noexcept {
   text.remove_prefix(std::min(text.find_first_not_of(kWhiteSpace), text.size()));
   return text.substr(0, text.find_last_not_of(kWhiteSpace) + 1);
+}
+
+// Takes the first word, and what is white before it, off the front. "" where there is none.
+constexpr std::string_view TakeWord(std::string_view* text) noexcept {
+  text->remove_prefix(std::min(text->find_first_not_of(kWhiteSpace), text->size()));
+  const std::string_view word = text->substr(0, text->find_first_of(kWhiteSpace));
+  text->remove_prefix(word.size());
+  return word;
 }
 
 constexpr char AsciiLower(char c) noexcept {
