@@ -36,7 +36,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define HANDOFF_VERSION "1"
 /* as many fields gone=<id> as a request can have subscriptions, a key, or what is
    told of 100 push services */
 #define HANDOFF_ANSWER_MAX_SIZE 65536
@@ -47,9 +46,7 @@
 #define HANDOFF_KNOCKS_MAX 12
 #define HANDOFF_LOG_MSECS 60000
 
-#define SPOOL_KEY_NAME "seal.pub"
 #define SPOOL_KEY_MAX_SIZE 4096
-#define SPOOL_SUFFIX ".handoff"
 #define SPOOL_TEMP_SUFFIX ".tmp"
 
 static uint64_t away_until;
@@ -119,7 +116,7 @@ handoff_add_number(string_t *line, const char *name, uint32_t number)
 static void handoff_begin(string_t *line, const char *kind)
 {
 	str_truncate(line, 0);
-	str_append(line, HANDOFF_VERSION "\t");
+	str_append(line, COI_HANDOFF_VERSION "\t");
 	str_append(line, kind);
 }
 
@@ -393,13 +390,13 @@ static int spool_check_key(int fd, const char *spool_dir, const char **error_r)
 	}
 	if (!S_ISREG(st.st_mode) || st.st_size == 0 ||
 	    st.st_size > SPOOL_KEY_MAX_SIZE) {
-		*error_r = SPOOL_KEY_NAME " isn't a key";
+		*error_r = COI_SPOOL_KEY_NAME " isn't a key";
 		return -1;
 	}
 	/* Anybody may put a file there while there is none. */
 	if (st.st_uid != dir_st.st_uid ||
 	    (st.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-		*error_r = SPOOL_KEY_NAME " isn't the service's";
+		*error_r = COI_SPOOL_KEY_NAME " isn't the service's";
 		return -1;
 	}
 	return 0;
@@ -408,7 +405,7 @@ static int spool_check_key(int fd, const char *spool_dir, const char **error_r)
 static int spool_read_key(const char *spool_dir, struct coi_bytes *key_r,
 			  const char **error_r)
 {
-	const char *path = t_strconcat(spool_dir, "/" SPOOL_KEY_NAME, NULL);
+	const char *path = t_strconcat(spool_dir, "/" COI_SPOOL_KEY_NAME, NULL);
 	char *buf = t_malloc_no0(SPOOL_KEY_MAX_SIZE);
 	ssize_t size = 0;
 	int fd, ret;
@@ -484,10 +481,10 @@ int coi_handoff_spool(struct event *event, const char *spool_dir,
 	buf = i_malloc(text.size + COI_SEAL_OVERHEAD);
 	size = seal->seal(key, text, buf);
 	if (size == 0) {
-		*error_r = SPOOL_KEY_NAME " can't be used";
+		*error_r = COI_SPOOL_KEY_NAME " can't be used";
 		ret = -1;
 	} else {
-		path = t_strconcat(spool_dir, "/", id, SPOOL_SUFFIX, NULL);
+		path = t_strconcat(spool_dir, "/", id, COI_SPOOL_SUFFIX, NULL);
 		ret = spool_write(path, buf, size, error_r);
 	}
 	i_free(buf);

@@ -14,9 +14,6 @@
 struct event;
 
 #define COI_HANDOFF_SOCKET_NAME "coi-push"
-/* A request, with its LF. */
-#define COI_HANDOFF_MAX_SIZE 262144
-#define COI_HANDOFF_MAX_SUBSCRIPTIONS 100
 /* A value of a header, and a body. */
 #define COI_HANDOFF_MAX_VALUE 4096
 

@@ -147,6 +147,16 @@ struct coi_push {
 typedef const struct coi_push *coi_push_func_t(unsigned int version);
 __attribute__((visibility("default"))) coi_push_func_t coi_push;
 
+/* Of the hand-off (docs/handoff.md), which mail processes write and the push
+   service reads. A request has its LF with it. */
+#define COI_HANDOFF_VERSION "1"
+#define COI_HANDOFF_MAX_SIZE 262144
+#define COI_HANDOFF_MAX_SUBSCRIPTIONS 100
+/* Files of the spool: the key that they are sealed for, and what the names of
+   the others end with. */
+#define COI_SPOOL_KEY_NAME "seal.pub"
+#define COI_SPOOL_SUFFIX ".handoff"
+
 #define COI_SEAL_VERSION 1
 #define COI_SEAL_SYMBOL "coi_seal"
 /* A sealed text is longer than the text by this. */
@@ -157,7 +167,7 @@ __attribute__((visibility("default"))) coi_push_func_t coi_push;
 struct coi_seal {
 	unsigned int version;
 
-	/* public_key is the text of the file `seal.pub` in the spool (PEM).
+	/* public_key is the text of the file COI_SPOOL_KEY_NAME (PEM).
 	   buf is text.size + COI_SEAL_OVERHEAD large. Returns the size
 	   written, or 0 if the key can't be used. */
 	size_t (*seal)(struct coi_bytes public_key, struct coi_bytes text,

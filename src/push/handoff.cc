@@ -10,7 +10,6 @@
 #include <span>
 #include <system_error>
 
-#include "coi-push.h"
 #include "push/subscription.h"
 
 namespace coi::push {
@@ -20,10 +19,9 @@ using std::string;
 using std::string_view;
 using namespace std::string_view_literals;
 
-constexpr string_view kVersion = "1";
+constexpr string_view kVersion = COI_HANDOFF_VERSION;
 constexpr size_t kIdSize = 32;
 constexpr size_t kUserMax = 1024;
-constexpr size_t kSubscriptionsMax = 100;
 constexpr string_view kSubscriptionPrefix = "sub.";
 
 struct KindName {
@@ -178,7 +176,7 @@ FieldResult TakeField(string_view name, string* value, Handoff* out) {
     name.remove_prefix(kSubscriptionPrefix.size());
     const bool is_good = IsSubscriptionId(name) && !value->empty() &&
                          value->size() < COI_SUBSCRIPTION_MAX_SIZE &&
-                         out->subscriptions.size() < kSubscriptionsMax;
+                         out->subscriptions.size() < COI_HANDOFF_MAX_SUBSCRIPTIONS;
     out->subscriptions.emplace_back(name, std::move(*value));
     return Taken(is_good);
   }

@@ -11,12 +11,13 @@
 #include <utility>
 #include <vector>
 
+#include "coi-push.h"
 #include "push/payload.h"
 
 // The hand-off line, docs/handoff.md: what a mail process asks of the service.
 namespace coi::push {
 
-constexpr size_t kMaxHandoffSize = 262144;
+constexpr size_t kMaxHandoffSize = COI_HANDOFF_MAX_SIZE;
 
 enum class HandoffKind { kDeliver, kRegister, kGone, kForget, kVapid, kStatus };
 

@@ -27,7 +27,7 @@ using std::optional;
 using std::string;
 using std::string_view;
 
-constexpr string_view kSuffix = ".handoff";
+constexpr string_view kSuffix = COI_SPOOL_SUFFIX;
 // Names looked at in one go.
 constexpr size_t kNamesMax = 2048;
 constexpr int64_t kStaleSecs = int64_t{24} * 3600;
@@ -69,7 +69,7 @@ std::unique_ptr<Spool> Spool::Open(const string& directory, const push::StorageK
     *error = "Can't open " + directory + ": " + std::strerror(errno);
     return nullptr;
   }
-  if (!PublishFile(directory, "seal.pub", key->PublicPem(), 0644, error)) {
+  if (!PublishFile(directory, COI_SPOOL_KEY_NAME, key->PublicPem(), 0644, error)) {
     return nullptr;
   }
   spool->inotify_ = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
@@ -120,7 +120,8 @@ void Spool::Scan(int64_t now_msecs, int64_t wall_msecs) {
   for (size_t i = 0; i < kNamesMax && (entry = readdir(list_)) != nullptr; ++i) {
     const string_view name = entry->d_name;
     struct stat status {};
-    if (name == "." || name == ".." || name == "seal.pub" || stuck_.contains(string(name)) ||
+    if (name == "." || name == ".." || name == COI_SPOOL_KEY_NAME ||
+        stuck_.contains(string(name)) ||
         fstatat(directory_fd_, entry->d_name, &status, AT_SYMLINK_NOFOLLOW) != 0) {
       continue;
     }
