@@ -7,6 +7,7 @@
 #include "message-address.h"
 #include "message-header-parser.h"
 #include "mail-storage-private.h"
+#include "mbox-storage.h"
 #include "coi-core.h"
 #include "coi-headers.h"
 
@@ -15,8 +16,6 @@
 #define COI_HEADERS_MAX_SIZE ((size_t)64 * 1024)
 /* The first address may have groups in front of it. */
 #define COI_HEADERS_FIRST_ADDRESSES 16
-
-#define COI_HEADERS_MBOX_STORAGE "mbox"
 
 /* As Dovecot gives them: it has no NUL in them. */
 static struct coi_bytes coi_headers_copy_value(struct coi_bytes value)
@@ -92,7 +91,7 @@ static void coi_headers_parse(struct mail *mail, const char *const names[],
    have no header. */
 static bool coi_headers_may_scan(struct mail *mail)
 {
-	return strcmp(mail->box->storage->name, COI_HEADERS_MBOX_STORAGE) != 0;
+	return strcmp(mail->box->storage->name, MBOX_STORAGE_NAME) != 0;
 }
 
 void coi_headers_find(const struct coi_core *core, struct mail *mail,

@@ -7,6 +7,7 @@
 #include "mail-storage-private.h"
 #include "mailbox-list-private.h"
 #include "index-storage.h"
+#include "sdbox-storage.h"
 #include "coi-deliver.h"
 #include "coi-device-token.h"
 #include "coi-keyword.h"
@@ -134,7 +135,7 @@ coi_mailbox_has_lost(struct mailbox *box,
 {
 	const struct seq_range *first;
 
-	if (strcmp(box->storage->name, "sdbox") != 0 ||
+	if (strcmp(box->storage->name, SDBOX_STORAGE_NAME) != 0 ||
 	    array_is_empty(&changes->saved_uids))
 		return FALSE;
 	/* all or none */

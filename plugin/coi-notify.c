@@ -38,6 +38,8 @@
 #include "mail-storage-private.h"
 #include "maildir-storage.h"
 #include "maildir-uidlist.h"
+#include "mdbox-storage.h"
+#include "sdbox-storage.h"
 #include "coi-compat.h"
 #include "coi-user.h"
 #include "coi-list-notify.h"
@@ -67,6 +69,12 @@ static bool coi_notify_is_maildir(const struct mailbox *box)
 	return strcmp(box->storage->name, MAILDIR_STORAGE_NAME) == 0;
 }
 
+static bool coi_notify_is_dbox(const struct mailbox *box)
+{
+	return strcmp(box->storage->name, SDBOX_STORAGE_NAME) == 0 ||
+		strcmp(box->storage->name, MDBOX_STORAGE_NAME) == 0;
+}
+
 static bool coi_notify_is_locked(struct mailbox *box)
 {
 	const char *dir, *path;
@@ -83,8 +91,7 @@ static void coi_notify_stat_log(struct mailbox *box, struct stat *st_r)
 {
 	const char *dir;
 
-	if ((strcmp(box->storage->name, "sdbox") != 0 &&
-	     strcmp(box->storage->name, "mdbox") != 0) ||
+	if (!coi_notify_is_dbox(box) ||
 	    mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX, &dir) <= 0 ||
 	    stat(t_strconcat(dir, "/" MAIL_INDEX_PREFIX ".log", NULL), st_r) <
 		    0)
