@@ -428,7 +428,9 @@ static char *coi_list_notify_inbox_log_path(struct mailbox_list *list,
 		coi_notify_read_status(box, status_r);
 		mailbox_free(&box);
 	}
-	return i_strconcat(index_dir, "/" MAIL_INDEX_PREFIX ".log", NULL);
+	return i_strconcat(index_dir,
+			   "/" MAIL_INDEX_PREFIX MAIL_TRANSACTION_LOG_SUFFIX,
+			   NULL);
 }
 
 static void coi_list_notify_free(struct coi_list_notify *list)
@@ -454,7 +456,7 @@ bool coi_list_notify_is_replaced(const struct mailbox *box)
 	if (!box->inbox_user || (box->flags & MAILBOX_FLAG_READONLY) == 0 ||
 	    !box->opened || mail_index_is_in_memory(index))
 		return FALSE;
-	path = t_strconcat(index->filepath, ".log", NULL);
+	path = t_strconcat(index->filepath, MAIL_TRANSACTION_LOG_SUFFIX, NULL);
 	if (stat(path, &st) < 0 || st.st_ino == index->log->head->st_ino)
 		return FALSE;
 	fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -508,7 +510,8 @@ static int coi_list_notify_init(struct mailbox_list *mailbox_list,
 	}
 	coi_list_notify_unshare_map(mailbox_list);
 	/* It is open only now. */
-	list->list_log_path = i_strconcat(ilist->index->filepath, ".log", NULL);
+	list->list_log_path = i_strconcat(ilist->index->filepath,
+					  MAIL_TRANSACTION_LOG_SUFFIX, NULL);
 	list->notify = *notify_r;
 	list->next_uid = ilist->index->map->hdr.next_uid;
 	list->inbox_rec.vname = list->inbox_rec.storage_name = "INBOX";

@@ -35,6 +35,7 @@
 #include "llist.h"
 #include "time-util.h"
 #include "mail-index-modseq.h"
+#include "mail-transaction-log.h"
 #include "mail-storage-private.h"
 #include "maildir-storage.h"
 #include "maildir-uidlist.h"
@@ -93,8 +94,10 @@ static void coi_notify_stat_log(struct mailbox *box, struct stat *st_r)
 
 	if (!coi_notify_is_dbox(box) ||
 	    mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_INDEX, &dir) <= 0 ||
-	    stat(t_strconcat(dir, "/" MAIL_INDEX_PREFIX ".log", NULL), st_r) <
-		    0)
+	    stat(t_strconcat(dir,
+			     "/" MAIL_INDEX_PREFIX MAIL_TRANSACTION_LOG_SUFFIX,
+			     NULL),
+		 st_r) < 0)
 		i_zero(st_r);
 }
 
