@@ -60,9 +60,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* As long as Dovecot's own delay. */
-#define COI_LIST_NOTIFY_LATE_MSECS 500
-
 /* What is about the folder and not about the mails in it. */
 #define COI_LIST_NOTIFY_NAMES                                         \
 	(MAILBOX_LIST_NOTIFY_CREATE | MAILBOX_LIST_NOTIFY_DELETE |    \
@@ -200,7 +197,7 @@ static void coi_list_notify_flush(struct coi_list_notify *list)
 	/* Dovecot would write into the middle of an answer. */
 	if (coi_imap_output_is_busy(list->notify->list->ns->user) ||
 	    coi_list_notify_is_too_early(list)) {
-		list->to_flush = timeout_add_short(COI_LIST_NOTIFY_LATE_MSECS,
+		list->to_flush = timeout_add_short(COI_NOTIFY_LATE_MSECS,
 						   coi_list_notify_flush, list);
 		return;
 	}
@@ -320,7 +317,7 @@ static void coi_list_notify_late(struct coi_list_notify *list);
 static void coi_list_notify_start_late(struct coi_list_notify *list)
 {
 	if (list->to_late == NULL) {
-		list->to_late = timeout_add_short(COI_LIST_NOTIFY_LATE_MSECS,
+		list->to_late = timeout_add_short(COI_NOTIFY_LATE_MSECS,
 						  coi_list_notify_late, list);
 	} else {
 		list->late_again = TRUE;

@@ -46,8 +46,6 @@
 #include "coi-list-notify.h"
 #include "coi-notify.h"
 
-/* As long as Dovecot's own delay. */
-#define COI_NOTIFY_LATE_MSECS 500
 /* Then Dovecot is going to have a look of its own. */
 #define COI_NOTIFY_LATEST_MSECS 16000
 

@@ -15,6 +15,9 @@ struct timeout;
 /* Least time between two updates of one mailbox: some 30 a second. */
 #define COI_NOTIFY_INTERVAL_MSECS 33
 
+/* As long as Dovecot's own delay, here and for NOTIFY. */
+#define COI_NOTIFY_LATE_MSECS 500
+
 /* What there is to tell of a mailbox. */
 struct coi_notify_status {
 	uint32_t uid_validity, next_uid, messages, seen;
