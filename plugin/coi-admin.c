@@ -215,9 +215,8 @@ int coi_admin_get_queue(const char *base_dir,
 	const char *error;
 
 	coi_handoff_write_status(line);
-	if (coi_handoff_ask(
-		    t_strconcat(base_dir, "/" COI_HANDOFF_SOCKET_NAME, NULL),
-		    line, ADMIN_QUEUE_TIMEOUT_MSECS, &answer, &error) < 0) {
+	if (coi_handoff_ask(coi_handoff_socket_path(base_dir), line,
+			    ADMIN_QUEUE_TIMEOUT_MSECS, &answer, &error) < 0) {
 		*error_r = t_strdup_printf("coi-push doesn't answer: %s. "
 					   "Is push on, and Dovecot running?",
 					   error);

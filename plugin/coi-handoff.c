@@ -357,6 +357,11 @@ handoff_answer_parse(const buffer_t *input, struct coi_handoff_answer *answer_r,
 	return 0;
 }
 
+const char *coi_handoff_socket_path(const char *base_dir)
+{
+	return t_strconcat(base_dir, "/coi-push", NULL);
+}
+
 int coi_handoff_ask(const char *socket_path, const string_t *line,
 		    unsigned int timeout_msecs,
 		    struct coi_handoff_answer *answer_r, const char **error_r)

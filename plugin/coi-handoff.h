@@ -13,7 +13,6 @@
 
 struct event;
 
-#define COI_HANDOFF_SOCKET_NAME "coi-push"
 /* A value of a header, and a body. */
 #define COI_HANDOFF_MAX_VALUE 4096
 
@@ -82,6 +81,9 @@ struct coi_handoff_answer {
    and sets *pos behind it; or NULL. */
 const char *coi_handoff_answer_next(const struct coi_handoff_answer *answer,
 				    const char *name, unsigned int *pos);
+
+/* Where the service listens; base_dir is Dovecot's. */
+const char *coi_handoff_socket_path(const char *base_dir);
 
 /* Sends the line and waits for the answer. Never takes much longer than the
    timeout. Returns 0 if answered (the answer is in the data stack), -1 if

@@ -14,7 +14,6 @@
 
 #include "lib.h"
 #include "array.h"
-
 #include "str.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
@@ -166,8 +165,7 @@ static void raise_hand_off(struct mail_user *user, struct event *event,
 	const struct coi_settings *set = coi_user_settings(user);
 	struct coi_handoff_service service = {
 		.event = event,
-		.socket_path = t_strconcat(user->set->base_dir,
-					   "/" COI_HANDOFF_SOCKET_NAME, NULL),
+		.socket_path = coi_handoff_socket_path(user->set->base_dir),
 		.spool_dir = set->coi_push_spool_dir,
 		.timeout_msecs = set->coi_push_handoff_timeout,
 	};

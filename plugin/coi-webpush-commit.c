@@ -444,8 +444,8 @@ webpush_register_one(struct coi_webpush *webpush, struct mail_user *user,
 	const char *error, *vapid;
 
 	coi_handoff_write_register(line, user->username, &sub);
-	if (coi_handoff_ask(coi_webpush_socket_path(user), line, timeout_msecs,
-			    &answer, &error) < 0) {
+	if (coi_handoff_ask(coi_handoff_socket_path(user->set->base_dir), line,
+			    timeout_msecs, &answer, &error) < 0) {
 		e_error(user->event,
 			"coi: coi-push can't register a push subscription: %s",
 			error);

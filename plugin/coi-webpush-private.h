@@ -44,7 +44,6 @@ void coi_webpush_dismiss(struct coi_webpush *webpush, const char *id,
 void coi_webpush_refuse(struct coi_webpush *webpush, enum mail_error code,
 			const char *reason);
 
-const char *coi_webpush_socket_path(struct mail_user *user);
 /* Tells the service of them, or asks, as many at a time as a request may have. Adds those
    to gone, which may be NULL, that it says are. Returns -1 (and error_r) if it doesn't
    answer. Not where push is off. */

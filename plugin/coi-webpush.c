@@ -103,12 +103,6 @@ static const char *webpush_get_id(const struct coi_push *push, const char *name,
 	return push->subscription_id_check(coi_bytes_from_str(id)) ? id : NULL;
 }
 
-const char *coi_webpush_socket_path(struct mail_user *user)
-{
-	return t_strconcat(user->set->base_dir, "/" COI_HANDOFF_SOCKET_NAME,
-			   NULL);
-}
-
 /*
  * Reading
  */
@@ -127,7 +121,8 @@ webpush_get_vapid(struct mailbox *box, const struct coi_settings *set,
 	/* it needn't ask anybody for it */
 	if (coi_handoff_is_away()) {
 		/* not again */
-	} else if (coi_handoff_ask(coi_webpush_socket_path(user), line,
+	} else if (coi_handoff_ask(coi_handoff_socket_path(user->set->base_dir),
+				   line,
 				   I_MAX(set->coi_push_handoff_timeout,
 					 WEBPUSH_VAPID_MSECS),
 				   &answer, &error) < 0) {
@@ -209,9 +204,10 @@ int coi_webpush_ask_about(struct mail_user *user,
 	for (; count > 0; next += asked, count -= asked) {
 		asked = write_about(line, user->username, next, count);
 		i_assert(asked > 0);
-		if (coi_handoff_ask(coi_webpush_socket_path(user), line,
-				    set->coi_push_handoff_timeout, &answer,
-				    error_r) < 0)
+		if (coi_handoff_ask(
+			    coi_handoff_socket_path(user->set->base_dir), line,
+			    set->coi_push_handoff_timeout, &answer,
+			    error_r) < 0)
 			return -1;
 		if (gone != NULL && answer.ok)
 			coi_webpush_get_gone(&answer, subs, gone);
