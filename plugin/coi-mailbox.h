@@ -4,8 +4,8 @@
 #ifndef COI_MAILBOX_H
 #define COI_MAILBOX_H
 
-/* Our hooks into lib-storage: one place for all of them. What they do is in
-   coi-metadata.c, coi-webpush.c, coi-deliver.c, coi-raise.c and coi-seen.c. */
+/* Our hooks into mailboxes and mails: one place for all of them. What they do is in
+   the files whose headers coi-mailbox.c includes. */
 
 #include "mail-storage-private.h"
 #include "coi-metadata.h"

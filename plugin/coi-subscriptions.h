@@ -6,7 +6,7 @@
 
 /* A user's stored push subscriptions. Each is a value in the dict with the
    user's server metadata. How they get there and change is in
-   coi-webpush.c. */
+   coi-webpush-commit.c. */
 
 #include "mail-storage.h"
 #include "coi-handoff.h"

@@ -9,8 +9,9 @@
  *
  * (1) Everything runs in the caller's thread. No call blocks for the network;
  *     coi_relay_run() returns within some milliseconds.
- * (2) Callbacks are called from within coi_relay_run(), coi_relay_add_client()
- *     and coi_relay_close(), and must not call back into the relay.
+ * (2) Callbacks are called from within coi_relay_open() (log() alone),
+ *     coi_relay_run(), coi_relay_add_client() and coi_relay_close(), and must
+ *     not call back into the relay.
  * (3) Texts handed to callbacks are NUL-terminated, valid UTF-8 without control
  *     characters, hold no secret, and are good for the call only.
  */
