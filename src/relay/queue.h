@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "coi-push.h"
 #include "relay/checkpoint.h"
 #include "relay/log.h"
 
@@ -28,6 +29,7 @@ namespace coi::relay {
 
 // A hand-off's pushes are numbered from its own number times this.
 constexpr int64_t kPushesPerHandoff = 128;
+static_assert(COI_HANDOFF_MAX_SUBSCRIPTIONS <= kPushesPerHandoff);
 
 // The push has no `content` (MSG-9).
 constexpr int64_t kFlagWithoutContent = 1;

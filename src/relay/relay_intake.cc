@@ -247,7 +247,7 @@ bool Relay::Enqueue(Incoming* incoming) {
   for (size_t i = 0; i < handoff.subscriptions.size(); ++i) {
     const auto& [id, json] = handoff.subscriptions[i];
     auto subscription = push::ReadStored(json);
-    if (!subscription || !subscription->validated || static_cast<int64_t>(i) >= kPushesPerHandoff) {
+    if (!subscription || !subscription->validated) {
       TellSometimes(COI_RELAY_LOG_WARNING, "stored", kHour,
                     "A subscription of " + Printable(handoff.user) +
                         " is damaged or not validated, and gets no push");
