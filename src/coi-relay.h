@@ -134,8 +134,9 @@ struct coi_relay_status {
 struct coi_relay;
 
 /* Makes the directories' files where they are missing, opens the queue and
-   goes on with what is in it. Returns NULL, and an error to be freed with
-   free(), where it can't. Both structs are copied. */
+   goes on with what is in it. Waits up to 20 s for another process that has it.
+   Returns NULL, and an error to be freed with free(), where it can't. Both
+   structs are copied. */
 struct coi_relay *
 coi_relay_open(const struct coi_relay_settings *set,
 	       const struct coi_relay_callbacks *callbacks, char **error_r);

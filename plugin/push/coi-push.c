@@ -29,14 +29,9 @@
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* How long the process of before a reload may take to end. */
-#define COI_PUSH_LOCK_TIMEOUT_MSECS (20 * 1000)
-#define COI_PUSH_LOCK_RETRY_MSECS 10
-#define COI_PUSH_LOCK_NAME "lock"
 #define COI_PUSH_START_MIN_SECS 2
 #define COI_PUSH_START_MAX_SECS 60
 
@@ -46,7 +41,6 @@ static struct coi_relay *relay;
 static struct io *relay_io;
 static struct timeout *start_timeout;
 static unsigned int start_secs = COI_PUSH_START_MIN_SECS;
-static int lock_fd = -1;
 
 static void coi_push_log(void *context ATTR_UNUSED, enum coi_relay_log level,
 			 const char *text)
@@ -225,41 +219,6 @@ static void main_preinit(void)
 	restrict_access_allow_coredumps(TRUE);
 }
 
-/* After a reload, the process of before may still be at work. Two would send
-   everything twice. */
-static int coi_push_lock(const char **error_r)
-{
-	const char *path = t_strconcat(coi_set->coi_push_queue_dir,
-				       "/" COI_PUSH_LOCK_NAME, NULL);
-	unsigned int msecs = 0;
-
-	if (lock_fd != -1)
-		return 0;
-	lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (lock_fd == -1) {
-		*error_r = t_strdup_printf("open(%s) failed: %m", path);
-		return -1;
-	}
-	/* Who connects waits meanwhile. */
-	while (flock(lock_fd, LOCK_EX | LOCK_NB) < 0) {
-		if (errno != EWOULDBLOCK && errno != EINTR) {
-			*error_r = t_strdup_printf("flock(%s) failed: %m",
-						   path);
-			i_close_fd(&lock_fd);
-			return -1;
-		}
-		if (msecs >= COI_PUSH_LOCK_TIMEOUT_MSECS) {
-			*error_r = t_strdup_printf(
-				"%s is locked by another process", path);
-			i_close_fd(&lock_fd);
-			return -1;
-		}
-		usleep(COI_PUSH_LOCK_RETRY_MSECS * 1000);
-		msecs += COI_PUSH_LOCK_RETRY_MSECS;
-	}
-	return 0;
-}
-
 static int coi_push_open(const char **error_r)
 {
 	struct coi_relay_settings set;
@@ -314,7 +273,7 @@ static void coi_push_start(void *context ATTR_UNUSED)
 	const char *error;
 
 	timeout_remove(&start_timeout);
-	if (coi_push_lock(&error) == 0 && coi_push_open(&error) == 0)
+	if (coi_push_open(&error) == 0)
 		return;
 	e_error(coi_event, "Can't start, and will try again in %u seconds: %s",
 		start_secs, error);
@@ -329,7 +288,6 @@ static void main_deinit(void)
 		io_remove(&relay_io);
 		coi_relay_close(&relay);
 	}
-	i_close_fd(&lock_fd);
 	coi_service_settings_free(&coi_set);
 	event_unref(&coi_event);
 }

@@ -329,14 +329,15 @@ std::unique_ptr<Queue> Queue::Open(const Options& options, int64_t wall, const L
     *error = Errno("Can't open " + lock);
     return nullptr;
   }
-  // After a reload the process before may still be finishing.
-  constexpr int kTries = 60;
+  // After a reload the process of before may still be at work. Who connects waits
+  // meanwhile.
+  constexpr int kTries = 2000;  // in 20 s
   for (int i = 0; flock(queue->lock_, LOCK_EX | LOCK_NB) != 0; ++i) {
     if (i >= kTries || (errno != EWOULDBLOCK && errno != EINTR)) {
-      *error = errno == EWOULDBLOCK ? lock + " is held by another process" : Errno(lock);
+      *error = errno == EWOULDBLOCK ? lock + " is locked by another process" : Errno(lock);
       return nullptr;
     }
-    const timespec pause{0, 50000000};
+    const timespec pause{0, 10000000};
     nanosleep(&pause, nullptr);
   }
 

@@ -101,15 +101,15 @@ def test_MSG_10_two_never_work_on_one_queue(fresh_server, log, work_dir):
     log.expect("coi-push: Error: Can't start.*is locked by another process")
     folder = work_dir / "queue-of-another"
     folder.mkdir()
-    with open(folder / "lock", "w") as lock:
-        for path in (folder, folder / "lock"):
+    with open(folder / "queue.lock", "w") as lock:
+        for path in (folder, folder / "queue.lock"):
             shutil.chown(path, "dovecot")
         fcntl.flock(lock, fcntl.LOCK_EX)
         server = fresh_server(push=(("coi_push_queue_dir", folder),))
         eventually(lambda: "is locked by another" in server.log_text(), "it has given up")
         # It tries again after 2 s, and waits again.
         time.sleep(4)
-        assert [path.name for path in folder.iterdir()] == ["lock"]
+        assert [path.name for path in folder.iterdir()] == ["queue.lock"]
     await_service(server)
 
 

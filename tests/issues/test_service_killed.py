@@ -28,7 +28,7 @@ def test_MSG_10_a_service_that_is_killed_while_it_starts(fresh_server, subscribe
     server = fresh_server(push=(("coi_push_handoff_timeout", None),))
     one = subscriber(server, server.new_user()).subscribe()
     killed = service_pids(server)
-    path = server.dir / "push/queue/lock"
+    path = server.dir / "push/queue/queue.lock"
     with open(path) as lock:
         # The next process has to wait for it. This one waits in a queue for it, and so has it.
         os.kill(killed[0], signal.SIGKILL)
