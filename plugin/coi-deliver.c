@@ -14,7 +14,6 @@
  */
 
 #include "lib.h"
-#include "array.h"
 #include "lib-event-private.h"
 #include "master-service.h"
 #include "str-sanitize.h"

@@ -18,7 +18,6 @@
 #include "dict.h"
 #include "istream.h"
 #include "mail-storage-private.h"
-#include "mail-namespace.h"
 #include "coi-core.h"
 #include "coi-dict.h"
 #include "coi-folders.h"

@@ -14,7 +14,6 @@
 #include "dict-private.h"
 #include "ioloop.h"
 #include "mail-storage-private.h"
-#include "mail-namespace.h"
 #include "coi-compat.h"
 #include "coi-core.h"
 #include "coi-device-token.h"

@@ -17,7 +17,6 @@
 #include "file-lock.h"
 #include "randgen.h"
 #include "str.h"
-#include "mail-namespace.h"
 #include "coi-compat.h"
 #include "coi-core.h"
 #include "coi-device-token.h"

@@ -13,7 +13,6 @@
  */
 
 #include "lib.h"
-#include "eacces-error.h"
 #include "hostpid.h"
 #include "ioloop.h"
 #include "lib-event-private.h"
@@ -27,7 +26,6 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fnmatch.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
