@@ -145,7 +145,7 @@ string_view SkipComments(string_view text) noexcept {
 
 // Takes a word, in any case, and what may be behind it.
 bool TakeWord(string_view word, string_view* text) noexcept {
-  if (!std::ranges::equal(text->substr(0, word.size()), word, {}, util::AsciiLower)) {
+  if (!util::EqualsIgnoringCase(text->substr(0, word.size()), word)) {
     return false;
   }
   *text = SkipComments(text->substr(word.size()));

@@ -17,7 +17,7 @@ using std::string_view;
 constexpr size_t kMailboxRootMax = 200;
 
 constexpr bool IsInbox(string_view name) noexcept {
-  return std::ranges::equal(name, string_view("inbox"), {}, util::AsciiLower);
+  return util::EqualsIgnoringCase(name, "INBOX");
 }
 
 }  // namespace

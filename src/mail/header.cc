@@ -17,10 +17,6 @@ constexpr bool IsBlank(char c) noexcept {
   return c == ' ' || c == '\t';
 }
 
-bool IsSameName(string_view a, string_view b) noexcept {
-  return std::ranges::equal(a, b, {}, util::AsciiLower, util::AsciiLower);
-}
-
 string_view Between(string_view text, size_t begin, size_t end) noexcept {
   return {text.data() + begin, end - begin};
 }
@@ -47,7 +43,7 @@ size_t FieldEnd(string_view mail, size_t first_line_end) noexcept {
 struct coi_header* FindWanted(std::span<struct coi_header> headers, string_view name) noexcept {
   for (struct coi_header& header : headers) {
     if (header.value.data == nullptr &&
-        IsSameName(name, string_view(header.name.data, header.name.size))) {
+        util::EqualsIgnoringCase(name, string_view(header.name.data, header.name.size))) {
       return &header;
     }
   }

@@ -205,27 +205,23 @@ void AddNumber(string_view name, uint32_t number, Members* members) {
 
 // -- What is omitted --
 
-constexpr bool EqualsAscii(string_view text, string_view lower_case) noexcept {
-  return std::ranges::equal(text, lower_case, {}, util::AsciiLower);
-}
-
 // A charset that needn't be told to the reader of a JSON text.
 bool IsDefaultCharset(string_view parameter) noexcept {
   const size_t equals = std::min(parameter.find('='), parameter.size());
-  if (!EqualsAscii(util::Trim(parameter.substr(0, equals)), "charset")) {
+  if (!util::EqualsIgnoringCase(util::Trim(parameter.substr(0, equals)), "charset")) {
     return false;
   }
   string_view value = util::Trim(parameter.substr(std::min(equals + 1, parameter.size())));
   if (value.size() >= 2 && value.starts_with('"') && value.ends_with('"')) {
     value = value.substr(1, value.size() - 2);
   }
-  return EqualsAscii(value, "utf-8") || EqualsAscii(value, "us-ascii");
+  return util::EqualsIgnoringCase(value, "utf-8") || util::EqualsIgnoringCase(value, "us-ascii");
 }
 
 // Is it all that a reader takes for granted? What is not understood isn't.
 bool IsPlainText(string_view content_type) noexcept {
   size_t end = std::min(content_type.find(';'), content_type.size());
-  if (!EqualsAscii(util::Trim(content_type.substr(0, end)), "text/plain")) {
+  if (!util::EqualsIgnoringCase(util::Trim(content_type.substr(0, end)), "text/plain")) {
     return false;
   }
   while (end < content_type.size()) {
@@ -240,7 +236,7 @@ bool IsPlainText(string_view content_type) noexcept {
 }
 
 bool IsPlainEncoding(string_view encoding) noexcept {
-  return EqualsAscii(encoding, "7bit") || EqualsAscii(encoding, "8bit");
+  return util::EqualsIgnoringCase(encoding, "7bit") || util::EqualsIgnoringCase(encoding, "8bit");
 }
 
 // Can JSON carry it unchanged?

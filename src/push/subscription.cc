@@ -91,7 +91,7 @@ bool IsDeviceToken(string_view token) noexcept {
 
 bool StartsWithScheme(string_view url, string_view scheme) noexcept {
   return url.size() > scheme.size() &&
-         std::ranges::equal(url.substr(0, scheme.size()), scheme, {}, util::AsciiLower);
+         util::EqualsIgnoringCase(url.substr(0, scheme.size()), scheme);
 }
 
 // -- Reading --

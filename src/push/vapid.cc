@@ -192,23 +192,15 @@ constexpr size_t kMaxSubject = 500;
 constexpr size_t kMaxHost = 253;
 constexpr size_t kMaxLabel = 63;
 
-constexpr bool IsDigit(char c) noexcept {
-  return c >= '0' && c <= '9';
-}
-
 constexpr bool IsLetterOrDigit(char c) noexcept {
   const char lower = util::AsciiLower(c);
-  return IsDigit(c) || (lower >= 'a' && lower <= 'z');
+  return util::IsDigit(c) || (lower >= 'a' && lower <= 'z');
 }
 
 bool IsLabel(string_view label) noexcept {
   return !label.empty() && label.size() <= kMaxLabel && label.front() != '-' &&
          label.back() != '-' &&
          std::ranges::all_of(label, [](char c) { return IsLetterOrDigit(c) || c == '-'; });
-}
-
-bool EqualsIgnoringCase(string_view a, string_view b) noexcept {
-  return std::ranges::equal(a, b, {}, util::AsciiLower, util::AsciiLower);
 }
 
 const char* HostProblem(string_view host) noexcept {
@@ -231,13 +223,13 @@ const char* HostProblem(string_view host) noexcept {
     ++labels;
   }
   // As a URL's host, 0x7f.1 is an address, too.
-  if (IsDigit(last.front())) {
+  if (util::IsDigit(last.front())) {
     return "It has an IP address in place of a domain";
   }
   // What no push service could reach: RFC 6761 and 6762, and what hosts without
   // a name call themselves.
   for (const string_view local : {"localhost"sv, "localdomain"sv, "local"sv, "invalid"sv}) {
-    if (EqualsIgnoringCase(last, local)) {
+    if (util::EqualsIgnoringCase(last, local)) {
       return "Its domain is local to a host or network";
     }
   }

@@ -52,10 +52,6 @@ string Lower(string_view text) {
   return lower;
 }
 
-bool IsDigit(char c) noexcept {
-  return c >= '0' && c <= '9';
-}
-
 // Printable ASCII without what RFC 3986 does not have, and which others read
 // as something else, such as the backslash.
 bool IsUrlChar(char c) noexcept {
@@ -63,7 +59,7 @@ bool IsUrlChar(char c) noexcept {
 }
 
 optional<unsigned int> ParsePort(string_view text) noexcept {
-  if (text.empty() || text.size() > 5 || !std::all_of(text.begin(), text.end(), IsDigit)) {
+  if (text.empty() || text.size() > 5 || !std::all_of(text.begin(), text.end(), util::IsDigit)) {
     return std::nullopt;
   }
   unsigned int port = 0;
@@ -91,7 +87,7 @@ bool IsName(string_view name) noexcept {
     label = TakeUntil(".", &name);
     if (label.empty() || label.size() > kLabelMaxSize ||
         !std::all_of(label.begin(), label.end(), [](char c) {
-          return IsDigit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
+          return util::IsDigit(c) || (c >= 'a' && c <= 'z') || c == '-' || c == '_';
         })) {
       return false;
     }
@@ -102,7 +98,7 @@ bool IsName(string_view name) noexcept {
       }
     }
   } while (!name.empty());
-  return !std::all_of(label.begin(), label.end(), IsDigit) && !label.starts_with("0x");
+  return !std::all_of(label.begin(), label.end(), util::IsDigit) && !label.starts_with("0x");
 }
 
 // An address, and its usual form.

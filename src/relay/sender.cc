@@ -658,9 +658,8 @@ size_t CurlSender::OnHeader(char* data, size_t size, size_t count, void* context
     } else if (++transfer->interims > kInterimMax) {
       return 0;
     }
-  } else if (!transfer->retry_after_secs && line.size() > kRetryAfter.size() &&
-             std::equal(kRetryAfter.begin(), kRetryAfter.end(), line.begin(),
-                        [](char a, char b) { return a == util::AsciiLower(b); })) {
+  } else if (!transfer->retry_after_secs &&
+             util::EqualsIgnoringCase(line.substr(0, kRetryAfter.size()), kRetryAfter)) {
     transfer->retry_after_secs = ParseRetryAfter(line.substr(kRetryAfter.size()));
   }
   return line.size();

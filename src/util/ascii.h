@@ -34,6 +34,14 @@ constexpr char AsciiLower(char c) noexcept {
   return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
 }
 
+constexpr bool EqualsIgnoringCase(std::string_view a, std::string_view b) noexcept {
+  return std::ranges::equal(a, b, {}, AsciiLower, AsciiLower);
+}
+
+constexpr bool IsDigit(char c) noexcept {
+  return c >= '0' && c <= '9';
+}
+
 }  // namespace coi::util
 
 #endif  // COI_UTIL_ASCII_H
