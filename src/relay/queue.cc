@@ -18,6 +18,7 @@
 #include <cstring>
 #include <ctime>
 #include <iterator>
+#include <thread>
 
 #include "relay/retry.h"
 
@@ -329,16 +330,13 @@ std::unique_ptr<Queue> Queue::Open(const Options& options, int64_t wall, const L
     *error = Errno("Can't open " + lock);
     return nullptr;
   }
-  // After a reload the process of before may still be at work. Who connects waits
-  // meanwhile.
-  constexpr int kTries = 2000;  // in 20 s
-  for (int i = 0; flock(queue->lock_, LOCK_EX | LOCK_NB) != 0; ++i) {
-    if (i >= kTries || (errno != EWOULDBLOCK && errno != EINTR)) {
+  constexpr std::chrono::milliseconds kStep{10};
+  for (auto left = options.patience; flock(queue->lock_, LOCK_EX | LOCK_NB) != 0; left -= kStep) {
+    if (left <= kStep.zero() || (errno != EWOULDBLOCK && errno != EINTR)) {
       *error = errno == EWOULDBLOCK ? lock + " is locked by another process" : Errno(lock);
       return nullptr;
     }
-    const timespec pause{0, 10000000};
-    nanosleep(&pause, nullptr);
+    std::this_thread::sleep_for(kStep);
   }
 
   if (!queue->OpenDatabase(wall, error)) {

@@ -4,6 +4,7 @@
 #ifndef COI_RELAY_QUEUE_H
 #define COI_RELAY_QUEUE_H
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -86,6 +87,9 @@ class Queue {
     std::span<const char* const> schema;
     // Pages that the file may have; 0 for no limit. Tests fill the disk so.
     int64_t max_pages = 0;
+    // For another process that has the queue: after a reload, the one of before may
+    // still be at work. Who connects waits meanwhile.
+    std::chrono::milliseconds patience{20000};
   };
   // The schema as it is now.
   static std::span<const char* const> Schema();

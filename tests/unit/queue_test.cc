@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 
 #include <algorithm>
+#include <chrono>
 
 #include "relay/retry.h"
 #include "relay/throttle.h"
@@ -324,6 +325,7 @@ TEST_F(Queue, An_upgrade_that_fails_changes_nothing) {
 TEST_F(Queue, Belongs_to_one_process) {
   string error;
   const relay::Log log = [](enum coi_relay_log, const string&) {};
+  options_.patience = std::chrono::milliseconds(50);
   EXPECT_EQ(relay::Queue::Open(options_, kNow, log, &error), nullptr);
   EXPECT_NE(error.find("another process"), string::npos) << error;
 }
