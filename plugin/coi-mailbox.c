@@ -31,6 +31,8 @@ struct coi_mailbox {
 	struct coi_notify notify;
 	/* A delivery has saved a mail with $Chat here. */
 	bool saved_chat;
+	/* That mail wasn't as it came. */
+	bool saved_edited;
 	/* Its attributes have been listed: it is made for one command. */
 	bool listed;
 };
@@ -89,7 +91,8 @@ coi_mailbox_saved(struct mailbox *box, bool moved,
 	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
 
 	if (cuser->delivering)
-		coi_raise_delivered(box, cbox->saved_chat, changes);
+		coi_raise_delivered(box, cbox->saved_chat, cbox->saved_edited,
+				    changes);
 	else if (!moved)
 		coi_raise_appended(box, changes);
 }
@@ -311,6 +314,7 @@ static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
 	if (cuser->delivering) {
 		coi_deliver_set_keywords(ctx);
 		cbox->saved_chat = coi_raise_is_chat(ctx);
+		cbox->saved_edited = coi_raise_is_edited(box, mail);
 		/* a maildir may leave that to whoever opens it next */
 		if (coi_raise_wants_uid(box, cbox->saved_chat)) {
 			ctx->transaction->flags |=

@@ -9,7 +9,7 @@
  * what the hook is asked to do.
  *
  * Nothing here can fail a delivery, or make it wait longer than the hand-off
- * may take.
+ * may take; but a mail that Sieve has edited is read from where it was stored.
  */
 
 #include "lib.h"
@@ -49,6 +49,8 @@ struct coi_raise {
 	/* where it was stored */
 	bool stored, preferred;
 	bool chat;
+	/* not as it came */
+	bool edited;
 	const char *folder;
 	uint32_t uid, uidvalidity;
 };
@@ -244,6 +246,56 @@ static bool raise_have_subscriptions(struct mail_user *user)
 	return !raise->done;
 }
 
+/* Opens a mailbox to read what was stored in it. */
+static int raise_open(struct mailbox *box, const char *consequence)
+{
+	if (mailbox_open(box) == 0 &&
+	    mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) == 0)
+		return 0;
+	e_error(box->event, "coi: Can't read mail that was stored, so %s: %s",
+		consequence, mailbox_get_last_internal_error(box, NULL));
+	return -1;
+}
+
+/* Of what a script has edited, the push tells what is in the mailbox. Returns FALSE
+   if that can't be read. */
+static bool raise_push_stored(struct mail_user *user, struct mailbox *box,
+			      struct coi_handoff_mail *info)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct coi_raise *raise = cuser->raise;
+	struct mailbox_transaction_context *t;
+	struct mail *mail;
+	bool found;
+
+	if (raise_open(box, "what came is pushed") < 0)
+		return FALSE;
+	t = mailbox_transaction_begin(box, 0, __func__);
+	mail = mail_alloc(t, 0, NULL);
+	found = mail_set_uid(mail, info->uid);
+	if (found)
+		raise_push(user, raise->event, mail, &raise->subs, info);
+	mail_free(&mail);
+	(void)mailbox_transaction_commit(&t);
+	return found;
+}
+
+static bool
+raise_push_edited(struct mail_user *user, struct coi_handoff_mail *info)
+{
+	struct mailbox *box;
+	bool ret;
+
+	box = mailbox_alloc_for_user(user, info->folder,
+				     MAILBOX_FLAG_READONLY |
+					     MAILBOX_FLAG_IGNORE_ACLS);
+	mail_storage_last_error_push(box->storage);
+	ret = raise_push_stored(user, box, info);
+	mail_storage_last_error_pop(box->storage);
+	mailbox_free(&box);
+	return ret;
+}
+
 static void raise_delivered_push(struct mail_user *user)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
@@ -259,8 +311,10 @@ static void raise_delivered_push(struct mail_user *user)
 	raise->done = TRUE;
 	mail_storage_last_error_push(storage);
 	T_BEGIN {
-		raise_push(user, raise->event, raise->src_mail, &raise->subs,
-			   &info);
+		if (!raise->edited || !raise_push_edited(user, &info)) {
+			raise_push(user, raise->event, raise->src_mail,
+				   &raise->subs, &info);
+		}
 	}
 	T_END;
 	mail_storage_last_error_pop(storage);
@@ -306,13 +360,20 @@ bool coi_raise_is_chat(struct mail_save_context *ctx)
 		coi_keyword_in_keywords(ctx->data.keywords, idx);
 }
 
+bool coi_raise_is_edited(struct mailbox *box, const struct mail *mail)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
+
+	return cuser->raise != NULL && mail != cuser->raise->src_mail;
+}
+
 static bool raise_is_preferred(struct mailbox *box)
 {
 	return box->inbox_user ||
 		coi_folder_is(box, coi_folder_chats(box->storage->user));
 }
 
-void coi_raise_delivered(struct mailbox *box, bool chat,
+void coi_raise_delivered(struct mailbox *box, bool chat, bool edited,
 			 const struct mail_transaction_commit_changes *changes)
 {
 	struct mail_user *user = box->storage->user;
@@ -331,6 +392,7 @@ void coi_raise_delivered(struct mailbox *box, bool chat,
 		raise->stored = TRUE;
 		raise->preferred = preferred;
 		raise->chat = chat;
+		raise->edited = edited;
 		raise->folder = p_strdup(user->pool, box->vname);
 		seq_range_array_iter_init(&iter, &changes->saved_uids);
 		(void)seq_range_array_iter_nth(&iter, 0, &raise->uid);
@@ -370,14 +432,8 @@ raise_appended_uids(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids,
 	unsigned int n = 0;
 	uint32_t uid;
 
-	if (mailbox_open(box) < 0 ||
-	    mailbox_sync(box, MAILBOX_SYNC_FLAG_FAST) < 0) {
-		e_error(box->event,
-			"coi: Can't read mail that was stored, "
-			"so it isn't pushed: %s",
-			mailbox_get_last_internal_error(box, NULL));
+	if (raise_open(box, "it isn't pushed") < 0)
 		return;
-	}
 	t = mailbox_transaction_begin(box, 0, __func__);
 	mail = mail_alloc(t, MAIL_FETCH_FLAGS, NULL);
 	seq_range_array_iter_init(&iter, uids);

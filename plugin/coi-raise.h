@@ -30,8 +30,11 @@ void coi_raise_delivery_cancel(struct mail_user *user);
 bool coi_raise_wants_uid(struct mailbox *box, bool chat);
 /* TRUE if the mail being saved has $Chat. */
 bool coi_raise_is_chat(struct mail_save_context *ctx);
+/* TRUE if the mail that is stored isn't the one that came: Sieve stores what a
+   script has made of it (editheader, filter). */
+bool coi_raise_is_edited(struct mailbox *box, const struct mail *mail);
 /* Mails were stored by the delivery. */
-void coi_raise_delivered(struct mailbox *box, bool chat,
+void coi_raise_delivered(struct mailbox *box, bool chat, bool edited,
 			 const struct mail_transaction_commit_changes *changes);
 /* Mails were stored by other means, and not moved. Raises pushes for those that
    are new to the user: neither \Seen nor \Draft. */

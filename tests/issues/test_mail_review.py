@@ -71,3 +71,33 @@ def test_SUB_3_one_that_is_a_little_too_large_took_the_push_from_all(make_server
     server.write(one.user, "dovecot-attributes", "\n".join(lines) + "\n")
     server.deliver("lmtp", one.user, mail("mail"))
     assert one.until("mail") == ["mail"]
+
+
+EDIT = """\
+require ["editheader", "fileinto", "mailbox"];
+deleteheader "Subject";
+deleteheader "Message-ID";
+addheader "Subject" "as it is now";
+addheader "Message-ID" "<new@example.org>";
+if header "X-Folder" "Mine" { fileinto :create "Mine"; }
+"""
+
+
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
+def test_MSG_4_what_a_script_had_edited_was_pushed_as_it_came(
+    make_server, subscriber, mail_format
+):
+    server = make_server(sieve=True, after=EDITHEADER, mail_format=mail_format)
+    user = server.coi_user("active")
+    device = subscriber(server, user).subscribe()
+    server.write(user, ".dovecot.sieve", EDIT)
+    cases = [(chat, server.chats), (mail, "INBOX"), (chat, "Mine"), (mail, "Mine")]
+    for make, folder in cases:
+        server.lmtp(user, mail=make("as it came", f"X-Folder: {folder}"))
+    pushes = device.pushes(len(cases))
+    told = [[push.payload[name] for name in ("subject", "msg-id")] for push in pushes]
+    assert told == [["as it is now", "<new@example.org>"]] * len(cases)
+    assert sorted(push.payload["folder"] for push in pushes) == sorted(
+        folder for _, folder in cases
+    )
+    assert all(push.payload["content"].strip() == "Hello." for push in pushes)
