@@ -616,6 +616,14 @@ bool Relay::GetSubscription(int64_t id, SubscriptionState* state) {
   return true;
 }
 
+// One that was made since is another one, by way of another node. Of a time that is yet
+// to come nothing is believed; the clocks of nodes may differ.
+bool Relay::IsGone(const SubscriptionState& state, const Subscription& subscription) const {
+  const int64_t created = subscription.created * kSecond - queue_->skew();
+  return state.gone &&
+         (!subscription.token.empty() || created <= *state.gone || created > now_ + kHour);
+}
+
 bool Relay::Apply(const Update& update, vector<Expected>* expected) {
   SubscriptionState state;
   switch (update.kind) {

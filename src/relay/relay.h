@@ -295,6 +295,7 @@ class Relay {
   void UpdatesWritten(const std::vector<Expected>& expected);
   void Note(const Update& update);
   bool GetSubscription(int64_t id, SubscriptionState* state);
+  bool IsGone(const SubscriptionState& state, const push::Subscription& subscription) const;
   bool Apply(const Update& update, std::vector<Expected>* expected);
   void QueueFailed(const char* what);
   void Expect(const Expected& expected);

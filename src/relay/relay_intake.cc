@@ -107,7 +107,7 @@ void Relay::AnswerGone(uint64_t client, unsigned int uid, const Handoff& handoff
       intake_->Answer(client, push::WriteReply(false, {kUnavailable}));
       return;
     }
-    if (state.gone) {
+    if (IsGone(state, *subscription)) {
       fields.push_back("gone=" + id);
     }
   }
@@ -261,7 +261,7 @@ bool Relay::Enqueue(Incoming* incoming) {
     if (!GetSubscription(item.push.subscription, &state)) {
       return false;
     }
-    if (state.gone) {
+    if (IsGone(state, *subscription)) {
       incoming->gone.push_back(id);
       continue;
     }

@@ -3,12 +3,15 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Two servers that have the same mail, with what Dovecot wants to be set where that is on NFS."""
 
+import shutil
 import time
 
 import pytest
 from harness.config import by_dialect
 from harness.held import LOCK_OF_MOVES, Held
 from harness.mails import chat, mail
+from harness.push import eventually
+from harness.push_service import answer
 from harness.race import race
 from harness.server import ROOT
 from test_blocked import SENDER, add, contact, where
@@ -113,3 +116,33 @@ def test_FIL_3_one_waits_while_the_other_moves(nodes):
             held.end()
             assert client.finish(tag).ok
     assert one.where(user) == {"chat": (one.chats, {"$Chat", "\\Seen"})}
+
+
+def test_MSG_9_what_was_gone_at_one_is_subscribed_again_at_the_other(
+    fresh_server, work_dir, service, subscriber
+):
+    """What had called it gone ended it again, and would have for 90 days."""
+    one = fresh_server(before=SHARED)
+    keys, vapid = work_dir / f"keys-beside-{one.name}", one.dir / "push/keys/vapid.pem"
+    eventually(vapid.exists, "the first node has a key")
+    keys.mkdir()
+    shutil.copy(vapid, keys)
+    shutil.chown(keys / "vapid.pem", "dovecot")
+    other = fresh_server(before=SHARED, push=(("coi_push_key_dir", keys),))
+    other.homes.rmdir()
+    other.homes.symlink_to(one.homes)
+
+    device = subscriber(one, one.new_user()).subscribe()
+    service.on(device.path, answer(404))
+    other.deliver("lmtp", device.user, mail("before"))
+    service.wait(device.requests, "it is tried")
+    device.server = other
+    eventually(lambda: device.stored() is None, "it is removed")
+    service.on(device.path, answer(201))
+    # Subscriptions know when they were made to the second.
+    time.sleep(1.1)
+    device.server = one
+    device.subscribe()
+    other.deliver("lmtp", device.user, mail("after"))
+    assert device.until("after") == ["before", "after"]
+    assert device.stored() is not None

@@ -70,6 +70,35 @@ TEST_P(RelayRenewal, MSG_9_an_answer_to_a_later_push_still_counts) {
   EXPECT_EQ(Ask(MakeHandoff("alice")), "+\tqueued\tgone=subscription-0\n");
 }
 
+TEST_P(RelayRenewal, MSG_9_another_node_has_registered_it_again) {
+  Ask(MakeHandoff("alice"));
+  EXPECT_EQ(AnswerAll(GetParam()), 1);
+  Handoff asked = MakeHandoff("alice");
+  asked.kind = push::HandoffKind::kGone;
+  asked.mail = {};
+  const auto ask = [&](int64_t made) {
+    created_ = made;
+    asked.subscriptions = MakeHandoff("alice").subscriptions;
+    return Ask(asked);
+  };
+  const int64_t now = clock_.wall / 1000000;
+  EXPECT_EQ(ask(now), "+\tok\tgone=subscription-0\n");
+  EXPECT_EQ(ask(now + 5), "+\tok\n");
+  // of a clock that was wrong: it would never end
+  EXPECT_EQ(ask(now + 86400), "+\tok\tgone=subscription-0\n");
+
+  // Also where this node's clock is set meanwhile.
+  clock_.wall -= int64_t{7200} * 1000000;
+  Run();
+  EXPECT_EQ(ask(now - 7200), "+\tok\tgone=subscription-0\n");
+  EXPECT_EQ(ask(now - 7200 + 5), "+\tok\n");
+  EXPECT_EQ(Ask(MakeHandoff("alice")), "+\tqueued\n");
+  EXPECT_EQ(AnswerAll(GetParam()), 1);
+  EXPECT_EQ(ask(now - 7200), "+\tok\tgone=subscription-0\n");
+  Reopen();
+  EXPECT_EQ(ask(now - 7200 + 5), "+\tok\n");
+}
+
 INSTANTIATE_TEST_SUITE_P(Answers, RelayRenewal, testing::Values(404, 410));
 
 }  // namespace

@@ -214,7 +214,7 @@ class RelayTest : public testing::Test {
     subscription.endpoint = endpoint;
     subscription.p256dh = point_;
     subscription.auth = "0123456789abcdef";
-    subscription.created = clock_.wall / 1000000;
+    subscription.created = created_;
     subscription.validated = true;
     return subscription;
   }
@@ -331,6 +331,8 @@ class RelayTest : public testing::Test {
   uint32_t seed_ = 0;
   std::string point_;
   unsigned int last_id_ = 0;
+  // of subscriptions
+  int64_t created_ = clock_.wall / 1000000;
   std::vector<std::string> logs_;
   std::vector<Event> events_;
   int closed_ = 0;
