@@ -149,8 +149,9 @@ void coi_relay_run(struct coi_relay *relay);
 /* Takes over an accepted connection of the hand-off socket. */
 void coi_relay_add_client(struct coi_relay *relay, int fd);
 
-/* No more connections are taken; what was accepted is in the queue. Ends what
-   is under way (it is sent again after the next start), and frees all. */
+/* No more connections are taken; what was accepted is in the queue. Waits half a
+   second for what is under way, ends the rest of it (which is sent again after the
+   next start), and frees all. */
 void coi_relay_close(struct coi_relay **relay);
 
 void coi_relay_get_status(const struct coi_relay *relay,

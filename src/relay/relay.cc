@@ -3,6 +3,7 @@
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 #include "relay/relay.h"
 
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -12,6 +13,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 #include <utility>
 
@@ -41,6 +43,10 @@ constexpr int64_t kUpdatesMsecsMany = 20;
 constexpr size_t kOriginNamesMax = 4096;
 constexpr int64_t kGoneMsecs = kHour * 24 * 90;
 constexpr int64_t kGoneMax = 100000;
+// What is under way at the end would be sent again by the next process, which waits
+// meanwhile, and with it who delivers, before it takes the spool.
+constexpr std::chrono::milliseconds kLeaveMsecs{500};
+constexpr std::chrono::milliseconds kLeaveStepMsecs{20};
 
 bool IsSameDirectory(const char* a, const char* b) {
   struct stat first {};
@@ -204,6 +210,16 @@ void Relay::Close() {
   ReadClients();
   sender_->Run();
   TakeResults();
+  using Clock = std::chrono::steady_clock;
+  const auto end = Clock::now() + kLeaveMsecs;
+  while (in_flight_ + registrations_.size() > 0 && Clock::now() < end) {
+    pollfd ready{sender_->fd(), POLLIN, 0};
+    poll(&ready, 1, static_cast<int>(kLeaveStepMsecs.count()));
+    ReadClock();
+    ReadClients();
+    sender_->Run();
+    TakeResults();
+  }
   Flush();
   sender_.reset();
   intake_.reset();

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import signal
+import threading
 import time
 
 import pytest
@@ -27,12 +28,13 @@ from harness.push import (
     b64,
     eventually,
     point,
+    queued,
     read_vapid,
     service_pids,
     subscriptions,
     vapid_key,
 )
-from harness.push_service import answer
+from harness.push_service import PATIENCE, answer
 
 pytestmark = pytest.mark.private
 
@@ -915,6 +917,31 @@ def test_MSG_10_the_master_stops_and_starts(own, subscriber, service, log, stop)
         own.start()
     service.up()
     assert_all_came(one, 5)
+
+
+@pytest.mark.parametrize("stop", ["restart", "reload"])
+def test_MSG_10_what_is_under_way_at_the_end_is_not_sent_twice(own, subscriber, service, stop):
+    """It was, all of it, at each reload."""
+    one = subscriber(own, own.new_user()).subscribe()
+    stopping = threading.Event()
+
+    def answer_late(exchange):
+        stopping.wait(PATIENCE)
+        exchange.pause(0.1)
+        return answer(201)(exchange)
+
+    service.on(one.path, answer_late)
+    one.server.deliver("lmtp", one.user, mail("mail"))
+    service.wait(one.requests, "it is under way")
+    if stop == "reload":
+        own.doveadm("reload")
+        stopping.set()
+    else:
+        own.begin_to_stop()
+        stopping.set()
+        own.restart(own.settings)
+    eventually(lambda: queued(own) == 0, "it is delivered")
+    assert len(one.requests()) == 1
 
 
 def test_MSG_10_the_service_is_stopped_while_mail_is_delivered(own, subscriber):
