@@ -24,7 +24,6 @@
 #include "coi-core.h"
 #include "coi-folders.h"
 #include "coi-headers.h"
-#include "coi-keyword.h"
 #include "coi-metadata.h"
 #include "coi-raise.h"
 #include "coi-user.h"
@@ -439,15 +438,6 @@ static int coi_deliver_mail_and_push(struct mail_deliver_context *ctx,
 	ret = coi_deliver_mail(ctx, storage_r);
 	coi_raise_delivery_end(ctx->rcpt_user);
 	return ret;
-}
-
-void coi_deliver_set_keywords(struct mail_save_context *ctx)
-{
-	struct mail_user *user = ctx->transaction->box->storage->user;
-	struct coi_user *cuser = COI_USER_CONTEXT(user);
-
-	if (cuser->delivering_chat)
-		coi_keyword_add(ctx);
 }
 
 bool coi_deliver_hides_chat(struct mail_user *user)

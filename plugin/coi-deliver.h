@@ -7,7 +7,6 @@
 /* Delivery by LMTP and LDA (FIL-1..10, DET-6): which mail is chat, where it
    goes, and $Chat on it. */
 
-struct mail_save_context;
 struct mail_user;
 
 /* Does nothing in a process that doesn't deliver mail. */
@@ -16,9 +15,6 @@ void coi_deliver_deinit(void);
 
 /* Called for each user that is ours. */
 void coi_deliver_user_created(struct mail_user *user);
-
-/* Called before a mail is stored by a delivery: gives it $Chat. */
-void coi_deliver_set_keywords(struct mail_save_context *ctx);
 
 /* TRUE if it is now another user's turn to get the mail that this one has got. */
 bool coi_deliver_hides_chat(struct mail_user *user);

@@ -7,6 +7,7 @@
 #include "mail-storage-private.h"
 #include "mailbox-list-private.h"
 #include "index-storage.h"
+#include "maildir-storage.h"
 #include "sdbox-storage.h"
 #include "coi-deliver.h"
 #include "coi-device-token.h"
@@ -20,7 +21,9 @@
 #include "coi-webpush.h"
 #include "coi-mailbox.h"
 
+#include <fcntl.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define COI_MAILBOX_CONTEXT(obj) MODULE_CONTEXT(obj, coi_storage_module)
 #define COI_MAIL_CONTEXT(obj) MODULE_CONTEXT(obj, coi_mail_module)
@@ -305,6 +308,19 @@ static void coi_mailbox_free(struct mailbox *box)
 	cbox->module_ctx.super.free(box);
 }
 
+/* A maildir gives a mail keywords or a UID under the lock of dovecot-uidlist. Without
+   them, Dovecot 2.4 stores it also where that can't be locked. */
+static bool coi_mailbox_can_lock_uidlist(struct mailbox *box)
+{
+	const char *dir;
+
+	return strcmp(box->storage->name, MAILDIR_STORAGE_NAME) != 0 ||
+		mailbox_get_path_to(box, MAILBOX_LIST_PATH_TYPE_CONTROL,
+				    &dir) <= 0 ||
+		faccessat(AT_FDCWD, dir, W_OK, AT_EACCESS) == 0 ||
+		(errno != EACCES && errno != EROFS);
+}
+
 static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
 {
 	struct mailbox *box = ctx->transaction->box;
@@ -312,11 +328,13 @@ static int coi_mailbox_copy(struct mail_save_context *ctx, struct mail *mail)
 	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
 
 	if (cuser->delivering) {
-		coi_deliver_set_keywords(ctx);
+		if (cuser->delivering_chat && coi_mailbox_can_lock_uidlist(box))
+			coi_keyword_add(ctx);
 		cbox->saved_chat = coi_raise_is_chat(ctx);
 		cbox->saved_edited = coi_raise_is_edited(box, mail);
 		/* a maildir may leave that to whoever opens it next */
-		if (coi_raise_wants_uid(box, cbox->saved_chat)) {
+		if (coi_raise_wants_uid(box, cbox->saved_chat) &&
+		    coi_mailbox_can_lock_uidlist(box)) {
 			ctx->transaction->flags |=
 				MAILBOX_TRANSACTION_FLAG_ASSIGN_UIDS;
 		}

@@ -1,15 +1,17 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""FIL-7: what tests/stress/alike has found to be unlike stock Dovecot."""
+"""FIL-7: what tests/stress/alike and odd setups have found to be unlike stock Dovecot."""
 
+import itertools
+import os
 import re
 import time
 
 import pytest
 from harness.config import by_dialect, metadata_dict, plugins
 from harness.mails import chat, mail
-from harness.server import ROOT
+from harness.server import MAIL_UID, ROOT
 
 pytestmark = pytest.mark.private
 
@@ -185,3 +187,45 @@ def test_FIL_7_NOTIFY_without_an_index_of_the_list(make_server):
             server.deliver("lmtp", user, mail("mail"))
             client.must("NOOP")
     assert answers[1] == answers[0]
+
+
+CONTROL = by_dialect(
+    v2_3="mail_location = maildir:~/maildir:CONTROL=~/control\n",
+    v2_4="mail_path = ~/maildir\nmail_control_path = ~/control\n",
+)
+
+
+def answers(server, user):
+    """What deliveries get while the user's control files can't be changed."""
+    control = server.home(user) / "control"
+    directories = [control, *(path for path in control.rglob("*") if path.is_dir())]
+    for directory in directories:
+        os.chown(directory, 0, 0)
+        directory.chmod(0o755)
+    found = [server.lmtp(user, mail=one)[0][:3] for one in (chat("chat"), mail("mail"))]
+    for directory in directories:
+        os.chown(directory, MAIL_UID, MAIL_UID)
+    return found
+
+
+@pytest.mark.parametrize("mode", ["none", "active", "pushed"])
+def test_FIL_7_a_maildir_whose_control_files_can_only_be_read_took_no_chats(
+    make_server, log, subscriber, mode
+):
+    """Dovecot stores a mail without a UID there, but neither keywords nor UIDs."""
+    log.expect("Permission denied|Error: open\\(.*dovecot-uidlist.lock")
+    stock = make_server(coi=False, before=CONTROL)
+    plain = stock.new_user()
+    stock.deliver("lmtp", plain, mail("before"))
+    server = make_server(before=CONTROL)
+    user = server.coi_user("none" if mode == "pushed" else mode)
+    if mode == "pushed":
+        subscriber(server, user).subscribe()
+    server.deliver("lmtp", user, mail("before"))
+    found = answers(server, user)
+    assert found == answers(stock, plain)
+    folder = server.chats if mode == "active" else "INBOX"
+    expected = {"before": "INBOX", "chat": folder, "mail": "INBOX"}
+    taken = ["before", *itertools.compress(("chat", "mail"), (one == "250" for one in found))]
+    where = {subject: place for subject, (place, _) in server.where(user).items()}
+    assert where == {subject: expected[subject] for subject in taken}
