@@ -43,10 +43,7 @@ constexpr int64_t kUpdatesMsecsMany = 20;
 constexpr size_t kOriginNamesMax = 4096;
 constexpr int64_t kGoneMsecs = kHour * 24 * 90;
 constexpr int64_t kGoneMax = 100000;
-// What is under way at the end would be sent again by the next process, which waits
-// meanwhile, and with it who delivers, before it takes the spool.
-constexpr std::chrono::milliseconds kLeaveMsecs{500};
-constexpr std::chrono::milliseconds kLeaveStepMsecs{20};
+constexpr std::chrono::milliseconds kLeaveStep{20};
 
 bool IsSameDirectory(const char* a, const char* b) {
   struct stat first {};
@@ -211,10 +208,10 @@ void Relay::Close() {
   sender_->Run();
   TakeResults();
   using Clock = std::chrono::steady_clock;
-  const auto end = Clock::now() + kLeaveMsecs;
+  const auto end = Clock::now() + parts_.leave;
   while (in_flight_ + registrations_.size() > 0 && Clock::now() < end) {
     pollfd ready{sender_->fd(), POLLIN, 0};
-    poll(&ready, 1, static_cast<int>(kLeaveStepMsecs.count()));
+    poll(&ready, 1, static_cast<int>(kLeaveStep.count()));
     ReadClock();
     ReadClients();
     sender_->Run();

@@ -5,6 +5,7 @@
 #define COI_RELAY_RELAY_H
 
 #include <array>
+#include <chrono>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -54,6 +55,9 @@ class Relay {
     int64_t queue_max_pages = 0;
     // Of what spreads the delays; 0 for one of its own.
     uint32_t seed = 0;
+    // At the end, for what is under way: it would be sent again by the next process, which
+    // waits meanwhile, and with it who delivers, before it takes the spool.
+    std::chrono::milliseconds leave{500};
   };
 
   static std::unique_ptr<Relay> Open(const coi_relay_settings& settings,

@@ -183,6 +183,8 @@ class RelayTest : public testing::Test {
     relay::Relay::Parts parts;
     parts.clock = &clock_;
     parts.queue_max_pages = max_pages_;
+    // What no test answers isn't waited for.
+    parts.leave = {};
     parts.seed = seed_;
     parts.make_sender = [this](const relay::SenderLimits&, const relay::EndpointPolicy&,
                                relay::Sender::Done done, std::string*) {
