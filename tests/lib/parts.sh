@@ -52,7 +52,11 @@ run_beside() { # COMMAND...
 	beside+=($!)
 }
 
-wait_for_beside() { wait ${beside[@]+"${beside[@]}"} || true; }
+# Some may have been waited for.
+wait_for_beside() {
+	[ ${#beside[@]} = 0 ] || wait "${beside[@]}" 2>/dev/null || true
+	beside=()
+}
 
 # -- building --
 
@@ -220,16 +224,26 @@ in_other_xml() { # XML COMMAND...: {} stands for the file's name in there
 
 # It is fetched while others build.
 root_pid=
+root_made=
 root_beside() {
 	root=$COI_CACHE/tests/$(other_suite)
 	run_beside check "build $(other_suite)" root make_root "$(other_suite)" "$root"
 	root_pid=$!
 }
 
+# False if there is none.
+wait_for_root() {
+	if [ -n "$root_pid" ]; then
+		! wait "$root_pid" || root_made=yes
+		root_pid=
+	fi
+	[ -n "$root_made" ]
+}
+
 part_chroot() {
 	local name part xml
 	name=$(other_suite)
-	wait "$root_pid" || return 0
+	wait_for_root || return 0
 	check "build $name" gcc build_other || return 0
 	xml=$results/xml/integration-$name.xml
 	run_beside suite "integration $name" chroot "$xml" in_other_xml "$xml" \
@@ -248,7 +262,7 @@ part_chroot() {
 
 part_package() {
 	check "package $(this_suite)" check package_of_this || true
-	! wait "$root_pid" ||
+	! wait_for_root ||
 		check "package $(other_suite)" check "$top/tests/lib/package-suite" "$root" || true
 }
 
