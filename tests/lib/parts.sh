@@ -60,6 +60,9 @@ wait_for_beside() {
 
 # -- building --
 
+# What the integration tests run.
+suite_targets=(src/all plugin/all tests/bench/all coi-relay-run coi-sender-run coi-fault)
+
 # Beside the integration tests builds come second: nobody waits for them.
 build() { # DIR [TARGET...]
 	nice -n 10 cmake --build "$1" ${2:+--target "${@:2}"}
@@ -71,7 +74,7 @@ configure() { # DIR CMAKE-OPTION...
 
 build_gcc() {
 	# The unit tests with sanitizers, and those of the other Debian, will do.
-	local targets=(src/all plugin/all tests/bench/all "${run_programs[@]}")
+	local targets=("${suite_targets[@]}")
 	[ -z "$thorough" ] || targets=()
 	configure "$cache/gcc" && build "$cache/gcc" ${targets[@]+"${targets[@]}"}
 }
@@ -87,7 +90,7 @@ build_clang() { configure_clang && build "$cache/clang"; }
 # For Dovecot to load, which takes gcc's sanitizers.
 build_sanitized() {
 	configure "$cache/sanitized" -DCOI_SANITIZE=address,undefined &&
-		build "$cache/sanitized"
+		build "$cache/sanitized" "${suite_targets[@]}"
 }
 
 isolated() { unshare --mount --pid --fork --kill-child --mount-proc "$@"; }
@@ -108,9 +111,8 @@ fuzz() { # NAME
 	rm -rf "$corpus"
 }
 
-# The programs with tests, as KIND/NAME; and those that other tests run.
+# The programs with tests, as KIND/NAME.
 test_programs=(unit/unit unit/push unit/relay glue/glue)
-run_programs=(coi-relay-run coi-sender-run coi-fault)
 
 gtests() { # BUILD
 	local program
