@@ -204,18 +204,18 @@ void Relay::Close() {
   }
   // What has come in full is taken; others go to the spool.
   closing_ = true;
-  ReadClients();
-  sender_->Run();
-  TakeResults();
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + parts_.leave;
-  while (in_flight_ + registrations_.size() > 0 && Clock::now() < end) {
-    pollfd ready{sender_->fd(), POLLIN, 0};
-    poll(&ready, 1, static_cast<int>(kLeaveStep.count()));
-    ReadClock();
+  while (true) {
     ReadClients();
     sender_->Run();
     TakeResults();
+    if (in_flight_ + registrations_.size() == 0 || Clock::now() >= end) {
+      break;
+    }
+    pollfd ready{sender_->fd(), POLLIN, 0};
+    poll(&ready, 1, static_cast<int>(kLeaveStep.count()));
+    ReadClock();
   }
   Flush();
   sender_.reset();
