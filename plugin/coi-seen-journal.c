@@ -93,11 +93,23 @@ int coi_seen_journal_write(struct mailbox *inbox,
 	return ret < 0 ? -1 : 0;
 }
 
+static int coi_seen_journal_open_late(struct mailbox *inbox, const char *path)
+{
+	const int flags = O_WRONLY | O_APPEND | O_CLOEXEC | O_NOFOLLOW |
+		O_NONBLOCK;
+	int fd = open(path, flags);
+
+	/* Who makes it gives it the folder's mode and group. */
+	if (fd == -1 && errno == ENOENT &&
+	    mailbox_create_fd(inbox, path, flags | O_CREAT | O_EXCL, &fd) == 0)
+		fd = open(path, flags);
+	return fd;
+}
+
 int coi_seen_journal_add_late(struct mailbox *inbox,
 			      const ARRAY_TYPE(seq_range) *uids,
 			      const char **error_r)
 {
-	const struct mailbox_permissions *perm = mailbox_get_permissions(inbox);
 	const char *path = coi_seen_journal_path(inbox,
 						 COI_SEEN_JOURNAL_LATE_NAME);
 	uint32_t uidvalidity = coi_seen_journal_uidvalidity(inbox);
@@ -108,14 +120,13 @@ int coi_seen_journal_add_late(struct mailbox *inbox,
 
 	if (path == NULL)
 		return 0;
+	/* The last one may have been cut short. */
+	str_append_c(str, '\n');
 	array_foreach(uids, range) {
 		str_printfa(str, "%u\t%u\t%u\n", uidvalidity, range->seq1,
 			    range->seq2);
 	}
-	fd = open(path,
-		  O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW |
-			  O_NONBLOCK,
-		  perm->file_create_mode);
+	fd = coi_seen_journal_open_late(inbox, path);
 	if (fd == -1) {
 		*error_r = t_strdup_printf("open(%s) failed: %m", path);
 		return -1;
@@ -171,11 +182,10 @@ coi_seen_journal_parse_late(struct mailbox *inbox, struct istream *input,
 	const char *line;
 	uint32_t for_uidvalidity, first, last;
 
-	while ((line = i_stream_read_next_line(input)) != NULL &&
-	       str_parse_uint32(line, &for_uidvalidity, &line) == 0 &&
-	       line[0] == '\t' &&
-	       coi_seen_journal_parse_range(line + 1, &first, &last)) {
-		if (for_uidvalidity == uidvalidity)
+	while ((line = i_stream_read_next_line(input)) != NULL) {
+		if (str_parse_uint32(line, &for_uidvalidity, &line) == 0 &&
+		    for_uidvalidity == uidvalidity && line[0] == '\t' &&
+		    coi_seen_journal_parse_range(line + 1, &first, &last))
 			seq_range_array_add_range(uids, first, last);
 	}
 }

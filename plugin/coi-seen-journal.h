@@ -16,8 +16,9 @@
 
    Beside it there may be another file, with what somebody had to move who didn't get
    the lock:
-     late = *(uidvalidity TAB first TAB last LF)
-   Who reads the journal renames that file first, and it is then part of it. */
+     late = *([uidvalidity TAB first TAB last] LF)
+   Who reads the journal renames that file first, and it is then part of it. Lines of it
+   that are damaged are passed over. */
 
 #include "seq-range-array.h"
 

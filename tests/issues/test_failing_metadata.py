@@ -3,6 +3,7 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """What was left behind where the user's metadata can't be written, or not read for a moment."""
 
+import grp
 import os
 import shutil
 from contextlib import contextmanager
@@ -105,6 +106,44 @@ def test_FIL_3_a_chat_that_was_read_meanwhile_stayed_in_INBOX(server, item):
         client.store("2", "+FLAGS", "\\Seen")
     moved = (server.chats, {"\\Seen", "$Chat"})
     assert server.where(user) == {"first": moved, "second": moved}
+
+
+LATE = "dovecot-coi.moving.late"
+
+
+def test_FIL_3_what_was_written_by_halves_hides_nothing(server):
+    """On a full disk, half a line ended the list of what was to be moved."""
+    user = server.coi_user("seen")
+    for subject in ("first", "second", "third"):
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        with unreadable(server, user):
+            client.store("1", "+FLAGS", "\\Seen")
+            (late,) = server.home(user).rglob(LATE)
+            whole = late.read_text().strip()
+            late.write_text(f"{whole}\n{whole[:-2]}")
+            client.store("2", "+FLAGS", "\\Seen")
+        client.must("NOOP")
+        client.store("3", "+FLAGS", "\\Seen")
+        assert client.subjects("INBOX") == []
+
+
+def test_FIL_3_what_could_not_wait_has_the_mode_of_the_folder(make_server, log):
+    """Another user of a folder that is shared by a group could not add to it."""
+    log.expect("Can't read the user's metadata")
+    server = make_server(after=settings(mail_access_groups="nogroup"))
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("first"))
+    folder = server.home(user) / "maildir"
+    os.chown(folder, -1, grp.getgrnam("nogroup").gr_gid)
+    folder.chmod(0o2770)
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        with unreadable(server, user):
+            client.store("1", "+FLAGS", "\\Seen")
+    late = (folder / LATE).stat()
+    assert (late.st_gid, late.st_mode & 0o777) == (folder.stat().st_gid, 0o660)
 
 
 def test_FIL_3_FIL_7_a_chat_that_is_read_meanwhile_without_COI(make_server, log):
