@@ -3,7 +3,6 @@
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 #include "relay/keys.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <sys/random.h>
 #include <sys/stat.h>
@@ -12,7 +11,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <iterator>
+#include <system_error>
 #include <utility>
 
 #include "util/base64.h"
@@ -182,18 +183,19 @@ optional<Key> LoadOrMake(const string& directory, const string& name, const char
 
 // Names of vapid-*.pem.
 bool ListOlder(const string& directory, std::vector<string>* names, string* error) {
-  DIR* list = opendir(directory.c_str());
-  if (list == nullptr) {
-    *error = Errno("Can't open " + directory);
-    return false;
-  }
-  while (const dirent* entry = readdir(list)) {
-    const string_view name = entry->d_name;
+  std::error_code code;
+  std::filesystem::directory_iterator entry(directory, code);
+  const std::filesystem::directory_iterator end;
+  for (; !code && entry != end; entry.increment(code)) {
+    string name = entry->path().filename();
     if (name.starts_with("vapid-") && name.ends_with(".pem")) {
-      names->emplace_back(name);
+      names->push_back(std::move(name));
     }
   }
-  closedir(list);
+  if (code) {
+    *error = "Can't read " + directory + ": " + code.message();
+    return false;
+  }
   std::sort(names->begin(), names->end());
   return true;
 }
