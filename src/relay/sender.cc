@@ -15,6 +15,7 @@
 #include "relay/sender.h"
 
 #include <curl/curl.h>
+#include <fcntl.h>
 #include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -895,6 +896,16 @@ void CurlSender::Reset(Transfer* transfer) {
   transfer->retry_after_secs.reset();
 }
 
+// What libcurl and the resolver call the other side's trouble. Returns 0 if there is one.
+int NoDescriptorLeft(int some_fd) {
+  const int fd = fcntl(some_fd, F_DUPFD_CLOEXEC, 0);
+  if (fd == -1) {
+    return errno;
+  }
+  close(fd);
+  return 0;
+}
+
 // In words that are ours, libcurl's or OpenSSL's: libcurl's longer ones have
 // parts of the answer in them.
 string ErrorText(CURL* easy, CURLcode code) {
@@ -924,6 +935,8 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
     text = "not an address that may be connected to";
   } else if (error != nullptr) {
     text = error;
+  } else if (const int why = transfer->connected == 0 ? NoDescriptorLeft(epoll_fd_) : 0; why != 0) {
+    text = string("no connection can be made here: ") + std::strerror(why);
   } else {
     text = code == CURLE_OK ? "no final status" : ErrorText(easy, code);
   }

@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -777,6 +778,22 @@ TEST(Sender, END_4_refused_connection) {
   const auto result = client.SendOne(url);
   EXPECT_EQ(result.status, SendStatus::kUnreachable);
   EXPECT_NE(result.error.find("Connection refused"), string::npos) << result.error;
+}
+
+TEST(Sender, END_4_the_trouble_is_ours) {
+  const Server server(Answer(kCreated));
+  Client client;
+  struct rlimit before;
+  ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &before), 0);
+  const int next = dup(0);
+  close(next);
+  const struct rlimit none = {.rlim_cur = static_cast<rlim_t>(next), .rlim_max = before.rlim_max};
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &none), 0);
+  const auto result = client.SendOne(server.Url());
+  ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &before), 0);
+  EXPECT_EQ(result.status, SendStatus::kUnreachable);
+  EXPECT_EQ(result.error, "no connection can be made here: Too many open files");
+  EXPECT_EQ(client.SendOne(server.Url()).http_status, 201);
 }
 
 TEST(Sender, END_4_says_nothing_in_the_services_words) {
