@@ -145,6 +145,11 @@ string Errno(const string& what) {
   return what + ": " + std::strerror(errno);
 }
 
+int64_t FileSize(const string& path) {
+  struct stat status {};
+  return stat(path.c_str(), &status) == 0 ? status.st_size : 0;
+}
+
 bool IsDamage(int code) {
   return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
 }
@@ -919,9 +924,10 @@ bool Queue::NextOrigin(optional<int64_t>* due) {
 }
 
 void Queue::Shrink() {
-  constexpr int64_t kPages = 16384;
-  int64_t pages = 0;
-  if (count_ == 0 && db_ != nullptr && Number("PRAGMA page_count", &pages) && pages > kPages) {
+  constexpr int64_t kLeast = int64_t{64} << 20U;
+  // Not by SQLite's count of pages, as the files stay as they are where the checkpoint
+  // meets another one.
+  if (count_ == 0 && db_ != nullptr && FileSize(path_) + FileSize(path_ + "-wal") > kLeast) {
     Execute("VACUUM; PRAGMA wal_checkpoint(TRUNCATE)");
   }
   Rollback();
