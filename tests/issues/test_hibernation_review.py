@@ -4,7 +4,6 @@
 """What a review of sessions that come from imap-hibernate, or go there, found."""
 
 import os
-import signal
 import time
 
 import pytest
@@ -30,19 +29,14 @@ def test_IDL_1_lost_what_came_when_a_busy_machine_handed_over(fresh_server, mail
     server.deliver("lmtp", user, mail("0"))
     with server.imap(user) as client:
         assert client.exists("INBOX") == 1
-        client.idle()
         # until no look is going to follow that would be Dovecot's
-        time.sleep(hibernation.IDLE_SECS / 2)
-        (session,) = server.children("imap")
-        os.kill(session, signal.SIGSTOP)
-        try:
+        with hibernation.held(server, client, hibernation.IDLE_SECS / 2):
+            before = hibernation.count(server)
             server.deliver("lmtp", user, mail("1"))
             time.sleep(hibernation.IDLE_SECS)
-        finally:
-            os.kill(session, signal.SIGCONT)
         await_soon(client, "* 2 EXISTS")
         # and is handed over all the same
-        hibernation.await_more(server, 0)
+        hibernation.await_more(server, before)
 
 
 class Delivery:
@@ -94,16 +88,10 @@ def test_IDL_1_lost_what_was_being_delivered_when_it_was_handed_over(fresh_serve
     delivery = Delivery(server)
     with server.imap(delivery.user) as client:
         delivery.select(client)
-        client.idle()
         # until no second look is going to follow
-        time.sleep(0.8)
-        (session,) = server.children("imap")
-        os.kill(session, signal.SIGSTOP)
-        try:
+        with hibernation.held(server, client, 0.8):
             delivery.begin()
             time.sleep(hibernation.IDLE_SECS * 1.5)
-        finally:
-            os.kill(session, signal.SIGCONT)
         # it is handed over now or never
         time.sleep(0.3)
         delivery.end()

@@ -3,7 +3,10 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Sessions that idle are handed over to a process that does nothing but watch."""
 
+import os
+import signal
 import time
+from contextlib import contextmanager
 
 # After how long; Dovecot knows whole seconds.
 IDLE_SECS = 1
@@ -42,3 +45,33 @@ def idle(server, client):
     before = count(server)
     client.idle()
     await_more(server, before)
+
+
+def _stop(server):
+    """The process that has a session, which holds now; None where it was handed over."""
+    try:
+        for session in server.children("imap"):
+            os.kill(session, signal.SIGSTOP)
+            if session in server.children("imap"):
+                return session
+    except ProcessLookupError:
+        pass
+    return None
+
+
+@contextmanager
+def held(server, client, idle_secs):
+    """While a session that has idled for so long does nothing, and isn't handed over."""
+    for _ in range(10):
+        client.idle()
+        time.sleep(idle_secs)
+        session = _stop(server)
+        if session is not None:
+            break
+        # a busy machine: it comes back, and another try is due
+        client.done()
+    assert session is not None, "it is always handed over before"
+    try:
+        yield
+    finally:
+        os.kill(session, signal.SIGCONT)
