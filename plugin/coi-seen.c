@@ -28,6 +28,7 @@
 #include "mail-index-transaction-private.h"
 #include "mail-storage-private.h"
 #include "mail-search-build.h"
+#include "coi-compat.h"
 #include "coi-folders.h"
 #include "coi-keyword.h"
 #include "coi-lock.h"
@@ -230,6 +231,18 @@ coi_seen_count_copies(struct mailbox_transaction_context *src_trans,
 	return coi_mdbox_add_references(src_trans->box, &map_uids, error_r);
 }
 
+/* Where one sync of an mbox has both to expunge and to change flags, as after what POP3
+   does at QUIT, Dovecot loses the flags unless it writes them at once. (2.4 can't, and
+   loses them without us, too.) */
+static int coi_seen_sync_inbox(struct mailbox *inbox, const char **error_r)
+{
+	if (mailbox_sync(inbox, COI_COMPAT_SYNC_WRITES) < 0) {
+		*error_r = coi_seen_get_error(inbox);
+		return -1;
+	}
+	return 0;
+}
+
 /* The copies are stored, and the journal knows of it, before anything is
    expunged. */
 static int
@@ -260,11 +273,12 @@ coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 		mailbox_transaction_rollback(src_trans);
 		return -1;
 	}
-	if (mailbox_transaction_commit(src_trans) < 0 ||
-	    mailbox_sync(inbox, 0) < 0) {
+	if (mailbox_transaction_commit(src_trans) < 0) {
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
+	if (coi_seen_sync_inbox(inbox, error_r) < 0)
+		return -1;
 	coi_seen_journal_remove(inbox);
 	return 0;
 }
@@ -486,11 +500,11 @@ coi_seen_recover_mails(struct mailbox *inbox,
 			seq_range_array_add(uids, mail_left->uid);
 	}
 	mail_free(&mail);
-	if (mailbox_transaction_commit(&t) < 0 || mailbox_sync(inbox, 0) < 0) {
+	if (mailbox_transaction_commit(&t) < 0) {
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
-	return 0;
+	return coi_seen_sync_inbox(inbox, error_r);
 }
 
 static int
@@ -522,10 +536,8 @@ coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
 static int coi_seen_sync(struct mailbox *inbox, struct mailbox *chats,
 			 const char **error_r)
 {
-	if (mailbox_sync(inbox, 0) < 0) {
-		*error_r = coi_seen_get_error(inbox);
+	if (coi_seen_sync_inbox(inbox, error_r) < 0)
 		return -1;
-	}
 	if (mailbox_sync(chats, 0) < 0) {
 		*error_r = coi_seen_get_error(chats);
 		return -1;

@@ -52,6 +52,13 @@ void coi_compat_dict_hide_values(struct dict_transaction_context *t,
 bool coi_compat_mailbox_has_special_use(struct mailbox *box,
 					const char *special_use);
 
+/* What makes mailbox_sync() write all of an mbox's flags at once; 2.4 has nothing that does. */
+#ifdef COI_HAVE_SETTINGS_GET
+#define COI_COMPAT_SYNC_WRITES 0
+#else
+#define COI_COMPAT_SYNC_WRITES MAILBOX_SYNC_FLAG_FULL_WRITE
+#endif
+
 /* Tells the admin which settings give the metadata a place. */
 extern const char coi_compat_no_dict_hint[];
 

@@ -8,7 +8,7 @@ import poplib
 from pathlib import Path
 
 import pytest
-from harness.config import by_dialect
+from harness.config import by_dialect, dialect
 from harness.mails import chat, mail
 from harness.ports import HeldPort
 
@@ -20,7 +20,7 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(params=["maildir", "sdbox", "mdbox"])
+@pytest.fixture(params=["maildir", "sdbox", "mdbox", "mbox"])
 def server(request, fresh_server):
     held = HeldPort()
     protocols = by_dialect(v2_3="imap lmtp pop3", v2_4="{\n  pop3 = yes\n}")
@@ -48,9 +48,14 @@ def pop3(server, user):
 
 
 def test_FIL_3_read_by_pop3(server):
+    if dialect() == "2.4" and server.settings.mail_format == "mbox":
+        pytest.skip("where it deletes, too, Dovecot 2.4 itself loses what it has read")
     user = server.coi_user("seen")
     for text in (chat("read"), mail("mail"), chat("deleted"), chat("unread")):
         server.deliver("lmtp", user, text)
+    # by which an mbox gets UIDs
+    with server.imap(user) as client:
+        assert client.exists("INBOX") == 4
     with pop3(server, user) as client:
         for number in (1, 2, 3):
             client.retr(number)
