@@ -112,6 +112,15 @@ static bool coi_folder_subscribe(struct mailbox *box)
 	return FALSE;
 }
 
+static bool coi_folder_is_file(const struct mailbox_list *list)
+{
+	struct mail_storage *storage =
+		mail_namespace_get_default_storage(list->ns);
+
+	return (storage->class_flags &
+		MAIL_STORAGE_CLASS_FLAG_MAILBOX_IS_FILE) != 0;
+}
+
 /* Looks for the folder's files, without a mailbox object and without the list
    index: in a home that is still empty, that would be made first, and INBOX
    would then come out differently. Returns 1 if they are there, 0 if not, -1 if
@@ -129,9 +138,14 @@ static int coi_folder_stat(struct mailbox_list *list, const char *vname)
 	if (mailbox_list_get_path(list, name, MAILBOX_LIST_PATH_TYPE_MAILBOX,
 				  &path) <= 0)
 		return -1;
-	/* Where a folder is a file, or a file is in the way, Dovecot knows. */
-	if (stat(path, &st) == 0)
-		return S_ISDIR(st.st_mode) ? 1 : -1;
+	if (stat(path, &st) == 0) {
+		if (!S_ISDIR(st.st_mode)) {
+			/* Where a file is in the way, Dovecot knows. */
+			return -1;
+		}
+		/* in an mbox it only has others in it */
+		return coi_folder_is_file(list) ? 0 : 1;
+	}
 	return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
 }
 
