@@ -26,6 +26,7 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fnmatch.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -157,6 +158,13 @@ static bool coi_push_dir_is_free(const char *path, const char *own, uid_t uid)
 	return is_free;
 }
 
+static const char *coi_push_user_name(uid_t uid)
+{
+	const struct passwd *pw = getpwuid(uid);
+
+	return pw == NULL ? dec2str(uid) : t_strdup(pw->pw_name);
+}
+
 /* Makes a directory that belongs to whom we are going to be. */
 static void coi_push_mkdir(const char *path, mode_t mode, const char *own)
 {
@@ -174,11 +182,11 @@ static void coi_push_mkdir(const char *path, mode_t mode, const char *own)
 	/* One that is somebody else's may be there on purpose. */
 	if (!S_ISDIR(st.st_mode) || (st.st_uid != 0 && st.st_uid != access.uid))
 		i_fatal("%s must be a directory of %s", path,
-			dec2str(access.uid));
+			coi_push_user_name(access.uid));
 	if (st.st_uid == 0 && !coi_push_dir_is_free(path, own, access.uid))
 		i_fatal("%s must be a directory of %s, but it is root's, "
 			"and has files of others in it",
-			path, dec2str(access.uid));
+			path, coi_push_user_name(access.uid));
 	/* Root may lack the capability for what isn't its own: where Dovecot is
 	   confined, by NoNewPrivileges or otherwise. */
 	if ((st.st_mode & ALLPERMS) != mode && chmod(path, mode) < 0)

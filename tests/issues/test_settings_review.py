@@ -102,7 +102,7 @@ def test_MSG_12_a_folder_of_the_machines_was_taken_for_one_of_its_own(
     make_server, log, work_dir, name
 ):
     """And its mode was changed: think of /tmp. From a spool, all went after a day."""
-    log.expect(r"coi-push: Fatal: .* must be a directory of .*, but it is root's")
+    log.expect(r"coi-push: Fatal: .* must be a directory of dovecot, but it is root's")
     log.expect(r"service\(coi-push\).*(command startup failed|returned error 89)")
     folder = work_dir / f"of-others-{name}"
     folder.mkdir(exist_ok=True)
