@@ -356,9 +356,10 @@ def push_demo(options):
     for key, value in message.items():
         say(f"    {key}: {short(str(value).strip(), 60)}")
     check(message.get("msg-id") == message_id, f"the push is about {message.get('msg-id')}")
+    side = "before" if came < answered else "after"
     say(
         f"  {1000 * (came - began):.0f} ms after the delivery began, "
-        f"{1000 * (came - answered):+.0f} ms after LMTP's 250"
+        f"{1000 * abs(came - answered):.0f} ms {side} LMTP's 250"
     )
 
 
