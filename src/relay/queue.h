@@ -114,6 +114,10 @@ class Queue {
     skew_ = skew;
     skew_is_new_ = true;
   }
+  // It has yet to be written.
+  bool skew_is_new() const {
+    return skew_is_new_;
+  }
 
   // Whether the disk has room for so many bytes of new rows and, later, for their
   // being deleted. Not within a transaction. A queue that fills its disk to the last

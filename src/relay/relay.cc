@@ -204,6 +204,8 @@ void Relay::Close() {
   }
   // What has come in full is taken; others go to the spool.
   closing_ = true;
+  // It may have been set since the last round.
+  ReadClock();
   using Clock = std::chrono::steady_clock;
   const auto end = Clock::now() + parts_.leave;
   while (true) {
@@ -218,6 +220,9 @@ void Relay::Close() {
     ReadClock();
   }
   Flush();
+  if (queue_->skew_is_new() && !(queue_->Begin() && queue_->Commit())) {
+    QueueFailed("note that the clock was set");
+  }
   sender_.reset();
   intake_.reset();
 }
