@@ -271,11 +271,35 @@ dict_file_lookup(struct mail_user *user, struct dict *dict, const char *path,
 	return *value_r != NULL ? 1 : 0;
 }
 
+/* One question to a dict that another process serves. Where it isn't answered in time, the
+   dict is closed. */
+static int dict_ask(struct mail_user *user, struct dict *dict, const char *path,
+		    const char **value_r, const char **error_r)
+{
+	struct dict_question question;
+
+	i_zero(&question);
+	/* dict_lookup_async() would keep the dict until it has been answered */
+	dict->v.lookup_async(dict, mail_user_get_dict_op_settings(user), path,
+			     dict_question_answered, &question);
+	if (dict_wait_for(&question.wait, dict, error_r)) {
+		*error_r = t_strdup(question.error);
+	} else {
+		dict_give_up(user, dict);
+		question.ret = -1;
+	}
+	*value_r = t_strdup(question.value);
+	i_free(question.value);
+	i_free(question.error);
+	return question.ret;
+}
+
 int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 		    const char **value_r, const char **error_r)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
-	struct dict_question question;
+	uint64_t start;
+	int ret;
 
 	if (cuser->delivering && coi_dict_is_file(dict))
 		return dict_file_lookup(user, dict, path, value_r, error_r);
@@ -290,26 +314,20 @@ int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 		*error_r = cuser->dict_error;
 		return -1;
 	}
-	i_zero(&question);
-	/* dict_lookup_async() would keep the dict until it has been answered */
-	dict->v.lookup_async(dict, mail_user_get_dict_op_settings(user), path,
-			     dict_question_answered, &question);
-	if (dict_wait_for(&question.wait, dict, error_r)) {
-		*error_r = t_strdup(question.error);
-	} else {
-		dict_give_up(user, dict);
-		question.ret = -1;
-	}
+	start = coi_handoff_clock();
+	ret = dict_ask(user, dict, path, value_r, error_r);
+	/* By that question the service may have found out that its connection to
+	   the database is gone, and has another one for the next. */
+	if (ret < 0 && user->_attr_dict == dict &&
+	    coi_handoff_clock() - start < COI_DICT_QUICK_MSECS)
+		ret = dict_ask(user, dict, path, value_r, error_r);
 	if (cuser->delivering) {
-		if (question.ret < 0)
+		if (ret < 0)
 			cuser->dict_error = p_strdup(user->pool, *error_r);
 		else
 			cuser->dict_checked = TRUE;
 	}
-	*value_r = t_strdup(question.value);
-	i_free(question.value);
-	i_free(question.error);
-	return question.ret;
+	return ret;
 }
 
 /* Reads what is there by now. Returns TRUE if there is more to come. */

@@ -19,6 +19,8 @@ struct mailbox;
 
 /* How long a delivery waits for the dict, and who reads a chat. */
 #define COI_DICT_TIMEOUT_MSECS 5000
+/* What fails within that time is asked once more. */
+#define COI_DICT_QUICK_MSECS 1000
 /* How much of a file a delivery reads: a few times of it is what that takes. */
 #define COI_DICT_FILE_MAX_SIZE ((off_t)16 * 1024 * 1024)
 
@@ -37,9 +39,9 @@ bool coi_dict_may_have(struct mail_user *user, struct dict *dict,
 
 /* As dict_lookup(), for a dict of coi_user_get_dict() and a key with
    COI_CONFIG_KEY_PREFIX. Where the dict doesn't answer in time, it is
-   closed, and so can't be used any more. One that has failed once isn't asked again
-   by the same delivery, which it may hold up. The value is good for as long as the
-   data stack's frame, and the delivery. */
+   closed, and so can't be used any more. One that has failed, twice if it does so at
+   once, isn't asked again by the same delivery, which it may hold up. The value is
+   good for as long as the data stack's frame, and the delivery. */
 int coi_dict_lookup(struct mail_user *user, struct dict *dict, const char *path,
 		    const char **value_r, const char **error_r);
 
