@@ -20,6 +20,7 @@
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
 #include "mailbox-list-private.h"
+#include "imapc-storage.h"
 #include "maildir-storage.h"
 #include "coi-core.h"
 #include "coi-folders.h"
@@ -132,13 +133,15 @@ static void coi_contacts_forget_log(struct coi_contacts *contacts)
 }
 
 /* Each machine may have an index of its own for a maildir that several have, and what
-   others do isn't in it. */
+   others do isn't in it. So it is, too, where the mail is on another server. */
 static bool
 coi_contacts_index_is_one_of_many(const struct coi_contacts *contacts)
 {
 	const struct mail_storage *storage =
 		mail_namespace_get_default_storage(contacts->ns);
 
+	if (strcmp(storage->name, IMAPC_STORAGE_NAME) == 0)
+		return TRUE;
 	return storage->set->mail_nfs_storage &&
 		!storage->set->mail_nfs_index &&
 		strcmp(storage->name, MAILDIR_STORAGE_NAME) == 0;
