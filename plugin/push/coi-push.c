@@ -16,6 +16,7 @@
 #include "hostpid.h"
 #include "ioloop.h"
 #include "lib-event-private.h"
+#include "lib-signals.h"
 #include "mkdir-parents.h"
 #include "restrict-access.h"
 #include "time-util.h"
@@ -27,6 +28,7 @@
 #include <fcntl.h>
 #include <fnmatch.h>
 #include <pwd.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -314,6 +316,8 @@ int main(int argc, char *argv[])
 				      &error) < 0)
 		i_fatal("Error reading configuration: %s", error);
 	master_service_init_log(master_service);
+	/* A queue that reaches the limit of a file's size is like a full disk. */
+	lib_signals_ignore(SIGXFSZ, TRUE);
 
 	main_preinit();
 	master_service_init_finish(master_service);
