@@ -5,6 +5,7 @@
 
 import fcntl
 import os
+import pwd
 import re
 import shutil
 import socket
@@ -76,6 +77,12 @@ def test_its_directories_are_its_own(fresh_server):
     assert owner_and_mode(push / "spool") == (uid, 0o1733)
     for name in ("vapid.pem", "storage.pem"):
         assert owner_and_mode(push / "keys" / name) == (uid, 0o600)
+
+
+def test_its_socket_can_be_closed_to_others(fresh_server):
+    closed = "  unix_listener coi-push {\n    mode = 0600\n    user = mail\n  }\n"
+    server = fresh_server(after="service coi-push {\n" + closed + "}\n")
+    assert owner_and_mode(server.dir / "run/coi-push") == (pwd.getpwnam("mail").pw_uid, 0o600)
 
 
 def test_a_reload_brings_one_new_process_and_keeps_the_keys(fresh_server):
