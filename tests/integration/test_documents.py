@@ -122,16 +122,14 @@ def test_no_log_line_is_explained_that_there_is_not():
 
 
 def blocks(file):
-    """Its indented and fenced examples, each with the text before it."""
-    before, block = "", []
+    """Its indented examples."""
+    block = []
     for line in [*file.read_text().splitlines(), "end"]:
         if line.startswith("    ") or (block and not line):
             block.append(line)
-            continue
-        if block:
-            yield before, textwrap.dedent("\n".join(block)).strip()
-            block, before = [], ""
-        before = f"{before} {line}" if line else before
+        elif block:
+            yield textwrap.dedent("\n".join(block)).strip()
+            block = []
 
 
 # How an example begins, of which Dovecot, and what it needs around it. One that says
@@ -151,35 +149,36 @@ EXAMPLES = {
 OTHERS = ("mailbox_", "@{run}", "/usr/lib/dovecot/coi-push", "[Service]")
 
 
-def around(block):
-    """What it needs around it; None where it isn't for this Dovecot."""
-    if block.startswith(OTHERS):
-        return None
-    begins = [begin for begin in EXAMPLES if block.startswith(begin)]
-    assert len(begins) == 1, block
-    versions, text = EXAMPLES[begins[0]]
-    return text if dialect() in versions.split() else None
+def kinds(block):
+    return [kind for begin, kind in EXAMPLES.items() if block.startswith(begin)]
+
+
+def is_for_another(block):
+    return block.startswith(OTHERS) or any(
+        dialect() not in versions.split() or around is None for versions, around in kinds(block)
+    )
 
 
 def examples():
     for file in FOR_ADMINS:
-        for number, (_, block) in enumerate(blocks(file)):
+        for number, block in enumerate(blocks(file)):
             if (
                 re.search(r"^\S+( \S+)* (=|{)( |$)", block, re.MULTILINE)
                 and not re.match("C: |S: |sudo |cmake ", block)
-                and around(block) is not None
+                and not is_for_another(block)
             ):
                 yield pytest.param(block, id=f"{file.name}-{number}")
 
 
 @pytest.mark.parametrize("block", examples())
 def test_Dovecot_takes_each_example(make_server, tmp_path, block):
+    ((_, around),) = kinds(block)
     for driver in re.findall(r"sql_driver = (\w+)", block):
         if not list(Path("/usr/lib/dovecot/modules").glob(f"**/libdriver_{driver}.so")):
             pytest.skip(f"dovecot-{driver} isn't here")
     server = make_server()
     conf = tmp_path / "dovecot.conf"
-    conf.write_text(server.conf.read_text() + around(block).format(block) + "\n")
+    conf.write_text(server.conf.read_text() + around.format(block) + "\n")
     command = ["doveconf", "-n", "-c", conf]
     done = subprocess.run(command, capture_output=True, text=True, env=instruments.environment())
     assert (done.returncode, done.stderr) == (0, "")
