@@ -62,8 +62,9 @@ class Faults {
     bool is_busy = false;
     sqlite3_stmt* statement = nullptr;
     while ((statement = sqlite3_next_stmt(static_cast<sqlite3*>(database), statement)) != nullptr) {
-      const std::string_view sql = sqlite3_sql(statement);
+      // One that is being prepared isn't, and has no text: newer SQLites ask then, too.
       if (sqlite3_stmt_busy(statement) != 0) {
+        const std::string_view sql = sqlite3_sql(statement);
         is_busy = true;
         if (sql == "COMMIT" || sql == "ROLLBACK") {
           return 0;
