@@ -9,8 +9,7 @@ On 2.4, that is, where LMTP ends after each mail; on 2.3 one mail of a process i
 import threading
 
 import pytest
-from harness.config import remote_dict
-from harness.line import Line
+from harness.line import Line, server_behind
 from harness.mails import chat, mail
 from harness.push import Subscriber, eventually
 from harness.server import ROOT
@@ -58,12 +57,7 @@ def line(work_dir):
 
 @pytest.fixture
 def server(fresh_server, line, work_dir):
-    directory = work_dir / "metadata"
-    directory.mkdir(exist_ok=True)
-    directory.chmod(0o777)
-    server = fresh_server(before=remote_dict(directory / "dict", line.path))
-    line.target = server.dir / "run/dict"
-    return server
+    return server_behind(line, fresh_server, work_dir / "metadata")
 
 
 def test_FIL_10_MSG_11_a_delivery_waits_for_some_seconds(server, line, service, log):

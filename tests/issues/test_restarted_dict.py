@@ -8,8 +8,7 @@ question is answered. So it was for each process dict, of which 2.3 has one for 
 """
 
 import pytest
-from harness.config import remote_dict
-from harness.line import Line
+from harness.line import Line, server_behind
 from harness.mails import chat, mail
 from harness.push import Subscriber
 from harness.server import ROOT
@@ -60,12 +59,7 @@ def line(work_dir):
 
 @pytest.fixture
 def server(fresh_server, line, work_dir):
-    directory = work_dir / "restarted-dict"
-    directory.mkdir(exist_ok=True)
-    directory.chmod(0o777)
-    server = fresh_server(before=remote_dict(directory / "dict", line.path))
-    line.target = server.dir / "run/dict"
-    return server
+    return server_behind(line, fresh_server, work_dir / "restarted-dict")
 
 
 @pytest.mark.parametrize("way", ["lmtp", "lda"])

@@ -7,6 +7,8 @@ import contextlib
 import socket
 import threading
 
+from .config import remote_dict
+
 
 class Line:
     """Carries all that comes, once before(data) has returned."""
@@ -43,3 +45,12 @@ class Line:
         self.listener.shutdown(socket.SHUT_RDWR)
         self.listener.close()
         self.path.unlink()
+
+
+def server_behind(line, fresh_server, directory):
+    """A server whose processes reach the users' metadata by the line, in a dict in there."""
+    directory.mkdir(exist_ok=True)
+    directory.chmod(0o777)
+    server = fresh_server(before=remote_dict(directory / "dict", line.path))
+    line.target = server.dir / "run/dict"
+    return server
