@@ -896,8 +896,9 @@ void CurlSender::Reset(Transfer* transfer) {
   transfer->retry_after_secs.reset();
 }
 
-// What libcurl and the resolver call the other side's trouble. Returns 0 if there is one.
-int NoDescriptorLeft(int some_fd) {
+// An error number, or 0 if there is a descriptor left. Where there is none, libcurl and the
+// resolver speak of the other side's trouble.
+int WhyNoDescriptor(int some_fd) {
   const int fd = fcntl(some_fd, F_DUPFD_CLOEXEC, 0);
   if (fd == -1) {
     return errno;
@@ -935,7 +936,7 @@ void CurlSender::EndActive(Transfer* transfer, CURLcode code, const char* error)
     text = "not an address that may be connected to";
   } else if (error != nullptr) {
     text = error;
-  } else if (const int why = transfer->connected == 0 ? NoDescriptorLeft(epoll_fd_) : 0; why != 0) {
+  } else if (const int why = transfer->connected == 0 ? WhyNoDescriptor(epoll_fd_) : 0; why != 0) {
     text = string("no connection can be made here: ") + std::strerror(why);
   } else {
     text = code == CURLE_OK ? "no final status" : ErrorText(easy, code);
