@@ -5,6 +5,7 @@
 was killed, and so was each that came after it."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 from harness.mails import mail
@@ -13,6 +14,11 @@ from harness.push import eventually, service_pids
 pytestmark = pytest.mark.private
 
 MAILS_MAX = 100
+# Not for all of Dovecot: what 2.4.5 makes of its configuration at the start is larger.
+LIMIT = (
+    "service coi-push {\n"
+    "  executable = /usr/bin/prlimit --fsize=100000 /usr/lib/dovecot/coi-push\n}\n"
+)
 
 
 def test_MSG_10_a_queue_that_may_not_grow_is_like_a_full_disk(fresh_server, subscriber, log):
@@ -20,9 +26,8 @@ def test_MSG_10_a_queue_that_may_not_grow_is_like_a_full_disk(fresh_server, subs
     log.expect("coi-push doesn't answer, so its spool is used")
     server = fresh_server()
     one = subscriber(server, server.new_user()).subscribe()
-    server.stop()
-    server.runner = ("prlimit", "--fsize=100000")
-    server.start()
+    unlimited = server.settings
+    server.restart(replace(unlimited, after=LIMIT))
     before = eventually(lambda: service_pids(server), "it has started")
     for number in itertools.count():
         assert number < MAILS_MAX
@@ -30,7 +35,5 @@ def test_MSG_10_a_queue_that_may_not_grow_is_like_a_full_disk(fresh_server, subs
         assert service_pids(server) == before
         if "coi-push: Error: Can't" in server.log_text():
             break
-    server.stop()
-    server.runner = ()
-    server.start()
+    server.restart(unlimited)
     eventually(lambda: len(set(one.subjects())) > number, "all of them")
