@@ -13,6 +13,7 @@
 #   Dovecot_ABI           DOVECOT_ABI_VERSION: a module must match it exactly
 #   Dovecot_HAVE_SETTINGS_GET   typed settings with modules of their own
 #                         (2.4), else plugin { } (2.3)
+#   Dovecot_HAVE_NFC_NAMES   it has names of folders in NFC (2.4.3)
 #   Dovecot::headers      interface target for compiling a module
 #   Dovecot::dovecot      libdovecot, for a program; it is found where it lies
 
@@ -82,6 +83,11 @@ if(Dovecot_FOUND AND NOT TARGET Dovecot::headers)
     #include \"settings.h\"
     void *probe(void) { return (void *)settings_event_add_filter_name; }"
     Dovecot_HAVE_SETTINGS_GET)
+  check_c_source_compiles("
+    #include \"lib.h\"
+    #include \"mail-storage.h\"
+    void *probe(void) { return (void *)mailbox_suppress_nfc_name_change_notification; }"
+    Dovecot_HAVE_NFC_NAMES)
   unset(CMAKE_TRY_COMPILE_TARGET_TYPE)
   unset(CMAKE_REQUIRED_INCLUDES)
   unset(CMAKE_REQUIRED_DEFINITIONS)

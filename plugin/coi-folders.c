@@ -17,13 +17,20 @@ static struct mail_namespace *coi_folder_namespace(struct mail_user *user)
 	return coi_user_inbox_namespace(user);
 }
 
-const char *coi_folder_root(struct mail_user *user)
+/* As the admin has written it. */
+static const char *coi_folder_root_given(struct mail_user *user)
 {
 	const struct coi_settings *set = coi_user_settings(user);
 
 	i_assert(set != NULL);
 	return t_strconcat(coi_folder_namespace(user)->prefix,
 			   set->coi_mailbox_root, NULL);
+}
+
+const char *coi_folder_root(struct mail_user *user)
+{
+	return coi_compat_folder_name(coi_folder_namespace(user)->list,
+				      coi_folder_root_given(user));
 }
 
 static const char *coi_folder_name(struct mail_user *user, const char *name)
@@ -75,43 +82,6 @@ bool coi_folder_is(struct mailbox *box, const char *vname)
 		0;
 }
 
-/* Returns 1 if the folder was created, 0 if it existed, -1 if error. */
-static int coi_folder_create(struct mailbox *box)
-{
-	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
-	int ret;
-
-	/* not all that fails says why */
-	mail_storage_clear_error(box->storage);
-	cuser->creating_folder = TRUE;
-	ret = mailbox_create(box, NULL, FALSE);
-	cuser->creating_folder = FALSE;
-	if (ret == 0)
-		return 1;
-	if (mailbox_get_last_mail_error(box) == MAIL_ERROR_EXISTS)
-		return 0;
-	/* Of a folder that exists the list index may say what it has found
-	   wrong with another one. */
-	mail_storage_last_error_push(box->storage);
-	ret = mailbox_open(box);
-	mail_storage_last_error_pop(box->storage);
-	return ret;
-}
-
-/* Returns FALSE if it was subscribed before, or can't be. */
-static bool coi_folder_subscribe(struct mailbox *box)
-{
-	if (mailbox_list_iter_subscriptions_refresh(box->list) == 0 &&
-	    mailbox_is_subscribed(box))
-		return FALSE;
-	if (mailbox_set_subscribed(box, TRUE) == 0)
-		return TRUE;
-	/* SHOULD only (ENA-2): the folder works without */
-	e_warning(box->event, "coi: Can't subscribe the folder: %s",
-		  mailbox_get_last_internal_error(box, NULL));
-	return FALSE;
-}
-
 static bool coi_folder_is_file(const struct mailbox_list *list)
 {
 	struct mail_storage *storage =
@@ -149,6 +119,70 @@ static int coi_folder_stat(struct mailbox_list *list, const char *vname)
 	return errno == ENOENT || errno == ENOTDIR ? 0 : -1;
 }
 
+/* Returns TRUE if the folder was there by the name that the admin has written, and now is
+   by Dovecot's form of it: one that leaves names as they are has made it, and the newer
+   one renames it when it is opened by that name. Else there would be two. */
+static bool coi_folder_adopt(struct mail_user *user, const char *vname)
+{
+	struct mailbox_list *list = coi_folder_namespace(user)->list;
+	const char *given = coi_folder_root_given(user);
+	const char *root = coi_folder_root(user);
+	struct mailbox *box;
+	int ret;
+
+	if (strcmp(given, root) == 0 || strncmp(vname, root, strlen(root)) != 0)
+		return FALSE;
+	given = t_strconcat(given, vname + strlen(root), NULL);
+	if (coi_folder_stat(list, vname) > 0 ||
+	    coi_folder_stat(list, given) == 0)
+		return FALSE;
+	box = mailbox_alloc(list, given, MAILBOX_FLAG_IGNORE_ACLS);
+	coi_compat_mailbox_hide_rename(box);
+	/* nor is it the time to make one that the admin has for everybody */
+	ret = mailbox_is_autocreated(box) ? -1 : mailbox_open(box);
+	mailbox_free(&box);
+	return ret == 0;
+}
+
+/* Returns 1 if the folder was created, 0 if it existed, -1 if error. */
+static int coi_folder_create(struct mailbox *box)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
+	int ret;
+
+	if (coi_folder_adopt(box->storage->user, box->vname))
+		return 0;
+	/* not all that fails says why */
+	mail_storage_clear_error(box->storage);
+	cuser->creating_folder = TRUE;
+	ret = mailbox_create(box, NULL, FALSE);
+	cuser->creating_folder = FALSE;
+	if (ret == 0)
+		return 1;
+	if (mailbox_get_last_mail_error(box) == MAIL_ERROR_EXISTS)
+		return 0;
+	/* Of a folder that exists the list index may say what it has found
+	   wrong with another one. */
+	mail_storage_last_error_push(box->storage);
+	ret = mailbox_open(box);
+	mail_storage_last_error_pop(box->storage);
+	return ret;
+}
+
+/* Returns FALSE if it was subscribed before, or can't be. */
+static bool coi_folder_subscribe(struct mailbox *box)
+{
+	if (mailbox_list_iter_subscriptions_refresh(box->list) == 0 &&
+	    mailbox_is_subscribed(box))
+		return FALSE;
+	if (mailbox_set_subscribed(box, TRUE) == 0)
+		return TRUE;
+	/* SHOULD only (ENA-2): the folder works without */
+	e_warning(box->event, "coi: Can't subscribe the folder: %s",
+		  mailbox_get_last_internal_error(box, NULL));
+	return FALSE;
+}
+
 bool coi_folder_may_exist(struct mail_user *user, const char *vname)
 {
 	return coi_folder_stat(coi_folder_namespace(user)->list, vname) != 0;
@@ -172,6 +206,8 @@ bool coi_folder_exists(struct mail_user *user, const char *vname)
 	int ret;
 
 	ret = coi_folder_stat(coi_folder_namespace(user)->list, vname);
+	if (ret <= 0 && coi_folder_adopt(user, vname))
+		return TRUE;
 	if (ret == 0 || !coi_folder_have_inbox(user))
 		return FALSE;
 	if (ret > 0)

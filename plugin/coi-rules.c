@@ -108,6 +108,14 @@ static bool coi_rules_is_below_trash(struct mailbox *box)
 	return FALSE;
 }
 
+/* TRUE if but the form of the name changes. */
+static bool coi_rules_is_same_name(struct mailbox *src, struct mailbox *dest)
+{
+	return src->list == dest->list &&
+		strcmp(coi_compat_folder_name(src->list, src->vname),
+		       dest->vname) == 0;
+}
+
 /* The operation itself is done, so a failure is for the admin to know of. */
 static void coi_rules_set_enabled(struct mailbox *box, bool enabled)
 {
@@ -197,8 +205,10 @@ int coi_rules_rename_box(union mailbox_module_context *ctx, struct mailbox *src,
 	struct coi_rules_hold hold;
 	int ret;
 
-	/* A folder may come from another namespace, and go to one. */
-	if (!coi_rules_apply(src) && !coi_rules_apply(dest))
+	/* A folder may come from another namespace, and go to one. Or it isn't the
+	   user who renames it. */
+	if ((!coi_rules_apply(src) && !coi_rules_apply(dest)) ||
+	    coi_rules_is_same_name(src, dest))
 		return ctx->super.rename_box(src, dest);
 
 	from_chats = coi_rules_is_chats(src);

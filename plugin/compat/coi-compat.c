@@ -7,6 +7,7 @@
 #include "dict-private.h"
 #include "home-expand.h"
 #include "mail-storage-private.h"
+#include "mailbox-list-private.h"
 #include "mail-storage-settings.h"
 #include "mail-user.h"
 #include "coi-config.h"
@@ -24,6 +25,39 @@ static const char *user_path_expand(struct mail_user *user, const char *path)
 		home_expand_tilde(path, home) :
 		NULL;
 }
+
+#ifdef COI_HAVE_NFC_NAMES
+
+#include "unichar.h"
+
+const char *coi_compat_folder_name(struct mailbox_list *list, const char *vname)
+{
+	const char *name;
+
+	if (!list->mail_set->mailbox_list_normalize_names_to_nfc ||
+	    uni_utf8_to_nfc(vname, strlen(vname), &name) < 0)
+		return vname;
+	return name;
+}
+
+void coi_compat_mailbox_hide_rename(struct mailbox *box)
+{
+	mailbox_suppress_nfc_name_change_notification(box);
+}
+
+#else
+
+const char *
+coi_compat_folder_name(struct mailbox_list *list ATTR_UNUSED, const char *vname)
+{
+	return vname;
+}
+
+void coi_compat_mailbox_hide_rename(struct mailbox *box ATTR_UNUSED)
+{
+}
+
+#endif
 
 #ifdef COI_HAVE_SETTINGS_GET
 

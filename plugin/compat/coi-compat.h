@@ -14,6 +14,7 @@ struct dict;
 struct dict_transaction_context;
 struct mail_user;
 struct mailbox;
+struct mailbox_list;
 
 /* Returns 0 if ok, -1 if there is something wrong with them. */
 int coi_compat_settings_get(struct mail_user *user,
@@ -51,6 +52,15 @@ void coi_compat_dict_hide_values(struct dict_transaction_context *t,
 /* TRUE if the admin has given the folder that special use (RFC 6154). */
 bool coi_compat_mailbox_has_special_use(struct mailbox *box,
 					const char *special_use);
+
+/* The name that a folder has where it is asked for by this one (both vnames): since 2.4.3
+   Dovecot brings names into Unicode's NFC, if the admin hasn't told it not to. */
+const char *
+coi_compat_folder_name(struct mailbox_list *list, const char *vname);
+
+/* To be called before a mailbox is opened by another form of its name: the client isn't
+   told then that the folder has been renamed. */
+void coi_compat_mailbox_hide_rename(struct mailbox *box);
 
 /* What makes mailbox_sync() write all of an mbox's flags at once; 2.4 has nothing that does. */
 #ifdef COI_HAVE_SETTINGS_GET
