@@ -527,11 +527,12 @@ void Relay::Register(uint64_t client, unsigned int uid, const Handoff& handoff) 
     RegistrationFailed(user, handoff.user);
     refuse(why);
   };
-  const int64_t ttl = subscription->expires - wall_usecs_ / 1000000;
-  if (ttl <= 0) {
+  // Before the difference, which might be too large for its type.
+  if (subscription->expires <= wall_usecs_ / 1000000) {
     fail("refused");
     return;
   }
+  const int64_t ttl = subscription->expires - wall_usecs_ / 1000000;
   if (!encrypter_.IsPublicKey(subscription->p256dh)) {
     fail("bad-key");
     return;

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <limits>
 
 #include "push/seal.h"
 #include "relay/relay.h"
@@ -343,6 +344,18 @@ TEST_F(RelayIntake, Registers_nothing_that_has_expired) {
   clock_.Advance(-300);
   const push::Handoff handoff = MakeRegistration("alice");
   clock_.Advance(600);
+  EXPECT_EQ(Ask(handoff), "-\trefused\n");
+  EXPECT_EQ(sender_->requests.size(), 0U);
+}
+
+// How long ago that was is more than the type of a number holds.
+TEST_F(RelayIntake, Registers_nothing_that_has_expired_before_all_time) {
+  push::Handoff handoff = MakeRegistration("alice");
+  push::Subscription subscription = MakeSubscription("https://push.example.org/a");
+  subscription.validated = false;
+  subscription.validation = "Canary-Validation";
+  subscription.expires = std::numeric_limits<int64_t>::min();
+  handoff.subscriptions.front().second = push::WriteStored(subscription);
   EXPECT_EQ(Ask(handoff), "-\trefused\n");
   EXPECT_EQ(sender_->requests.size(), 0U);
 }
