@@ -259,17 +259,12 @@ coi_deliver_make_and_save(struct mail_deliver_context *ctx, const char *vname,
 	return coi_deliver_save(ctx, vname, storage_r) > 0;
 }
 
-/* fallback may be NULL. */
-static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
-			  const char *fallback, struct mail_storage **storage_r)
+/* After storing to the folder has failed; ret says how. fallback may be NULL. */
+static int
+coi_deliver_elsewhere(struct mail_deliver_context *ctx, const char *vname,
+		      const char *fallback, const char *last_mailbox, int ret,
+		      struct mail_storage **storage_r)
 {
-	const char *orig_mailbox = ctx->rcpt_default_mailbox;
-	int ret;
-
-	ctx->rcpt_default_mailbox = p_strdup(ctx->pool, vname);
-	ret = coi_deliver_next(ctx, storage_r);
-	if (ret > 0 || ctx->saved_mail || !ctx->tried_default_save)
-		return ret;
 	if (coi_deliver_make_and_save(ctx, vname, storage_r))
 		return 1;
 
@@ -284,7 +279,41 @@ static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
 		    !coi_deliver_log_failure(ctx, fallback, *storage_r))
 			return ret;
 	}
-	return coi_deliver_save(ctx, orig_mailbox, storage_r);
+	return coi_deliver_save(ctx, last_mailbox, storage_r);
+}
+
+static int coi_deliver_to(struct mail_deliver_context *ctx, const char *vname,
+			  const char *fallback, struct mail_storage **storage_r)
+{
+	const char *orig_mailbox = ctx->rcpt_default_mailbox;
+	int ret;
+
+	ctx->rcpt_default_mailbox = p_strdup(ctx->pool, vname);
+	ret = coi_deliver_next(ctx, storage_r);
+	if (ret > 0 || ctx->saved_mail || !ctx->tried_default_save)
+		return ret;
+	return coi_deliver_elsewhere(ctx, vname, fallback, orig_mailbox, ret,
+				     storage_r);
+}
+
+/* TRUE if no mail could be stored in the folder that was chosen, so that Dovecot would
+   take INBOX. */
+static bool coi_deliver_goes_to_inbox(struct mail_deliver_context *ctx, int ret,
+				      struct mail_storage *storage)
+{
+	return ret <= 0 && !ctx->saved_mail && ctx->tried_default_save &&
+		!coi_deliver_is_tempfailed(ctx, storage);
+}
+
+static int
+coi_deliver_instead(struct mail_deliver_context *ctx, const char *vname,
+		    const char *fallback, struct mail_storage **storage_r)
+{
+	int ret = coi_deliver_save(ctx, vname, storage_r);
+
+	return ret > 0 ? ret :
+			 coi_deliver_elsewhere(ctx, vname, fallback, "INBOX",
+					       ret, storage_r);
 }
 
 static void
@@ -337,11 +366,11 @@ static bool coi_deliver_is_blocked(struct mail_deliver_context *ctx,
 }
 
 /* Returns the folder that the mail goes to instead, or NULL; and the one where it goes
-   if that fails, likewise. from has the senders that may be blocked; it is NULL if
-   there are no contacts. */
+   if that fails, likewise. The place becomes INBOX where the folder isn't there. from has
+   the senders that may be blocked; it is NULL if there are no contacts. */
 static const char *
 coi_deliver_get_folder(struct mail_deliver_context *ctx,
-		       enum coi_deliver_place place, enum coi_chat_rule rule,
+		       enum coi_deliver_place *place, enum coi_chat_rule rule,
 		       const char *const *from, const struct coi_config *config,
 		       const char **fallback_r)
 {
@@ -355,13 +384,13 @@ coi_deliver_get_folder(struct mail_deliver_context *ctx,
 	/* wherever it goes */
 	if (blocked)
 		coi_raise_delivery_cancel(user);
-	if (place != COI_DELIVER_INBOX && !coi_deliver_is_there(ctx))
-		place = COI_DELIVER_INBOX;
-	if (place == COI_DELIVER_INBOX && rule != COI_CHAT_RULE_NONE &&
+	if (*place != COI_DELIVER_INBOX && !coi_deliver_is_there(ctx))
+		*place = COI_DELIVER_INBOX;
+	if (*place == COI_DELIVER_INBOX && rule != COI_CHAT_RULE_NONE &&
 	    config->filter == COI_FILTER_ACTIVE)
 		chats = coi_folder_chats(user);
 	if (blocked &&
-	    (place == COI_DELIVER_INBOX || place == COI_DELIVER_CHATS)) {
+	    (*place == COI_DELIVER_INBOX || *place == COI_DELIVER_CHATS)) {
 		vname = coi_folder_blocked(user);
 		if (coi_deliver_folder_usable(ctx, vname)) {
 			*fallback_r = chats;
@@ -419,12 +448,22 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 	}
 
 	cuser->delivering_chat = rule != COI_CHAT_RULE_NONE;
-	vname = coi_deliver_get_folder(ctx, place, rule, from, &config,
+	vname = coi_deliver_get_folder(ctx, &place, rule, from, &config,
 				       &fallback);
 	if (vname != NULL)
 		ret = coi_deliver_to(ctx, vname, fallback, storage_r);
 	else
 		ret = coi_deliver_next(ctx, storage_r);
+	if (place == COI_DELIVER_OTHER &&
+	    coi_deliver_goes_to_inbox(ctx, ret, *storage_r)) {
+		place = COI_DELIVER_INBOX;
+		vname = coi_deliver_get_folder(ctx, &place, rule, from, &config,
+					       &fallback);
+		if (vname != NULL) {
+			ret = coi_deliver_instead(ctx, vname, fallback,
+						  storage_r);
+		}
+	}
 	if (ret > 0 && rule != COI_CHAT_RULE_NONE)
 		coi_deliver_send_event(ctx, rule, config.filter);
 	return ret;
