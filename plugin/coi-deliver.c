@@ -37,8 +37,35 @@
 #define NO_HOME_MESSAGE \
 	"doesn't have home dir set, disabling duplicate database"
 
-static deliver_mail_func_t *next_deliver_mail;
+/* The hooks that ours is set over. The first one was there when the plugin was loaded;
+   Sieve's may come later, where only the userdb gives it to a user, and calls no other.
+   One that does call ours is to get to the one before it. */
+#define DELIVER_HOOKS_MAX 4
+static deliver_mail_func_t *deliver_hooks[DELIVER_HOOKS_MAX];
+static unsigned int deliver_hooks_count, deliver_hooks_depth;
+
 static bool deliver_hides_no_home;
+
+static deliver_mail_func_t *coi_deliver_get_next(void)
+{
+	return deliver_hooks_depth >= deliver_hooks_count ?
+		NULL :
+		deliver_hooks[deliver_hooks_count - 1 - deliver_hooks_depth];
+}
+
+static int coi_deliver_call_next(struct mail_deliver_context *ctx,
+				 struct mail_storage **storage_r)
+{
+	deliver_mail_func_t *next = coi_deliver_get_next();
+	int ret;
+
+	if (next == NULL)
+		return 0;
+	deliver_hooks_depth++;
+	ret = next(ctx, storage_r);
+	deliver_hooks_depth--;
+	return ret;
+}
 
 /* A second From makes Dovecot's parser find all of them. */
 static const char *const *
@@ -160,7 +187,7 @@ coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname)
 	const char *error;
 	int ret;
 
-	if (next_deliver_mail == NULL) {
+	if (coi_deliver_get_next() == NULL) {
 		ret = coi_folder_exists(ctx->rcpt_user, vname) ?
 			0 :
 			coi_folder_ensure(ctx->rcpt_user, vname, flags, NULL,
@@ -196,10 +223,8 @@ static bool coi_deliver_is_tempfailed(struct mail_deliver_context *ctx,
 static int coi_deliver_next(struct mail_deliver_context *ctx,
 			    struct mail_storage **storage_r)
 {
-	int ret = 0;
+	int ret = coi_deliver_call_next(ctx, storage_r);
 
-	if (next_deliver_mail != NULL)
-		ret = next_deliver_mail(ctx, storage_r);
 	if (ret > 0 || ctx->saved_mail || ctx->tried_default_save ||
 	    coi_deliver_is_tempfailed(ctx, *storage_r))
 		return ret;
@@ -442,9 +467,7 @@ static int coi_deliver_mail(struct mail_deliver_context *ctx,
 	if ((rule == COI_CHAT_RULE_NONE && !have_contacts) ||
 	    coi_config_read(ctx->rcpt_user, NULL, &config) < 0 ||
 	    !config.enabled) {
-		return next_deliver_mail == NULL ?
-			0 :
-			next_deliver_mail(ctx, storage_r);
+		return coi_deliver_call_next(ctx, storage_r);
 	}
 
 	cuser->delivering_chat = rule != COI_CHAT_RULE_NONE;
@@ -474,6 +497,8 @@ static int coi_deliver_mail_and_push(struct mail_deliver_context *ctx,
 {
 	int ret;
 
+	if (deliver_hooks_depth > 0)
+		return coi_deliver_call_next(ctx, storage_r);
 	ret = coi_deliver_mail(ctx, storage_r);
 	coi_raise_delivery_end(ctx->rcpt_user);
 	return ret;
@@ -505,23 +530,44 @@ static bool ATTR_FORMAT(4, 0)
 	return !hide;
 }
 
+static void coi_deliver_set_hook(void)
+{
+	deliver_mail_func_t *outer =
+		mail_deliver_hook_set(coi_deliver_mail_and_push);
+
+	if (outer == coi_deliver_mail_and_push)
+		return;
+	if (deliver_hooks_count < N_ELEMENTS(deliver_hooks))
+		deliver_hooks[deliver_hooks_count++] = outer;
+	else
+		(void)mail_deliver_hook_set(outer);
+}
+
 /* Sieve uses that database, and there the admin is to know; we don't. */
-void coi_deliver_user_created(struct mail_user *user)
+static void coi_deliver_hide_no_home(struct mail_user *user)
 {
 	const char *home;
 
-	if (mail_deliver_hook_set == NULL || next_deliver_mail != NULL ||
-	    deliver_hides_no_home || mail_user_get_home(user, &home) != 0)
+	if (coi_deliver_get_next() != NULL || deliver_hides_no_home ||
+	    mail_user_get_home(user, &home) != 0)
 		return;
 	deliver_hides_no_home = TRUE;
 	event_register_callback(coi_deliver_filter_log);
 }
 
+/* By then all of the user's plugins are loaded. */
+void coi_deliver_user_created(struct mail_user *user)
+{
+	if (mail_deliver_hook_set != NULL) {
+		coi_deliver_set_hook();
+		coi_deliver_hide_no_home(user);
+	}
+}
+
 void coi_deliver_init(void)
 {
 	if (mail_deliver_hook_set != NULL)
-		next_deliver_mail =
-			mail_deliver_hook_set(coi_deliver_mail_and_push);
+		coi_deliver_set_hook();
 }
 
 void coi_deliver_deinit(void)
@@ -530,5 +576,6 @@ void coi_deliver_deinit(void)
 		event_unregister_callback(coi_deliver_filter_log);
 	deliver_hides_no_home = FALSE;
 	if (mail_deliver_hook_set != NULL)
-		(void)mail_deliver_hook_set(next_deliver_mail);
+		(void)mail_deliver_hook_set(deliver_hooks[0]);
+	deliver_hooks_count = 0;
 }
