@@ -122,7 +122,7 @@ dict_wait_is_bounded(const struct coi_user *cuser, const struct dict *dict)
 {
 	return dict_is_remote(dict) &&
 		(cuser->delivering ||
-		 (cuser->reading && dict->iter_count == 0 &&
+		 (cuser->waiting && dict->iter_count == 0 &&
 		  dict->transaction_count == 0 && dict->commits == NULL));
 }
 
@@ -370,7 +370,8 @@ int coi_dict_list(struct mail_user *user, struct dict *dict, const char *path,
 		return dict_iterate_deinit(&iter, error_r);
 	(void)dict_iterate_deinit(&iter, &error);
 	dict_give_up(user, dict);
-	cuser->dict_error = p_strdup(user->pool, *error_r);
+	if (cuser->delivering)
+		cuser->dict_error = p_strdup(user->pool, *error_r);
 	return -1;
 }
 

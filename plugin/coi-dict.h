@@ -17,7 +17,7 @@
 struct mail_user;
 struct mailbox;
 
-/* How long a delivery waits for the dict, and who reads a chat. */
+/* How long a delivery waits for the dict, and who reads a chat or stores a mail. */
 #define COI_DICT_TIMEOUT_MSECS 5000
 /* What fails within that time is asked once more. */
 #define COI_DICT_QUICK_MSECS 1000

@@ -34,8 +34,8 @@
 #define COI_CONFIG_VALUE_MAX_SIZE 16
 
 /* A dict that took so long to fail hangs, and isn't asked for some time by deliveries,
-   nor for mail that is read: no mail needs it. One that fails at once may do so for one
-   user only. */
+   nor for mail that is read or stored: no mail needs it. One that fails at once may do
+   so for one user only. */
 #define COI_METADATA_SLOW_MSECS (COI_DICT_TIMEOUT_MSECS - 1000)
 #define COI_METADATA_AWAY_MSECS 30000
 
@@ -153,7 +153,7 @@ int coi_config_read(struct mail_user *user, struct mailbox *inbox,
 		return 0;
 	/* logs why, if there is something to log */
 	if (!coi_user_is_offered(user) ||
-	    ((cuser->delivering || cuser->reading) && coi_metadata_is_away()))
+	    ((cuser->delivering || cuser->waiting) && coi_metadata_is_away()))
 		return -1;
 
 	start = coi_handoff_clock();

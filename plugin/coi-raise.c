@@ -453,6 +453,7 @@ void coi_raise_appended(struct mailbox *box,
 			const struct mail_transaction_commit_changes *changes)
 {
 	struct mail_user *user = box->storage->user;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	const struct coi_settings *set;
 	ARRAY_TYPE(coi_subscription) subs;
 	struct mailbox *read_box;
@@ -464,7 +465,9 @@ void coi_raise_appended(struct mailbox *box,
 	if (set == NULL || !set->coi_push || !set->coi_push_appended)
 		return;
 
+	cuser->waiting = TRUE;
 	raise_read_subscriptions(user, pool_datastack_create(), &subs);
+	cuser->waiting = FALSE;
 	if (!array_is_empty(&subs)) {
 		mail_storage_last_error_push(box->storage);
 		read_box = mailbox_alloc(box->list, box->vname,

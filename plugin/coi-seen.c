@@ -623,9 +623,9 @@ static int coi_seen_is_on(struct mailbox *inbox)
 
 	if (!coi_user_is_offered(user))
 		return 0;
-	cuser->reading = TRUE;
+	cuser->waiting = TRUE;
 	ret = coi_config_read(user, inbox, &config);
-	cuser->reading = FALSE;
+	cuser->waiting = FALSE;
 	if (ret < 0)
 		return -1;
 	return config.enabled && config.filter == COI_FILTER_SEEN ? 1 : 0;

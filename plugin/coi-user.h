@@ -36,8 +36,9 @@ struct coi_user {
 	/* A delivery to this user is going on. INBOX then stays what it is:
 	   whether it is there (if it is) and its GUID are asked once. */
 	bool delivering;
-	/* A chat has been read: the session is to go on soon, whatever comes of it. */
-	bool reading;
+	/* A chat has been read, or mail stored that may have to be pushed: the session
+	   is to go on soon, whatever comes of it. */
+	bool waiting;
 	/* Its metadata dict has answered, or isn't too large; and what it has, if
 	   it is a file (coi-dict.c). */
 	bool dict_checked, dict_looked_for, dict_is_missing;

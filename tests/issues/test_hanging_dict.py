@@ -9,6 +9,7 @@ On 2.4, that is, where LMTP ends after each mail; on 2.3 one mail of a process i
 import threading
 
 import pytest
+from harness.imap import Literal
 from harness.line import Line, server_behind
 from harness.mails import chat, mail
 from harness.push import Subscriber, eventually
@@ -122,6 +123,32 @@ def test_FIL_3_reading_a_chat_took_a_minute(server, line, log):
         client.must("SELECT INBOX")
         client.must("STORE 3 +FLAGS (\\Seen)")
     assert server.where(user)["third"] == (server.chats, {"\\Seen", "$Chat"})
+
+
+def test_MSG_1_MSG_11_storing_a_mail_took_half_a_minute(
+    fresh_server, line, work_dir, service, log
+):
+    """Where such mails are pushed, too."""
+    log.expect(f"coi: .*{NO_ANSWER}")
+    push = (("coi_push_appended", "yes"),)
+    server = server_behind(line, fresh_server, work_dir / "metadata", push=push)
+    user = server.new_user()
+    one = Subscriber(server, user, service).subscribe()
+    text = mail("appended").replace(b"\n", b"\r\n")
+    with server.imap(user) as client:
+        client.must("APPEND INBOX ", Literal(text))
+        assert one.until("appended") == ["appended"]
+        client.must("SELECT INBOX")
+        line.hang()
+        client.must("APPEND INBOX ", Literal(text))
+        # which doesn't ask it again
+        client.must("COPY 1 INBOX")
+        line.work()
+        eventually(lambda: log.count(server, NO_ANSWER) == 1, "the log says so")
+        # the session goes on, and uses it
+        assert client.getmetadata(f"{ROOT}/mailbox-root")
+        assert client.setmetadata({f"{ROOT}/enabled": "yes"}).ok
+        assert client.exists("INBOX") == 3
 
 
 @pytest.mark.parametrize("way", ["lmtp", "lda"])

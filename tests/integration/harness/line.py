@@ -47,10 +47,10 @@ class Line:
         self.path.unlink()
 
 
-def server_behind(line, fresh_server, directory):
+def server_behind(line, fresh_server, directory, **config):
     """A server whose processes reach the users' metadata by the line, in a dict in there."""
     directory.mkdir(exist_ok=True)
     directory.chmod(0o777)
-    server = fresh_server(before=remote_dict(directory / "dict", line.path))
+    server = fresh_server(before=remote_dict(directory / "dict", line.path), **config)
     line.target = server.dir / "run/dict"
     return server
