@@ -11,12 +11,12 @@
  * touched; it learns of the expunges when the client allows it to. Who deletes or
  * renames the Chats folder holds the lock, too (coi-rules.c).
  *
- * The copies are committed before the originals are expunged. A journal says
- * which these are, so that a move that was killed in between is finished by the
- * next one: an original whose copy is in the Chats folder (same GUID) is only
- * expunged, any other one is moved. The journal has their UIDs, which are never
- * used again; GUIDs, that may be in the mails' files, are read only then. What
- * couldn't be moved is put into the journal, too, and moved with the next one.
+ * The copies are committed before the originals are expunged. A journal, written before
+ * either, says which mails it is about, so that a move that was killed is finished by the
+ * next one: an original whose copy is in the Chats folder (same GUID) is only expunged,
+ * any other one is moved. The journal has their UIDs, which are never used again; GUIDs,
+ * that may be in the mails' files, are read only then. What couldn't be moved is put into
+ * the journal, too, and moved with the next one.
  * So is, in a file of its own, what could not wait for the lock, and what was read
  * while the user's metadata couldn't be.
  */
@@ -243,8 +243,7 @@ static int coi_seen_sync_inbox(struct mailbox *inbox, const char **error_r)
 	return 0;
 }
 
-/* The copies are stored, and the journal knows of it, before anything is
-   expunged. */
+/* The copies are stored before anything is expunged. */
 static int
 coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 		     struct mailbox_transaction_context **dest_trans,
@@ -256,11 +255,6 @@ coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 	struct coi_mdbox_file first;
 
 	coi_seen_get_file(*src_trans, chats, range->seq1, &first);
-	if (coi_seen_journal_write(inbox, moving, error_r) < 0) {
-		mailbox_transaction_rollback(dest_trans);
-		mailbox_transaction_rollback(src_trans);
-		return -1;
-	}
 	if (mailbox_transaction_commit(dest_trans) < 0) {
 		*error_r = coi_seen_get_error(chats);
 		mailbox_transaction_rollback(src_trans);
@@ -297,6 +291,9 @@ coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
 	struct mail *mail;
 	int ret;
 
+	/* before the copies are made, which may take long */
+	if (coi_seen_journal_write(inbox, uids, error_r) < 0)
+		return -1;
 	p_array_init(&moving, pool, 16);
 	p_array_init(&gone, pool, 4);
 	src_trans = mailbox_transaction_begin(inbox, 0, __func__);
@@ -335,6 +332,8 @@ coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
 			return coi_seen_move_try(inbox, chats, uids, pool,
 						 bad_uids, error_r);
 		}
+		if (ret == 0)
+			coi_seen_journal_remove(inbox);
 		return ret;
 	}
 	return coi_seen_move_commit(&src_trans, &dest_trans, &moving, error_r);

@@ -6,8 +6,9 @@
    folders whose path has COI_FAULT_PATH in it:
    - as long as there is a file named COI_FAULT_FILE, the index can't be synced after
      new mails were committed to it;
-   - as long as there is one named COI_FAULT_WAIT, no mail is copied there, and who
-     has stored one waits once it is committed;
+   - as long as there is one named COI_FAULT_WAIT, no mail is copied there, who is about
+     to notes that in the file by a line, and who has stored one waits once it is
+     committed;
    - as long as there is one named COI_FAULT_STORED, who has stored or copied one does;
    - as long as there is one named COI_FAULT_CHANGING, the log of the index looks as
      if it had changed, each time.
@@ -170,8 +171,10 @@ int link(const char *old_path, const char *new_path)
 	if (real == NULL)
 		real = (int (*)(const char *, const char *))dlsym(RTLD_NEXT,
 								  "link");
-	if (is_meant(new_path))
+	if (is_meant(new_path)) {
+		note_in("COI_FAULT_WAIT", "link");
 		wait_while_told("COI_FAULT_WAIT");
+	}
 	return real(old_path, new_path);
 }
 

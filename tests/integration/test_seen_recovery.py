@@ -119,9 +119,11 @@ def test_FIL_3_what_could_not_wait_is_moved_in_turn(killed):
 def test_FIL_3_a_move_leaves_no_file_behind(make_server):
     server = make_server()
     user = server.coi_user("seen")
-    server.deliver("lmtp", user, chat("chat"))
+    for subject in ("moved", "deleted, and so not moved"):
+        server.deliver("lmtp", user, chat(subject))
     with server.imap(user) as client:
         client.must("SELECT INBOX")
         client.store("1", "+FLAGS", SEEN)
+        client.store("2", "+FLAGS", f"{SEEN} \\Deleted")
     files = {path.name for path in server.home(user).glob("**/dovecot-coi*")}
     assert files <= {"dovecot-coi.contacts"}

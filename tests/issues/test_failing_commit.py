@@ -128,6 +128,27 @@ def test_FIL_3_a_move_of_seen_mail(server, fault, is_repaired):
     }
 
 
+def test_FIL_3_a_move_that_is_killed_while_it_copies(server, wait, log):
+    """Nobody knew of it, and the mail stayed in INBOX: no client sets \\Seen twice."""
+    log.expect("killed with signal 9")
+    user = server.coi_user("seen")
+    for subject in ("first", "second"):
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        wait.touch()
+        wait.chmod(0o666)
+        client.send("UID STORE 1 +FLAGS (\\Seen)")
+        eventually(wait.read_text, "it copies")
+    for pid in server.children("imap"):
+        os.kill(pid, signal.SIGKILL)
+    wait.unlink()
+    with server.imap(user) as client:
+        assert client.exists("INBOX") == 2
+        client.must("UID STORE 2 +FLAGS (\\Seen)")
+    assert read_all(server, user) == {"first": ["COI/Chats"], "second": ["COI/Chats"]}
+
+
 def test_FIL_3_a_move_that_is_killed_between_its_halves(server, stored, log):
     """Its copies are there, and the mails are, too: the next one knows of that."""
     log.expect("killed with signal 9")
