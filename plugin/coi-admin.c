@@ -114,10 +114,10 @@ int coi_admin_get_subscriptions(struct mail_user *user,
 				ARRAY_TYPE(coi_admin_subscription) *subs,
 				const char **error_r)
 {
-	const struct coi_push *push = coi_push_get(user->event);
 	struct coi_admin_subscription *added;
 	ARRAY_TYPE(coi_subscription) stored;
 	const struct coi_subscription *sub;
+	const struct coi_push *push;
 
 	if (coi_user_is_excluded(user))
 		return 0;
@@ -125,8 +125,9 @@ int coi_admin_get_subscriptions(struct mail_user *user,
 		return -1;
 	if (coi_push_settings(user) == NULL)
 		return 0;
+	push = coi_push_get(user->event);
 	if (push == NULL) {
-		*error_r = "The core library isn't loaded";
+		*error_r = "The push library isn't loaded";
 		return -1;
 	}
 	t_array_init(&stored, 16);

@@ -6,10 +6,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from harness import instruments
@@ -126,6 +128,24 @@ def test_all_users(fresh_server, work_dir):
     # A user without subscriptions has no row.
     done = server.run("doveadm", "-f", "json", "coi", "subscriptions", "-A")
     assert (done.returncode, json.loads(done.stdout)) == (0, [])
+
+
+@pytest.fixture
+def no_push_library(tmp_path):
+    if not os.environ.get("COI_TEST_MODULES_ARE_A_COPY"):
+        pytest.skip("not to be tried with this machine's own modules")
+    library = Path("/usr/lib/dovecot/modules/coi/libcoi_push.so")
+    shutil.move(library, tmp_path)
+    yield
+    shutil.move(tmp_path / library.name, library)
+
+
+@pytest.mark.parametrize("command", ["status", "subscriptions"])
+def test_it_says_which_library_is_missing(server, no_push_library, command):
+    done = ask(server, command, server.new_user())
+    assert done.returncode == TEMPFAIL
+    assert b"coi: Can't load the push library" in done.stderr
+    assert b"The core library" not in done.stderr
 
 
 @pytest.mark.parametrize("command", ["status", "subscriptions"])
