@@ -3,9 +3,11 @@
  * file, You can obtain one at https://mozilla.org/MPL/2.0/. */
 
 #include "lib.h"
+#include "restrict-access.h"
 #include "coi-core.h"
 
 #include <dlfcn.h>
+#include <unistd.h>
 
 struct coi_library {
 	const char *const name;
@@ -87,6 +89,12 @@ void coi_core_deinit(void)
 static const char *coi_library_path(const struct coi_library *lib)
 {
 	return t_strconcat(library_dir, "/", lib->name, NULL);
+}
+
+bool coi_core_is_shut_out(void)
+{
+	return restrict_access_get_current_chroot() != NULL && core == NULL &&
+		access(coi_library_path(&core_library), R_OK) < 0;
 }
 
 static void coi_library_log_error(const struct coi_library *lib,

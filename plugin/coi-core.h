@@ -27,6 +27,9 @@ static inline struct coi_bytes coi_bytes_from_str(const char *str)
 void coi_core_init(const char *module_path);
 void coi_core_deinit(void);
 
+/* Is the process chrooted to where the libraries aren't? */
+bool coi_core_is_shut_out(void);
+
 /* Each returns its table, or NULL where the library can't be loaded; the first
    such call of a process logs why, with event. */
 const struct coi_core *coi_core_get(struct event *event);

@@ -121,6 +121,12 @@ void coi_mail_user_created(struct mail_user *user)
 	user->vlast = &cuser->module_ctx.super;
 	v->deinit = coi_mail_user_deinit;
 	MODULE_CONTEXT_SET(user, coi_user_module, cuser);
+	/* Clients aren't offered what can't be done, and nobody is told each time. */
+	if (coi_core_is_shut_out()) {
+		cuser->set_failed = TRUE;
+		e_debug(user->event,
+			"coi: COI is off in a process that is chrooted");
+	}
 	coi_deliver_user_created(user);
 }
 
