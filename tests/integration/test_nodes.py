@@ -3,14 +3,14 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Two servers that have the same mail, with what Dovecot wants to be set where that is on NFS."""
 
-import shutil
 import time
 
 import pytest
 from harness.config import by_dialect
 from harness.held import LOCK_OF_MOVES, Held
 from harness.mails import chat, mail
-from harness.push import eventually
+from harness.nodes import copy_vapid, make_nodes, vapid
+from harness.push import eventually, read_vapid, vapid_key
 from harness.push_service import answer
 from harness.race import race
 from harness.server import ROOT
@@ -119,19 +119,10 @@ def test_FIL_3_one_waits_while_the_other_moves(nodes):
 
 
 def test_MSG_9_what_was_gone_at_one_is_subscribed_again_at_the_other(
-    fresh_server, work_dir, service, subscriber
+    fresh_server, service, subscriber
 ):
     """What had called it gone ended it again, and would have for 90 days."""
-    one = fresh_server(before=SHARED)
-    keys, vapid = work_dir / f"keys-beside-{one.name}", one.dir / "push/keys/vapid.pem"
-    eventually(vapid.exists, "the first node has a key")
-    keys.mkdir()
-    shutil.copy(vapid, keys)
-    shutil.chown(keys / "vapid.pem", "dovecot")
-    other = fresh_server(before=SHARED, push=(("coi_push_key_dir", keys),))
-    other.homes.rmdir()
-    other.homes.symlink_to(one.homes)
-
+    one, other = make_nodes(fresh_server, before=SHARED)
     device = subscriber(one, one.new_user()).subscribe()
     service.on(device.path, answer(404))
     other.deliver("lmtp", device.user, mail("before"))
@@ -146,3 +137,24 @@ def test_MSG_9_what_was_gone_at_one_is_subscribed_again_at_the_other(
     other.deliver("lmtp", device.user, mail("after"))
     assert device.until("after") == ["before", "after"]
     assert device.stored() is not None
+
+
+def test_SUB_1_MSG_7_the_key_is_changed(fresh_server, subscriber):
+    """As operate.md has it."""
+    one, other = make_nodes(fresh_server, before=SHARED)
+    user = one.new_user()
+    keys = [vapid_key(one, user)]
+    devices = [subscriber(one, user).subscribe()]
+    vapid(one).rename(vapid(one).with_name("vapid-2027.pem"))
+    one.doveadm("reload")
+    eventually(lambda: vapid_key(one, user) not in (None, keys[0]), "there is a new one")
+    keys.append(vapid_key(one, user))
+    devices.append(subscriber(one, user).subscribe())
+    copy_vapid(one, other)
+    other.doveadm("reload")
+    eventually(lambda: vapid_key(other, user) == keys[1], "the other has it, too")
+    for node in (one, other):
+        node.deliver("lmtp", user, mail(node.name))
+    for device, key in zip(devices, keys):
+        for push in device.pushes(2):
+            read_vapid(push.request.header("Authorization"), key)

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 from harness.config import DICT_SERVICE, by_dialect
 from harness.mails import chat, mail
+from harness.nodes import make_nodes
 from harness.push import eventually, subscriptions
 from harness.server import ROOT
+from test_nodes import SHARED
 
 pytestmark = pytest.mark.private
 
@@ -142,6 +144,36 @@ def test_ENA_6_folders_can_be_deleted(server):
             f"{ROOT}/mailbox-root",
             f"{ROOT}/message-filter",
         }
+
+
+def test_ENA_3_SUB_2_SUB_7_MSG_1_nodes_that_share_it(fresh_server, database, subscriber):
+    before = sql_dict(database.directory, database.socket) + SHARED
+    one, other = make_nodes(fresh_server, mail_format="sdbox", before=before)
+    user = one.coi_user("active")
+    device, stays = subscriber(one, user), subscriber(other, user).subscribe()
+    text = device.register()
+    device.server = other
+    assert device.validate(text).ok
+    for node in (one, other):
+        node.deliver("lmtp", user, chat(f"chat at {node.name}"))
+    assert sorted(device.subjects(2)) == [f"chat at {node.name}" for node in (one, other)]
+    with one.imap(user) as first, other.imap(user) as second:
+        assert first.setmetadata({f"{ROOT}/message-filter": "seen"}).ok
+        other.deliver("lmtp", user, chat("read"))
+        second.must("SELECT INBOX")
+        second.store("1", "+FLAGS", "\\Seen")
+        assert device.remove().ok
+        assert first.setmetadata({f"{ROOT}/enabled": None}).ok
+    for node in (one, other):
+        node.deliver("lmtp", user, chat(f"mail at {node.name}"))
+    assert len(stays.subjects(5)) == 5
+    assert "mail" not in " ".join(device.subjects())
+    where = {subject: folder for subject, (folder, _) in one.where(user).items()}
+    assert where == {
+        **{f"chat at {node.name}": one.chats for node in (one, other)},
+        **{f"mail at {node.name}": "INBOX" for node in (one, other)},
+        "read": one.chats,
+    }
 
 
 @pytest.fixture
