@@ -3,6 +3,7 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """doveadm coi: what an admin sees of a user."""
 
+import base64
 import json
 import os
 import re
@@ -11,16 +12,19 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import pytest
 from harness import instruments
-from harness.config import passwd_file, settings
+from harness.config import by_dialect, passwd_file, settings
 from harness.doveadm import ask, rows
 from harness.gateway import Gateway, new_token, set_token
 from harness.mails import chat, mail
+from harness.ports import HeldPort
 from harness.push import eventually, service_pids
 from harness.push_service import PushService
+from harness.replicas import doveadm_service
 
 pytestmark = pytest.mark.private
 
@@ -318,3 +322,39 @@ def test_the_queue_of_a_service_that_hangs(fresh_server):
     finally:
         os.kill(pid, signal.SIGCONT)
     assert_refused(done, "coi-push doesn't answer: timed out")
+
+
+def test_what_another_machine_asks(fresh_server, subscriber):
+    """By Dovecot's HTTP API and by doveadm -S, as operate.md has it."""
+    ports = HeldPort(), HeldPort()
+    server = fresh_server(
+        before=doveadm_service(ports[0].number)
+        + "doveadm_api_key = key\nservice doveadm {\n  inet_listener http {\n"
+        + by_dialect(v2_3="    address = 127.0.0.1\n", v2_4="    listen = 127.0.0.1\n")
+        + f"    port = {ports[1].number}\n  }}\n}}\n"
+    )
+    one = subscriber(server, server.coi_user("active")).subscribe()
+
+    def by_http(command, **values):
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{ports[1].number}/doveadm/v1",
+            data=json.dumps([[command, values, "tag"]]).encode(),
+            headers={
+                "Authorization": "X-Dovecot-API " + base64.b64encode(b"key").decode(),
+                "Content-Type": "application/json",
+            },
+        )
+        with urllib.request.urlopen(request, timeout=60) as response:
+            ((kind, found, _),) = json.load(response)
+        assert kind == "doveadmResponse", found
+        return found
+
+    (queue,) = by_http("coiQueue")
+    assert (queue["service"], queue["delivered"]) == ("all", "1")
+    for name in ("status", "subscriptions"):
+        here = rows(server, name, one.user)
+        assert by_http(f"coi{name.capitalize()}", user=one.user) == here
+        there = ("-S", f"127.0.0.1:{ports[0].number}", "-u", one.user)
+        assert json.loads(server.doveadm("-f", "json", "coi", name, *there)) == here
+    for port in ports:
+        port.release()
