@@ -1,0 +1,63 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""A Dovecot whose admin has chosen the user of its services, or that isn't root's at all."""
+
+import dataclasses
+import pwd
+import shutil
+import subprocess
+
+import pytest
+from harness.config import by_dialect
+from harness.mails import chat
+
+pytestmark = pytest.mark.private
+
+USER, GROUP = "nobody", "nogroup"
+CHROOTED = ("anvil", "imap-login", "imap-urlauth-login", "stats")
+SETTINGS = f"default_internal_user = {USER}\ndefault_internal_group = {GROUP}\n"
+UNPRIVILEGED = f"default_login_user = {USER}\n" + "".join(
+    f"service {name} {{\n  chroot =\n}}\n" for name in CHROOTED
+)
+
+
+def userdb(homes, uid):
+    return by_dialect(
+        v2_3=f"userdb {{\n  driver = static\n  args = uid={uid} gid={uid} home={homes}/%u "
+        "allow_all_users=yes\n}\n",
+        v2_4=f"userdb static {{\n  fields {{\n    uid = {uid}\n    gid = {uid}\n"
+        f"    home = {homes}/%{{user}}\n  }}\n  userdb_static_allow_all_users = yes\n}}\n",
+    )
+
+
+def uses_push(server, subscriber, subject):
+    one = subscriber(server, server.coi_user("active")).subscribe()
+    server.deliver("lmtp", one.user, chat(subject))
+    assert one.until(subject) == [subject]
+    key = server.dir / "push/keys/vapid.pem"
+    assert key.owner() == USER
+
+
+@pytest.mark.parametrize("place", ["before", "after"])
+def test_MSG_10_coi_push_was_another_users(fresh_server, subscriber, place):
+    """Set behind our file, or with 2.4 anywhere, it counted for all services but this one."""
+    uses_push(fresh_server(**{place: SETTINGS}), subscriber, "mail")
+
+
+def test_MSG_10_coi_push_did_not_start_where_nothing_is_roots(fresh_server, subscriber):
+    """As in a container without root: with 2.4 it tried to become dovecot."""
+    server = fresh_server(before=SETTINGS + UNPRIVILEGED)
+    server.stop()
+    for name in ("push", "run"):
+        shutil.rmtree(server.dir / name)
+    uid = pwd.getpwnam(USER).pw_uid
+    server.settings = dataclasses.replace(server.settings, userdb=userdb(server.homes, uid))
+    server.configure()
+    subprocess.run(["chown", "-R", f"{USER}:{GROUP}", server.dir], check=True)
+    server.runner = ("setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups")
+    for subject in ("mail", "after a restart"):
+        server.start()
+        uses_push(server, subscriber, subject)
+        server.stop()
+    server.start()
