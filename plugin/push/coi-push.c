@@ -172,13 +172,19 @@ static void coi_push_mkdir(const char *path, mode_t mode, const char *own)
 {
 	struct restrict_access_settings access;
 	struct stat st;
+	bool made;
 
 	restrict_access_get_env(&access);
 	/* Everybody must get through to the spool. */
-	if (mkdir_parents(path, 0755) < 0 && errno != EEXIST)
+	made = mkdir_parents(path, 0755) == 0;
+	if (!made && errno != EEXIST)
 		i_fatal("Can't create %s: %m", path);
-	if (geteuid() != 0 || access.uid == (uid_t)-1)
+	if (geteuid() != 0 || access.uid == (uid_t)-1) {
+		/* We are already. What was there is as somebody wants it. */
+		if (made && chmod(path, mode) < 0)
+			i_fatal("chmod(%s) failed: %m", path);
 		return;
+	}
 	if (lstat(path, &st) < 0)
 		i_fatal("lstat(%s) failed: %m", path);
 	/* One that is somebody else's may be there on purpose. */

@@ -60,4 +60,6 @@ def test_MSG_10_coi_push_did_not_start_where_nothing_is_roots(fresh_server, subs
         server.start()
         uses_push(server, subscriber, subject)
         server.stop()
+    modes = {path.name: path.stat().st_mode & 0o7777 for path in (server.dir / "push").iterdir()}
+    assert modes == {"keys": 0o700, "queue": 0o700, "spool": 0o1733}
     server.start()
