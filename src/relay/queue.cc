@@ -154,6 +154,10 @@ bool IsDamage(int code) {
   return (code & 0xff) == SQLITE_CORRUPT || (code & 0xff) == SQLITE_NOTADB;
 }
 
+bool IsFull(int code) {
+  return (code & 0xff) == SQLITE_FULL || code == SQLITE_IOERR_WRITE;
+}
+
 string TimeStamp(int64_t wall) {
   const auto seconds = static_cast<time_t>(wall / 1000);
   tm parts{};
@@ -423,6 +427,7 @@ bool Queue::Failed(int code) {
   if (IsDamage(code)) {
     damaged_ = true;
   }
+  is_full_ = IsFull(code);
   return false;
 }
 
@@ -655,6 +660,12 @@ void Queue::Rollback() {
   }
   failed_ = false;
   count_new_ = count_;
+}
+
+void Queue::Checkpoint() {
+  if (db_ != nullptr) {
+    sqlite3_wal_checkpoint_v2(db_, nullptr, SQLITE_CHECKPOINT_PASSIVE, nullptr, nullptr);
+  }
 }
 
 bool Queue::HasHandoff(int64_t name, bool* has) {

@@ -133,6 +133,13 @@ class Queue {
   const std::string& error() const {
     return error_;
   }
+  // Nothing more could be written: a disk is full, or a quota or a limit reached.
+  bool is_full() const {
+    return is_full_;
+  }
+  // Brings the log into the database, where that has room for it. Then the log begins
+  // anew, and needs none.
+  void Checkpoint();
   // The file is damaged; nothing will work until Restart().
   bool damaged() const {
     return damaged_;
@@ -258,6 +265,7 @@ class Queue {
   std::vector<sqlite3_stmt*> statements_;
   bool failed_ = false;
   bool damaged_ = false;
+  bool is_full_ = false;
   // Since OpenDatabase().
   bool are_woken_ = false;
   // The damaged file has been moved away, and another couldn't be made yet.

@@ -544,6 +544,11 @@ void Relay::QueueFailed(const char* what) {
                     (queue_->error().empty() ? "libcrypto failed" : queue_->error()));
   queue_->Rollback();
   if (!queue_->damaged()) {
+    // It may take long where it does no good.
+    if (queue_->is_full() && checkpoint_at_ <= now_) {
+      checkpoint_at_ = now_ + kSecond;
+      queue_->Checkpoint();
+    }
     return;
   }
   string error;

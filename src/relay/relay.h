@@ -374,6 +374,7 @@ class Relay {
   std::vector<Update> updates_;
   int64_t updates_since_ = 0;
   int64_t retry_queue_at_ = 0;
+  int64_t checkpoint_at_ = 0;
 
   std::unordered_map<int64_t, std::unique_ptr<Origin>> origins_;
   // Those that may have something to send: the proven ones, and the others.

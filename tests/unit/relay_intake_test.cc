@@ -3,8 +3,10 @@
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 #include <gtest/gtest.h>
 #include <sqlite3.h>
+#include <sys/resource.h>
 
 #include <algorithm>
+#include <csignal>
 #include <functional>
 #include <limits>
 
@@ -453,6 +455,46 @@ TEST_F(RelayIntake, A_full_disk) {
   Run();
   EXPECT_FALSE(IsInSpool(spooled));
   EXPECT_EQ(AnswerAll(201), 2);
+}
+
+// No file may get larger, as with LimitFSIZE.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t size) : handler_(signal(SIGXFSZ, SIG_IGN)) {
+    getrlimit(RLIMIT_FSIZE, &before_);
+    const rlimit limit{size, before_.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~FileSizeLimit() {
+    setrlimit(RLIMIT_FSIZE, &before_);
+    signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  void (*handler_)(int);
+};
+
+// It was stuck until it was started again, though the database had room for what was in
+// the log.
+TEST_F(RelayIntake, MSG_10_goes_on_where_its_log_may_not_grow) {
+  const FileSizeLimit limit(size_t{1} << 20U);
+  Handoff handoff;
+  string answer = kQueued;
+  for (int i = 0; i < 200 && answer == kQueued; ++i) {
+    handoff = MakeHandoff("user" + std::to_string(i % 5));
+    handoff.mail.body = string(4000, 'x');
+    answer = Ask(handoff);
+    AnswerAll(201);
+  }
+  EXPECT_EQ(answer, "-\tunavailable\n");
+  clock_.Advance(2);
+  Run();
+  EXPECT_EQ(Ask(handoff), kQueued);
+  EXPECT_EQ(AnswerAll(201), 1);
+  EXPECT_EQ(Status().queued, 0U);
 }
 
 TEST_F(RelayIntake, A_queue_that_cannot_be_written) {
