@@ -289,6 +289,14 @@ void Relay::Drop(const Busy& push, string_view why) {
                     " is dropped: " + string(why));
 }
 
+void Relay::NotTaken(const Busy& push, unsigned int status, string_view error) {
+  if (push.replaced) {
+    Drop(push, kTooMany);
+  } else {
+    Emit(COI_RELAY_DEFERRED, push, status, error, false);
+  }
+}
+
 // A number that means nothing to others.
 int64_t Relay::Name(string_view kind, std::initializer_list<string_view> parts) {
   string text(kind);

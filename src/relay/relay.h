@@ -102,6 +102,8 @@ class Relay {
   // the ninth who is told that it is broken.
   static constexpr int64_t kSick = 9;
 
+  static constexpr const char* kTooMany = "the user has too many";
+
   // How often something came out, by coi_relay_outcome.
   using Outcomes = std::array<uint64_t, COI_RELAY_GONE + 1>;
 
@@ -170,6 +172,8 @@ class Relay {
     bool proven = false;
     // Its subscription has been registered again since it was sent.
     bool outdated = false;
+    // A newer one of its user's has its place in the queue: it isn't tried again.
+    bool replaced = false;
     std::string user;
     std::string subscription_id;
     std::string origin_text;
@@ -231,6 +235,7 @@ class Relay {
   void Emit(enum coi_relay_outcome outcome, const Busy& push, unsigned int status,
             std::string_view error, bool validation);
   void Drop(const Busy& push, std::string_view why);
+  void NotTaken(const Busy& push, unsigned int status, std::string_view error);
 
   int64_t Name(std::string_view kind, std::initializer_list<std::string_view> parts);
   int64_t UserName(const std::string& user, unsigned int uid);

@@ -180,13 +180,16 @@ void Relay::Deliver(vector<Incoming>* deliveries) {
       std::ranges::for_each(incoming.outdated, unready);
       for (const QueuedPush& push : incoming.replaced) {
         unready(push);
+        const auto busy = busy_.find(push.id);
+        if (busy != busy_.end()) {
+          busy->second.replaced = true;
+          continue;
+        }
         Busy dropped;
         dropped.push = push;
         dropped.user = incoming.handoff.user;
         dropped.accepted_usecs = now_usecs_;
-        if (!busy_.contains(push.id)) {
-          Drop(dropped, "the user has too many");
-        }
+        Drop(dropped, kTooMany);
       }
     }
     if (taken) {

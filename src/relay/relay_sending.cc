@@ -791,13 +791,13 @@ void Relay::Finish(const SendResult& result) {
       Unready(origin, busy.push.user, [&](const Item& item) {
         return same_subscription(item) && (item.push.flags & kFlagApart) == 0;
       });
-      Emit(COI_RELAY_DEFERRED, busy, http, error, false);
+      NotTaken(busy, http, error);
       break;
     case Verdict::kWithoutContent:
       update.kind = Update::kDefer;
       update.next = now_;
       update.flags |= kFlagWithoutContent;
-      Emit(COI_RELAY_DEFERRED, busy, http, error, false);
+      NotTaken(busy, http, error);
       break;
     case Verdict::kDrop:
       update.kind = Update::kDelete;
@@ -810,7 +810,7 @@ void Relay::Finish(const SendResult& result) {
       update.kind = Update::kDefer;
       update.next = now_ + KeepDelay(attempts, random_());
       update.flags |= kFlagApart;
-      Emit(COI_RELAY_DEFERRED, busy, http, error, false);
+      NotTaken(busy, http, error);
       // Perhaps it was the token.
       tokens_.erase(keys_->VapidId(busy.vapid) + ' ' + busy.origin_text);
       TellSometimes(COI_RELAY_LOG_WARNING, "refused " + busy.origin_text, kHour,

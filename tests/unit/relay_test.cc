@@ -879,6 +879,27 @@ TEST_F(Relay, Replaces_the_oldest_of_a_user) {
   EXPECT_EQ(AnswerAll(201), 5);
 }
 
+// It was said to be tried again, and there was nothing to try.
+TEST_F(Relay, One_under_way_that_is_replaced_is_dropped_once_it_is_not_taken) {
+  settings_.queue_user_limit = 3;
+  settings_.in_flight_origin_limit = 1;
+  for (const int status : {201, 503, 413, 403}) {
+    Reopen();
+    for (int i = 0; i < 4; ++i) {
+      EXPECT_EQ(Ask(MakeHandoff("alice")), kQueued);
+    }
+    ASSERT_EQ(Status().queued, 3U);
+    sender_->AnswerHttp(status);
+    Run();
+    EXPECT_EQ(Status().delivered, status == 201 ? 1U : 0U) << status;
+    EXPECT_EQ(Status().deferred, 0U) << status;
+    EXPECT_EQ(Status().dropped, status == 201 ? 0U : 1U) << status;
+    clock_.Advance(3600);
+    Run();
+    EXPECT_EQ(AnswerAll(201), 3) << status;
+  }
+}
+
 TEST_F(Relay, MSG_12_nothing_readable_on_disk_or_in_logs) {
   Handoff handoff = MakeHandoff(
       "canary-user", {"https://canary-host.example/canary-path", "https://canary-host.example/2"});
