@@ -128,18 +128,18 @@ static bool coi_folder_adopt(struct mail_user *user, const char *vname)
 	const char *given = coi_folder_root_given(user);
 	const char *root = coi_folder_root(user);
 	struct mailbox *box;
-	int ret;
+	int there, ret;
 
 	if (strcmp(given, root) == 0 || strncmp(vname, root, strlen(root)) != 0)
 		return FALSE;
 	given = t_strconcat(given, vname + strlen(root), NULL);
 	if (coi_folder_stat(list, vname) > 0 ||
-	    coi_folder_stat(list, given) == 0)
+	    (there = coi_folder_stat(list, given)) == 0)
 		return FALSE;
 	box = mailbox_alloc(list, given, MAILBOX_FLAG_IGNORE_ACLS);
 	coi_compat_mailbox_hide_rename(box);
 	/* nor is it the time to make one that the admin has for everybody */
-	ret = mailbox_is_autocreated(box) ? -1 : mailbox_open(box);
+	ret = there < 0 && mailbox_is_autocreated(box) ? -1 : mailbox_open(box);
 	mailbox_free(&box);
 	return ret == 0;
 }
@@ -277,6 +277,7 @@ int coi_folder_open(struct mail_user *user, const char *vname,
 	struct mailbox *box;
 	int ret;
 
+	(void)coi_folder_adopt(user, vname);
 	/* as a delivery opens it, of which an ACL asks other rights */
 	box = mailbox_alloc(coi_folder_namespace(user)->list, vname,
 			    (flags & COI_FOLDER_SAVE_ONLY) != 0 ?

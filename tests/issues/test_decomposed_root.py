@@ -25,6 +25,11 @@ MAILBOX_ROOT = f"{ROOT}/mailbox-root"
 DECOMPOSED = unicodedata.normalize("NFD", "Gespräche")
 COMPOSED = unicodedata.normalize("NFC", DECOMPOSED)
 NFC_SETTING = "mailbox_list_normalize_names_to_nfc"
+# The admin makes them for everybody.
+AUTOMATIC = "namespace inbox {\n%s}\n" % "".join(
+    f"  mailbox {DECOMPOSED}/{name} {{\n    auto = create\n  }}\n"
+    for name in ("Chats", "Contacts")
+)
 
 
 def may_keep_names(server):
@@ -92,9 +97,13 @@ def test_CFG_1_ENA_1_ENA_6_ENA_8_ENA_9_BLK_3_a_decomposed_root(
 
 
 @pytest.mark.parametrize("occasion", ("delivery", "blocked", "enable", "list", "seen"))
-@pytest.mark.parametrize("mail_format", ("maildir", "sdbox"))
+@pytest.mark.parametrize(
+    "mail_format, automatic",
+    (("maildir", ""), ("sdbox", ""), ("maildir", AUTOMATIC)),
+    ids=("maildir", "sdbox", "automatic"),
+)
 def test_ENA_1_ENA_9_FIL_2_BLK_3_folders_of_an_older_Dovecot(
-    fresh_server, mail_format, occasion, log
+    fresh_server, mail_format, occasion, automatic, log
 ):
     """There is no second Chats beside the one that has the user's chats, and nobody's COI is
     enabled because Dovecot renames."""
@@ -103,8 +112,9 @@ def test_ENA_1_ENA_9_FIL_2_BLK_3_folders_of_an_older_Dovecot(
     server = fresh_server(mail_format=mail_format, after=settings(coi_mailbox_root=DECOMPOSED))
     if not may_keep_names(server):
         pytest.skip("this Dovecot leaves names as they are")
-    new = server.settings
-    server.restart(replace(new, after=new.after + f"{NFC_SETTING} = no\n"))
+    old = server.settings
+    new = replace(old, after=old.after + automatic)
+    server.restart(replace(old, after=old.after + f"{NFC_SETTING} = no\n"))
     user = server.coi_user("none" if occasion == "seen" else "active")
     with server.imap(user) as client:
         assert client.getmetadata(MAILBOX_ROOT) == {MAILBOX_ROOT: DECOMPOSED.encode()}
