@@ -170,7 +170,7 @@ def examples():
                 yield pytest.param(block, id=f"{file.name}-{number}")
 
 
-@pytest.mark.parametrize("block", examples())
+@pytest.mark.parametrize("block", list(examples()))
 def test_Dovecot_takes_each_example(make_server, tmp_path, block):
     ((_, around),) = kinds(block)
     for driver in re.findall(r"sql_driver = (\w+)", block):
