@@ -377,45 +377,49 @@ void coi_webpush_before_list(struct mailbox *box,
  */
 
 /* RFC 5464, 4.3 */
-static const char *
-webpush_value_too_long(pool_t pool, size_t max_size, const char **error_r)
+static const char *webpush_value_too_long(pool_t pool, size_t max_size)
 {
-	*error_r = p_strdup_printf(
+	return p_strdup_printf(
 		pool, "[METADATA MAXSIZE %zu] The value is too long", max_size);
-	return NULL;
 }
 
-/* Returns the value, or NULL with what is wrong with it. */
-static const char *
+/* Returns FALSE if something is wrong with the value. */
+static bool
 webpush_value_read(pool_t pool, const struct mail_attribute_value *value,
-		   size_t max_size, const char **error_r)
+		   size_t max_size, const char **text_r, const char **error_r)
 {
 	const unsigned char *data;
 	string_t *str;
 	size_t size;
 
 	if (value->value_stream == NULL) {
-		if (strlen(value->value) > max_size)
-			return webpush_value_too_long(pool, max_size, error_r);
-		return p_strdup(pool, value->value);
+		if (strlen(value->value) > max_size) {
+			*error_r = webpush_value_too_long(pool, max_size);
+			return FALSE;
+		}
+		*text_r = p_strdup(pool, value->value);
+		return TRUE;
 	}
 	str = t_str_new(256);
 	i_stream_seek(value->value_stream, 0);
 	while (i_stream_read_more(value->value_stream, &data, &size) > 0) {
-		if (size > max_size - str_len(str))
-			return webpush_value_too_long(pool, max_size, error_r);
+		if (size > max_size - str_len(str)) {
+			*error_r = webpush_value_too_long(pool, max_size);
+			return FALSE;
+		}
 		if (memchr(data, '\0', size) != NULL) {
 			*error_r = "The value has a NUL in it";
-			return NULL;
+			return FALSE;
 		}
 		str_append_data(str, data, size);
 		i_stream_skip(value->value_stream, size);
 	}
 	if (value->value_stream->stream_errno != 0) {
 		*error_r = "The value can't be read";
-		return NULL;
+		return FALSE;
 	}
-	return p_strdup(pool, str_c(str));
+	*text_r = p_strdup(pool, str_c(str));
+	return TRUE;
 }
 
 struct coi_webpush *
@@ -478,13 +482,12 @@ webpush_set_subscription(struct coi_webpush *webpush, const char *id,
 				       NULL);
 		return;
 	}
-	text = webpush_value_read(webpush->pool, value,
-				  COI_SUBSCRIPTION_INPUT_MAX_SIZE, &error);
-	if (text == NULL)
-		coi_webpush_refuse(webpush, MAIL_ERROR_PARAMS, error);
-	else
+	if (webpush_value_read(webpush->pool, value,
+			       COI_SUBSCRIPTION_INPUT_MAX_SIZE, &text, &error))
 		coi_webpush_add_change(webpush, COI_WEBPUSH_SUBSCRIBE, id,
 				       text);
+	else
+		coi_webpush_refuse(webpush, MAIL_ERROR_PARAMS, error);
 }
 
 /* Returns FALSE if nothing more is to be noted. */
@@ -512,10 +515,10 @@ const char *coi_webpush_read_value(struct mailbox_transaction_context *t,
 
 	if (webpush->refused != NULL)
 		return NULL;
-	text = webpush_value_read(webpush->pool, value, max_size, &error);
-	if (text == NULL)
-		coi_webpush_refuse(webpush, MAIL_ERROR_PARAMS, error);
-	return text;
+	if (webpush_value_read(webpush->pool, value, max_size, &text, &error))
+		return text;
+	coi_webpush_refuse(webpush, MAIL_ERROR_PARAMS, error);
+	return NULL;
 }
 
 void coi_webpush_set_device_token(struct mailbox_transaction_context *t,
@@ -554,12 +557,11 @@ static void webpush_set_validation(struct coi_webpush *webpush, const char *id,
 				   "The validation text is missing");
 		return;
 	}
-	text = webpush_value_read(webpush->pool, value, COI_VALIDATION_MAX_SIZE,
-				  &error);
-	if (text == NULL)
-		coi_webpush_refuse(webpush, MAIL_ERROR_PARAMS, error);
-	else
+	if (webpush_value_read(webpush->pool, value, COI_VALIDATION_MAX_SIZE,
+			       &text, &error))
 		coi_webpush_add_change(webpush, COI_WEBPUSH_VALIDATE, id, text);
+	else
+		coi_webpush_refuse(webpush, MAIL_ERROR_PARAMS, error);
 }
 
 /* Never fails: cmd_setmetadata() wouldn't ask for the literals behind it, and a
