@@ -84,6 +84,7 @@ class Queue : public testing::Test {
         origin, now, 100, [](const QueuedPush&) { return true; }, &pushes, &all));
     EXPECT_TRUE(all);
     vector<int64_t> ids;
+    ids.reserve(pushes.size());
     for (const QueuedPush& push : pushes) {
       ids.push_back(push.id / relay::kPushesPerHandoff);
     }
@@ -100,22 +101,42 @@ class Queue : public testing::Test {
 // docs/queue.md has the same. A change needs a new version, and a step to it.
 TEST_F(Queue, Has_this_schema) {
   const vector<string> expected = {
-      "CREATE TABLE handoff (\n  id INTEGER PRIMARY KEY,\n  name INTEGER NOT NULL,\n"
-      "  accepted INTEGER NOT NULL,\n  line BLOB NOT NULL\n) STRICT",
+      R"(CREATE TABLE handoff (
+  id INTEGER PRIMARY KEY,
+  name INTEGER NOT NULL,
+  accepted INTEGER NOT NULL,
+  line BLOB NOT NULL
+) STRICT)",
       "CREATE UNIQUE INDEX handoff_by_name ON handoff (name)",
-      "CREATE TABLE push (\n  id INTEGER PRIMARY KEY,\n  user INTEGER NOT NULL,\n"
-      "  subscription INTEGER NOT NULL,\n  origin INTEGER NOT NULL,\n  next INTEGER,\n"
-      "  attempts INTEGER NOT NULL,\n  expires INTEGER NOT NULL,\n  flags INTEGER NOT NULL\n"
-      ") STRICT",
+      R"(CREATE TABLE push (
+  id INTEGER PRIMARY KEY,
+  user INTEGER NOT NULL,
+  subscription INTEGER NOT NULL,
+  origin INTEGER NOT NULL,
+  next INTEGER,
+  attempts INTEGER NOT NULL,
+  expires INTEGER NOT NULL,
+  flags INTEGER NOT NULL
+) STRICT)",
       "CREATE INDEX push_by_user ON push (user, subscription)",
       "CREATE INDEX push_by_origin ON push (origin, next) WHERE next IS NOT NULL",
-      "CREATE TABLE subscription (\n  id INTEGER PRIMARY KEY,\n  gone INTEGER,\n"
-      "  resume INTEGER\n) STRICT",
+      R"(CREATE TABLE subscription (
+  id INTEGER PRIMARY KEY,
+  gone INTEGER,
+  resume INTEGER
+) STRICT)",
       "CREATE INDEX subscription_by_gone ON subscription (gone) WHERE gone IS NOT NULL",
-      "CREATE TABLE origin (\n  id INTEGER PRIMARY KEY,\n  due INTEGER,\n"
-      "  failures INTEGER NOT NULL,\n  resume INTEGER NOT NULL\n) STRICT",
+      R"(CREATE TABLE origin (
+  id INTEGER PRIMARY KEY,
+  due INTEGER,
+  failures INTEGER NOT NULL,
+  resume INTEGER NOT NULL
+) STRICT)",
       "CREATE INDEX origin_by_due ON origin (due) WHERE due IS NOT NULL",
-      "CREATE TABLE clock (\n  id INTEGER PRIMARY KEY,\n  skew INTEGER NOT NULL\n) STRICT",
+      R"(CREATE TABLE clock (
+  id INTEGER PRIMARY KEY,
+  skew INTEGER NOT NULL
+) STRICT)",
   };
   EXPECT_EQ(Rows("SELECT sql FROM sqlite_master ORDER BY rowid"), expected);
   EXPECT_EQ(Rows("PRAGMA user_version"), vector<string>{"2"});

@@ -403,7 +403,8 @@ TEST_F(RelayIntake, MSG_10_the_spool_counts_by_the_queues_clock) {
 TEST_F(RelayIntake, MSG_10_no_push_lives_longer_by_its_files_time) {
   const Handoff handoff = MakeHandoff("alice");
   PutIntoSpool(handoff);
-  const timespec times[] = {{time(nullptr) + 10 * 86400, 0}, {time(nullptr) + 10 * 86400, 0}};
+  const timespec late{time(nullptr) + time_t{10} * 86400, 0};
+  const timespec times[] = {late, late};
   ASSERT_EQ(utimensat(AT_FDCWD, Spool(handoff.id + ".handoff").c_str(), times, 0), 0);
   Run();
   ASSERT_EQ(sender_->requests.size(), 1U);
@@ -544,7 +545,7 @@ TEST_F(RelayIntake, A_queue_that_is_damaged_while_in_use) {
   Reopen();
   {
     std::fstream file(queue_dir_ + "/queue.sqlite");
-    for (int page = 1; page < 200; ++page) {
+    for (std::streamoff page = 1; page < 200; ++page) {
       file.seekp(page * 4096);
       file << string(64, 'x');
     }

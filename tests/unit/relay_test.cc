@@ -70,9 +70,9 @@ TEST_F(Relay, MSG_7_tokens_are_renewed_well_before_they_end) {
     return sender_->AnswerHttp(201).authorization;
   };
   const string first = token();
-  clock_.Advance(5 * 3600);
+  clock_.Advance(int64_t{5} * 3600);
   EXPECT_EQ(token(), first);
-  clock_.Advance(2 * 3600);
+  clock_.Advance(int64_t{2} * 3600);
   EXPECT_NE(token(), first);
 }
 
@@ -604,13 +604,13 @@ TEST_F(Relay, MSG_10_close_notes_what_is_delivered) {
 }
 
 TEST_F(Relay, Sends_the_oldest_of_a_subscription_first) {
-  std::vector<string> topics;
+  std::vector<string> topics(4);
   for (int i = 0; i < 5; ++i) {
     Ask(MakeHandoff("alice"));
   }
   ASSERT_EQ(sender_->requests.size(), 4U);  // so many until the first answer
   for (int i = 0; i < 4; ++i) {
-    topics.push_back(sender_->requests[static_cast<size_t>(i)].topic);
+    topics[static_cast<size_t>(i)] = sender_->requests[static_cast<size_t>(i)].topic;
   }
   for (int i = 0; i < 4; ++i) {
     sender_->AnswerHttp(429, 60);
@@ -824,6 +824,7 @@ TEST_F(Relay, More_origins_than_it_looks_after) {
   constexpr int kCount = 5000;
   for (int i = 0; i < kCount; i += 50) {
     std::vector<string> endpoints;
+    endpoints.reserve(50);
     for (int k = 0; k < 50; ++k) {
       endpoints.push_back("https://host" + std::to_string(i + k) + ".example/");
     }

@@ -908,8 +908,8 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
       if (in.size() < 9 + size) {
         return;
       }
-      const int type = in[3];
-      const int flags = in[4];
+      const int type = static_cast<unsigned char>(in[3]);
+      const int flags = static_cast<unsigned char>(in[4]);
       const auto stream = static_cast<unsigned int>(Number(in.substr(5, 4)));
       const string payload = in.substr(9, size);
       in.erase(0, 9 + size);

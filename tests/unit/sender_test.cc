@@ -963,9 +963,9 @@ TEST(Sender, END_4_serves_others_while_some_hang) {
     client.Start(hanging.Url());
     client.Start(dripping.Url());
   }
-  std::vector<uint64_t> ids;
-  for (int n = 0; n < 50; ++n) {
-    ids.push_back(client.Start(healthy.Url()));
+  std::vector<uint64_t> ids(50);
+  for (uint64_t& id : ids) {
+    id = client.Start(healthy.Url());
   }
   client.RunUntil([&] { return client.results.size() >= ids.size(); });
   for (const uint64_t id : ids) {
