@@ -128,46 +128,41 @@ def test_FIL_3_a_move_of_seen_mail(server, fault, is_repaired):
     }
 
 
-def test_FIL_3_a_move_that_is_killed_while_it_copies(server, wait, log):
-    """Nobody knew of it, and the mail stayed in INBOX: no client sets \\Seen twice."""
-    log.expect("killed with signal 9")
+def kill_a_move(server, told, is_there):
+    """Of a chat that is read, once is_there(user); and another one is read then."""
     user = server.coi_user("seen")
     for subject in ("first", "second"):
         server.deliver("lmtp", user, chat(subject))
     with server.imap(user) as client:
         client.must("SELECT INBOX")
-        wait.touch()
-        wait.chmod(0o666)
+        told.touch()
+        told.chmod(0o666)
         client.send("UID STORE 1 +FLAGS (\\Seen)")
-        eventually(wait.read_text, "it copies")
+        eventually(lambda: is_there(user), "the move has come so far")
     for pid in server.children("imap"):
         os.kill(pid, signal.SIGKILL)
-    wait.unlink()
+    told.unlink()
     with server.imap(user) as client:
         assert client.exists("INBOX") == 2
         client.must("UID STORE 2 +FLAGS (\\Seen)")
     assert read_all(server, user) == {"first": ["COI/Chats"], "second": ["COI/Chats"]}
+
+
+def test_FIL_3_a_move_that_is_killed_while_it_copies(server, wait, log):
+    """Nobody knew of it, and the mail stayed in INBOX: no client sets \\Seen twice."""
+    log.expect("killed with signal 9")
+    kill_a_move(server, wait, lambda _: wait.read_text())
 
 
 def test_FIL_3_a_move_that_is_killed_between_its_halves(server, stored, log):
     """Its copies are there, and the mails are, too: the next one knows of that."""
     log.expect("killed with signal 9")
-    user = server.coi_user("seen")
-    for subject in ("first", "second"):
-        server.deliver("lmtp", user, chat(subject))
-    with server.imap(user) as client:
-        client.must("SELECT INBOX")
-        stored.touch()
-        client.send("UID STORE 1 +FLAGS (\\Seen)")
+
+    def is_copied(user):
         with server.imap(user) as other:
-            eventually(lambda: other.exists("COI/Chats") == 1, "the copy is there")
-    for pid in server.children("imap"):
-        os.kill(pid, signal.SIGKILL)
-    stored.unlink()
-    with server.imap(user) as client:
-        assert client.exists("INBOX") == 2
-        client.must("UID STORE 2 +FLAGS (\\Seen)")
-    assert read_all(server, user) == {"first": ["COI/Chats"], "second": ["COI/Chats"]}
+            return other.exists("COI/Chats") == 1
+
+    kill_a_move(server, stored, is_copied)
 
 
 @pytest.fixture
