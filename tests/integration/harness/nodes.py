@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""Two servers that share the users' homes and the VAPID key, as nodes of one provider do."""
+"""Servers that share the VAPID key, and the users' homes, as nodes of one provider do."""
 
 import shutil
 

@@ -6,12 +6,12 @@
 import dataclasses
 import re
 import select
-import shutil
 import socket
 import threading
 import time
 
 from .config import by_dialect, dialect, import_environment, passwd_file, plugins
+from .nodes import copy_vapid, vapid
 from .ports import HeldPort
 from .push import eventually
 from .server import MAIL_UID, Server
@@ -93,11 +93,10 @@ class Pair:
         # That of each node leads to the other.
         self.links = [Link(port.number) for port in reversed(self.ports)]
         self.users = [Server.next_name() for _ in range(users)]
-        keys = [node.dir / "push/keys/vapid.pem" for node in self.nodes]
-        eventually(lambda: all(key.exists() for key in keys), "both have a key")
+        eventually(lambda: all(vapid(node).exists() for node in self.nodes), "both have a key")
         for node in self.nodes:
             node.stop()
-        shutil.copyfile(*keys)
+        copy_vapid(*self.nodes)
         for number, node in enumerate(self.nodes):
             self.configure(number, node)
             node.start()
