@@ -9,8 +9,8 @@ import shutil
 import subprocess
 
 import pytest
-from harness.config import by_dialect
 from harness.mails import chat
+from harness.nodes import vapid
 
 pytestmark = pytest.mark.private
 
@@ -22,21 +22,11 @@ UNPRIVILEGED = f"default_login_user = {USER}\n" + "".join(
 )
 
 
-def userdb(homes, uid):
-    return by_dialect(
-        v2_3=f"userdb {{\n  driver = static\n  args = uid={uid} gid={uid} home={homes}/%u "
-        "allow_all_users=yes\n}\n",
-        v2_4=f"userdb static {{\n  fields {{\n    uid = {uid}\n    gid = {uid}\n"
-        f"    home = {homes}/%{{user}}\n  }}\n  userdb_static_allow_all_users = yes\n}}\n",
-    )
-
-
 def uses_push(server, subscriber, subject):
     one = subscriber(server, server.coi_user("active")).subscribe()
     server.deliver("lmtp", one.user, chat(subject))
     assert one.until(subject) == [subject]
-    key = server.dir / "push/keys/vapid.pem"
-    assert key.owner() == USER
+    assert vapid(server).owner() == USER
 
 
 @pytest.mark.parametrize("place", ["before", "after"])
@@ -51,8 +41,7 @@ def test_MSG_10_coi_push_did_not_start_where_nothing_is_roots(fresh_server, subs
     server.stop()
     for name in ("push", "run"):
         shutil.rmtree(server.dir / name)
-    uid = pwd.getpwnam(USER).pw_uid
-    server.settings = dataclasses.replace(server.settings, userdb=userdb(server.homes, uid))
+    server.settings = dataclasses.replace(server.settings, mail_uid=pwd.getpwnam(USER).pw_uid)
     server.configure()
     subprocess.run(["chown", "-R", f"{USER}:{GROUP}", server.dir], check=True)
     server.runner = ("setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups")

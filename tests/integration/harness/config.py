@@ -104,6 +104,8 @@ class Config:
     passdb: str = ""
     # Instead of the userdb that knows everybody.
     userdb: str = ""
+    # Whose the mail is, by that userdb; 0 for who it is with all other servers.
+    mail_uid: int = 0
 
 
 BASE_2_3 = """\

@@ -195,7 +195,7 @@ class PrivateServer(Server):
                 name=self.name,
                 log=self.log,
                 homes=self.homes,
-                uid=MAIL_UID,
+                uid=self.settings.mail_uid or MAIL_UID,
                 password=PASSWORD,
                 imap_port=self.imap_address[1],
                 lmtp_port=self.lmtp_address[1],
