@@ -235,8 +235,8 @@ static int coi_deliver_next(struct mail_deliver_context *ctx,
 		1;
 }
 
-/* Returns FALSE if the mailbox is full: that is the user's affair, and another
-   folder would not help. */
+/* Returns FALSE if the mailbox is full, or the mail larger than any may be: that is the
+   user's affair. Should it be the folder's alone, Dovecot tries INBOX next. */
 static bool
 coi_deliver_log_failure(struct mail_deliver_context *ctx, const char *vname,
 			struct mail_storage *storage)
@@ -246,7 +246,7 @@ coi_deliver_log_failure(struct mail_deliver_context *ctx, const char *vname,
 		"Unknown error" :
 		mail_storage_get_last_internal_error(storage, &code);
 
-	if (code == MAIL_ERROR_NOQUOTA)
+	if (code == MAIL_ERROR_NOQUOTA || code == MAIL_ERROR_LIMIT)
 		return FALSE;
 	e_error(ctx->event,
 		"coi: Can't store to %s, "
@@ -294,8 +294,8 @@ coi_deliver_elsewhere(struct mail_deliver_context *ctx, const char *vname,
 		return 1;
 
 	/* It is our folder that failed. Sieve isn't asked again: what it has
-	   done elsewhere (a redirect, a copy) stays done. If the mailbox is
-	   full, Dovecot's answer to that is the right one. */
+	   done elsewhere (a redirect, a copy) stays done. If a limit is
+	   reached, Dovecot's answer to that is the right one. */
 	if (!coi_deliver_log_failure(ctx, vname, *storage_r))
 		return ret;
 	if (fallback != NULL) {

@@ -1,0 +1,43 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""What a limit refuses is no failure of ours."""
+
+import pytest
+from harness.config import by_dialect, plugins, quota
+from harness.mails import chat
+
+pytestmark = pytest.mark.private
+
+BIG = chat("big", body="0123456789\n" * 1000)
+SIEVE = pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+
+
+@SIEVE
+def test_FIL_6_a_mail_larger_than_any_may_be_made_an_error_of_ours(make_server, log, sieve):
+    limit = plugins("quota") + by_dialect(
+        v2_3="plugin {\n  quota = count:User quota\n  quota_vsizes = yes\n"
+        "  quota_max_mail_size = 1k\n}\n",
+        v2_4='quota_mail_size = 1k\nquota "User quota" {\n  driver = count\n}\n',
+    )
+    replies = []
+    for with_coi in (False, True):
+        server = make_server(coi=with_coi, before=limit, sieve=sieve)
+        user = server.coi_user("active", "big") if with_coi else server.new_user("big")
+        replies += server.lmtp(user, mail=BIG)
+        assert server.where(user) == {}
+        assert log.count(server, "coi: ") == 0
+    stock, ours = replies
+    assert ours == stock
+
+
+@SIEVE
+def test_FIL_6_INBOX_may_have_room_where_Chats_has_none(make_server, log, sieve):
+    more = by_dialect(
+        v2_3="plugin {\n  quota_rule2 = INBOX:storage=+100M\n}\n",
+        v2_4="namespace inbox {\n  mailbox INBOX {\n    quota_storage_extra = 100M\n  }\n}\n",
+    )
+    server = make_server(before=quota() + more, sieve=sieve)
+    user = server.coi_user("active")
+    server.deliver("lmtp", user, BIG)
+    assert server.where(user)["big"] == ("INBOX", {"$Chat"})
