@@ -152,8 +152,8 @@ coi_seen_search_uids(struct mailbox_transaction_context *t,
 	return search_ctx;
 }
 
-/* NULL where it isn't allowed, by an ACL or the quota: nothing is wrong then, and it
-   would be told with each mail that is read. */
+/* NULL where it isn't allowed, by an ACL, the quota or the size that a mail may have:
+   nothing is wrong then, and it would be told with each mail that is read. */
 static const char *coi_seen_get_error(struct mailbox *box)
 {
 	static bool logged = FALSE;
@@ -161,7 +161,8 @@ static const char *coi_seen_get_error(struct mailbox *box)
 	enum mail_error error;
 
 	text = mailbox_get_last_internal_error(box, &error);
-	if (error != MAIL_ERROR_PERM && error != MAIL_ERROR_NOQUOTA)
+	if (error != MAIL_ERROR_PERM && error != MAIL_ERROR_NOQUOTA &&
+	    error != MAIL_ERROR_LIMIT)
 		return t_strdup(text);
 	if (!logged) {
 		e_info(box->event,

@@ -3,26 +3,29 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """What a limit refuses is no failure of ours."""
 
+import dataclasses
+
 import pytest
 from harness.config import by_dialect, plugins, quota
 from harness.mails import chat
 
 pytestmark = pytest.mark.private
 
+SEEN = "\\Seen"
 BIG = chat("big", body="0123456789\n" * 1000)
+MAIL_SIZE = plugins("quota") + by_dialect(
+    v2_3="plugin {\n  quota = count:User quota\n  quota_vsizes = yes\n"
+    "  quota_max_mail_size = 1k\n}\n",
+    v2_4='quota_mail_size = 1k\nquota "User quota" {\n  driver = count\n}\n',
+)
 SIEVE = pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
 
 
 @SIEVE
 def test_FIL_6_a_mail_larger_than_any_may_be_made_an_error_of_ours(make_server, log, sieve):
-    limit = plugins("quota") + by_dialect(
-        v2_3="plugin {\n  quota = count:User quota\n  quota_vsizes = yes\n"
-        "  quota_max_mail_size = 1k\n}\n",
-        v2_4='quota_mail_size = 1k\nquota "User quota" {\n  driver = count\n}\n',
-    )
     replies = []
     for with_coi in (False, True):
-        server = make_server(coi=with_coi, before=limit, sieve=sieve)
+        server = make_server(coi=with_coi, before=MAIL_SIZE, sieve=sieve)
         user = server.coi_user("active", "big") if with_coi else server.new_user("big")
         replies += server.lmtp(user, mail=BIG)
         assert server.where(user) == {}
@@ -41,3 +44,25 @@ def test_FIL_6_INBOX_may_have_room_where_Chats_has_none(make_server, log, sieve)
     user = server.coi_user("active")
     server.deliver("lmtp", user, BIG)
     assert server.where(user)["big"] == ("INBOX", {"$Chat"})
+
+
+def test_FIL_3_a_chat_larger_than_any_may_be_was_an_error_with_each_that_is_read(
+    fresh_server, log
+):
+    """2.3 moves it, as it takes no more room. The others are moved in any case."""
+    server = fresh_server()
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, BIG)
+    server.restart(dataclasses.replace(server.settings, before=MAIL_SIZE))
+    server.deliver("lmtp", user, chat("one"))
+    server.deliver("lmtp", user, chat("two"))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("1:2", "+FLAGS", SEEN)
+        client.store("1:*", "+FLAGS", SEEN)
+        assert sorted(client.subjects(server.chats))[-2:] == ["one", "two"]
+        assert sorted(client.subjects("INBOX") + client.subjects(server.chats)) == [
+            "big",
+            "one",
+            "two",
+        ]
