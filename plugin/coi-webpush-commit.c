@@ -494,6 +494,41 @@ webpush_register_all(struct coi_webpush *webpush, struct mail_user *user,
 	return ret;
 }
 
+static bool webpush_subscribes(const struct coi_webpush *webpush)
+{
+	const struct coi_webpush_change *change;
+
+	array_foreach(&webpush->changes, change) {
+		if (change->op == COI_WEBPUSH_SUBSCRIBE ||
+		    change->op == COI_WEBPUSH_SET_TOKEN)
+			return TRUE;
+	}
+	return FALSE;
+}
+
+/* A master user may set server metadata whatever an ACL says of INBOX. But a push tells
+   what is in a mail. */
+static int
+webpush_check_rights(struct coi_webpush *webpush, struct mail_user *user)
+{
+	enum mail_error code = MAIL_ERROR_NONE;
+	struct mailbox *inbox;
+
+	if (!webpush_subscribes(webpush))
+		return 0;
+	inbox = mailbox_alloc(coi_user_inbox_list(user), "INBOX",
+			      MAILBOX_FLAG_READONLY);
+	if (mailbox_open(inbox) < 0)
+		code = mailbox_get_last_mail_error(inbox);
+	mailbox_free(&inbox);
+	/* An ACL that doesn't let INBOX be seen either makes it missing. */
+	if (code != MAIL_ERROR_PERM && code != MAIL_ERROR_NOTFOUND)
+		return 0;
+	coi_webpush_refuse(webpush, MAIL_ERROR_PERM,
+			   "Only who may read INBOX can subscribe");
+	return -1;
+}
+
 /* What dsync copies is none. */
 static bool webpush_has_changes(const struct coi_webpush *webpush)
 {
@@ -526,6 +561,7 @@ int coi_webpush_register(struct coi_webpush *webpush,
 	if (webpush_state_read(&state, t->box, webpush) < 0 ||
 	    webpush_parse_all(webpush, state.push, set) < 0 ||
 	    webpush_apply(webpush, &state, set) < 0 ||
+	    webpush_check_rights(webpush, user) < 0 ||
 	    webpush_register_all(webpush, user, set) < 0)
 		return webpush_fail(webpush, t->box);
 	return 0;
