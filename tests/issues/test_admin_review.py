@@ -253,6 +253,23 @@ def test_SUB_1_MSG_7_users_who_are_moved_to_another_server(fresh_server, subscri
     read_vapid(phone.requests()[-1].header("Authorization"), key)
 
 
+def test_CFG_5_SUB_2_what_is_changed_before_the_last_copy(fresh_server, subscriber):
+    """Without -f, Dovecot takes INBOX for unchanged here: the lost phone would have come along."""
+    old, new = fresh_server(), fresh_server()
+    user = old.coi_user("active")
+    stays, lost = subscriber(old, user).subscribe(), subscriber(old, user).subscribe()
+    assert dsync(old, user, new, options=["-f"]).returncode == 0
+    old.deliver("lmtp", user, mail("mail"))
+    with old.imap(user) as client:
+        assert client.setmetadata({f"{ROOT}/message-filter": "seen"}).ok
+    assert dsync(old, user, new, options=["-f"]).returncode == 0
+    assert lost.remove().ok
+    assert dsync(old, user, new, options=["-f"]).returncode == 0
+    assert subscriptions(new, user).keys() == {stays.id}
+    with new.imap(user) as client:
+        assert client.getmetadata(f"{ROOT}/message-filter").popitem()[1] == b"seen"
+
+
 def test_SUB_4_MSG_1_a_user_who_is_renamed(make_server, subscriber):
     server = make_server()
     old, new = server.coi_user("active"), server.new_user()

@@ -18,10 +18,10 @@ def rows(server, command, user):
     return json.loads(done.stdout)
 
 
-def dsync(source, user, target, how="backup"):
+def dsync(source, user, target, how="backup", options=()):
     """From a server to another one."""
     return source.run(
-        *("doveadm", how, "-u", user),
+        *("doveadm", how, "-u", user, *options),
         # Without what doveadm tells its children about its own configuration.
         *("env", "-i", "PATH=/usr/sbin:/usr/bin:/bin"),
         *(f"{name}={value}" for name, value in instruments.ENV.items()),
