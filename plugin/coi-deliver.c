@@ -194,7 +194,7 @@ coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname)
 					  NULL, &error, &error);
 	} else {
 		ret = coi_folder_open(ctx->rcpt_user, vname,
-				      flags | COI_FOLDER_SAVE_ONLY, &box,
+				      flags | COI_FOLDER_SAVE_ONLY, &box, NULL,
 				      &error);
 		if (ret == 0)
 			mailbox_free(&box);

@@ -272,9 +272,11 @@ void coi_folder_undo(struct mail_user *user, const char *vname,
 
 int coi_folder_open(struct mail_user *user, const char *vname,
 		    enum coi_folder_flags flags, struct mailbox **box_r,
-		    const char **error_r)
+		    enum mail_error *code_r, const char **error_r)
 {
+	enum mail_error code;
 	struct mailbox *box;
+	bool existed = FALSE;
 	int ret;
 
 	(void)coi_folder_adopt(user, vname);
@@ -290,11 +292,17 @@ int coi_folder_open(struct mail_user *user, const char *vname,
 		ret = coi_folder_create(box);
 		if (ret > 0 && (flags & COI_FOLDER_SUBSCRIBE_NEW) != 0)
 			(void)coi_folder_subscribe(box);
+		existed = ret == 0;
 		if (ret >= 0)
 			ret = mailbox_open(box);
 	}
 	if (ret < 0) {
-		*error_r = t_strdup(mailbox_get_last_internal_error(box, NULL));
+		*error_r =
+			t_strdup(mailbox_get_last_internal_error(box, &code));
+		if (existed && code == MAIL_ERROR_NOTFOUND)
+			code = MAIL_ERROR_PERM;
+		if (code_r != NULL)
+			*code_r = code;
 		mailbox_free(&box);
 		return -1;
 	}

@@ -73,9 +73,9 @@ void coi_folder_undo(struct mail_user *user, const char *vname,
 
 /* Opens the folder, and creates it first where it is missing; flags say
    whether it is then subscribed. Returns 0 and the opened mailbox, -1 if
-   error. */
+   error; code_r may be NULL, and is MAIL_ERROR_PERM where an ACL hides the folder. */
 int coi_folder_open(struct mail_user *user, const char *vname,
 		    enum coi_folder_flags flags, struct mailbox **box_r,
-		    const char **error_r);
+		    enum mail_error *code_r, const char **error_r);
 
 #endif

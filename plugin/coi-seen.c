@@ -154,24 +154,30 @@ coi_seen_search_uids(struct mailbox_transaction_context *t,
 
 /* NULL where it isn't allowed, by an ACL, the quota or the size that a mail may have:
    nothing is wrong then, and it would be told with each mail that is read. */
-static const char *coi_seen_get_error(struct mailbox *box)
+static const char *coi_seen_filter_error(struct event *event,
+					 enum mail_error code, const char *text)
 {
 	static bool logged = FALSE;
-	const char *text;
-	enum mail_error error;
 
-	text = mailbox_get_last_internal_error(box, &error);
-	if (error != MAIL_ERROR_PERM && error != MAIL_ERROR_NOQUOTA &&
-	    error != MAIL_ERROR_LIMIT)
+	if (code != MAIL_ERROR_PERM && code != MAIL_ERROR_NOQUOTA &&
+	    code != MAIL_ERROR_LIMIT)
 		return t_strdup(text);
 	if (!logged) {
-		e_info(box->event,
+		e_info(event,
 		       "coi: Not allowed to move seen chat mail "
 		       "to the Chats folder: %s",
 		       text);
 	}
 	logged = TRUE;
 	return NULL;
+}
+
+static const char *coi_seen_get_error(struct mailbox *box)
+{
+	enum mail_error code;
+	const char *text = mailbox_get_last_internal_error(box, &code);
+
+	return coi_seen_filter_error(box->event, code, text);
 }
 
 /* Returns 1 if the mail is being moved, 0 if there is nothing to move, -1 if it
@@ -647,6 +653,7 @@ static int coi_seen_move_open(struct mailbox *inbox, bool may_move,
 	struct mail_user *user = inbox->storage->user;
 	struct file_lock *lock = NULL;
 	struct mailbox *chats;
+	enum mail_error code;
 	int on, ret = 0;
 
 	if (mailbox_open(inbox) < 0) {
@@ -668,9 +675,12 @@ static int coi_seen_move_open(struct mailbox *inbox, bool may_move,
 		coi_seen_leave(inbox, uids);
 	} else if (on > 0) {
 		if (coi_folder_open(user, coi_folder_chats(user),
-				    COI_FOLDER_SUBSCRIBE_NEW, &chats,
-				    error_r) < 0)
+				    COI_FOLDER_SUBSCRIBE_NEW, &chats, &code,
+				    error_r) < 0) {
+			*error_r = coi_seen_filter_error(inbox->event, code,
+							 *error_r);
 			chats = NULL;
+		}
 		ret = coi_seen_move_locked(inbox, chats, uids, error_r);
 		if (chats != NULL)
 			mailbox_free(&chats);

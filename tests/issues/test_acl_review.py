@@ -22,7 +22,9 @@ FILES = {
 
 
 @pytest.mark.parametrize(
-    "folder, rights", [("INBOX", "lrwstipka"), ("Chats", "lrwstpekxa")], ids=["no e", "no i"]
+    "folder, rights",
+    [("INBOX", "lrwstipka"), ("Chats", "lrwstpekxa"), ("Chats", "")],
+    ids=["no e", "no i", "nothing"],
 )
 @pytest.mark.parametrize("mail_format", ["maildir", "sdbox"])
 def test_FIL_3_a_seen_chat_that_an_ACL_keeps_in_INBOX(make_server, mail_format, folder, rights):

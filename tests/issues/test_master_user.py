@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""A master user, whom an ACL kept from a user's mail, had it sent to a phone of their own."""
+"""Master users, who are logged in for others, and what an ACL keeps from them."""
 
 import json
 
@@ -70,6 +70,7 @@ def test_ENA_3_FIL_3_IDL_1_MSG_1_SUB_2_a_master_is_as_the_user(make_server, subs
 def test_SUB_2_MSG_1_a_master_who_may_not_read(
     make_server, subscriber, passdb, mail_format, rights
 ):
+    """They had it pushed to a phone of their own."""
     server = make_server(
         passdb=passdb, mail_format=mail_format, before=ACL, userdb_fields=MASTER_IS_TOLD
     )
@@ -95,3 +96,22 @@ def test_SUB_2_MSG_1_a_master_who_may_not_read(
         assert masters.until("secret") == ["secret"]
     assert bool(masters.validations()) == (masters.id in subscriptions(server, user))
     assert (masters.id in subscriptions(server, user)) == ("r" in rights)
+
+
+def test_FIL_3_a_master_who_may_not_see_Chats(make_server, passdb, log):
+    """With an error line for each chat that was read. The user's next one takes them along."""
+    server = make_server(passdb=passdb, before=ACL, userdb_fields=MASTER_IS_TOLD)
+    user = server.coi_user("seen")
+    for number in range(3):
+        server.deliver("lmtp", user, chat(f"chat {number}"))
+    server.write(user, "maildir/dovecot-acl", "user=master lrswte\n")
+    with as_master(server, user) as client:
+        client.must("SELECT INBOX")
+        for number in (1, 2):
+            client.store(number, "+FLAGS", "\\Seen")
+        assert client.subjects("INBOX") == ["chat 0", "chat 1", "chat 2"]
+    eventually(lambda: log.count(server, "Not allowed to move seen chat mail") == 1, "it is told")
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store(3, "+FLAGS", "\\Seen")
+        assert client.subjects(server.chats) == ["chat 0", "chat 1", "chat 2"]
