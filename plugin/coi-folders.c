@@ -144,10 +144,19 @@ static bool coi_folder_adopt(struct mail_user *user, const char *vname)
 	return ret == 0;
 }
 
+/* An ACL may hide a folder from who is logged in for the user, so that it can neither be
+   created nor opened. */
+static bool coi_folder_is_hidden(struct mailbox *box, enum mail_error code)
+{
+	return (code == MAIL_ERROR_PERM || code == MAIL_ERROR_NOTFOUND) &&
+		coi_folder_stat(box->list, box->vname) > 0;
+}
+
 /* Returns 1 if the folder was created, 0 if it existed, -1 if error. */
 static int coi_folder_create(struct mailbox *box)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(box->storage->user);
+	enum mail_error code;
 	int ret;
 
 	if (coi_folder_adopt(box->storage->user, box->vname))
@@ -159,14 +168,15 @@ static int coi_folder_create(struct mailbox *box)
 	cuser->creating_folder = FALSE;
 	if (ret == 0)
 		return 1;
-	if (mailbox_get_last_mail_error(box) == MAIL_ERROR_EXISTS)
+	code = mailbox_get_last_mail_error(box);
+	if (code == MAIL_ERROR_EXISTS)
 		return 0;
 	/* Of a folder that exists the list index may say what it has found
 	   wrong with another one. */
 	mail_storage_last_error_push(box->storage);
 	ret = mailbox_open(box);
 	mail_storage_last_error_pop(box->storage);
-	return ret;
+	return ret < 0 && coi_folder_is_hidden(box, code) ? 0 : ret;
 }
 
 /* Returns FALSE if it was subscribed before, or can't be. */

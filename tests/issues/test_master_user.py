@@ -115,3 +115,31 @@ def test_FIL_3_a_master_who_may_not_see_Chats(make_server, passdb, log):
         client.must("SELECT INBOX")
         client.store(3, "+FLAGS", "\\Seen")
         assert client.subjects(server.chats) == ["chat 0", "chat 1", "chat 2"]
+
+
+def test_ENA_1_ENA_3_ENA_9_folders_that_a_master_may_not_see(make_server, passdb):
+    """They are there, and need not be created: the entry was refused, and the folder alone made."""
+    server = make_server(
+        passdb=passdb, mail_format="sdbox", before=ACL, userdb_fields=MASTER_IS_TOLD
+    )
+    user = server.coi_user("none")
+
+    def entries():
+        with server.imap(user) as client:
+            found = client.getmetadata(ENABLED, FILTER)
+            return found[ENABLED], found[FILTER]
+
+    with as_master(server, user) as client:
+        assert client.setmetadata({FILTER: "active"}).ok
+        assert client.setmetadata({ENABLED: None}).ok
+        assert entries() == (None, b"active")
+        assert client.setmetadata({ENABLED: "yes", FILTER: "seen"}).ok
+        assert client.folders() == ["INBOX"]
+    assert entries() == (b"yes", b"seen")
+    with server.imap(user) as client:
+        client.must(f'DELETE "{server.chats}"')
+    for path in ("dovecot-acl", "dbox-Mails/dovecot-acl"):
+        server.write(user, f"sdbox/mailboxes/COI/{path}", "user=master lk\n")
+    with as_master(server, user) as client:
+        client.must(f'CREATE "{server.chats}"')
+    assert entries() == (b"yes", b"seen")
