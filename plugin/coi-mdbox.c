@@ -24,6 +24,22 @@ static struct mdbox_map *coi_mdbox_map(struct mailbox *box)
 	return storage->map;
 }
 
+bool coi_mdbox_is_shared(struct mailbox_transaction_context *t)
+{
+	const struct mdbox_mail_index_record *rec;
+	const void *data;
+	uint32_t seq;
+
+	if (strcmp(t->box->storage->name, MDBOX_STORAGE_NAME) != 0)
+		return FALSE;
+	/* A new file gets its UID in the map when it is committed. */
+	seq = mail_index_view_get_messages_count(t->view);
+	mail_index_lookup_ext(t->view, seq, (MDBOX_MAILBOX(t->box))->ext_id,
+			      &data, NULL);
+	rec = data;
+	return rec != NULL && rec->map_uid != 0;
+}
+
 void coi_mdbox_get_file(struct mail *mail, struct mailbox *copies_in,
 			struct coi_mdbox_file *file_r)
 {

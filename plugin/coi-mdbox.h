@@ -12,6 +12,7 @@
 
 struct mail;
 struct mailbox;
+struct mailbox_transaction_context;
 
 struct coi_mdbox_file {
 	/* its UID in the map, 0 where copies are files of their own */
@@ -20,6 +21,10 @@ struct coi_mdbox_file {
 	unsigned int references;
 };
 
+/* TRUE if what was last copied in the transaction, which isn't committed yet, shares
+   the file of its mail. It doesn't where a plugin, as mail_crypt for the keys of
+   folders, has it stored anew. */
+bool coi_mdbox_is_shared(struct mailbox_transaction_context *t);
 /* Looks up the file that a copy of the mail in the other mailbox shares. */
 void coi_mdbox_get_file(struct mail *mail, struct mailbox *copies_in,
 			struct coi_mdbox_file *file_r);

@@ -56,6 +56,13 @@ struct coi_seen_left {
 };
 ARRAY_DEFINE_TYPE(coi_seen_left, struct coi_seen_left);
 
+/* The mails that are being moved, by their UIDs. */
+struct coi_seen_moving {
+	ARRAY_TYPE(seq_range) uids;
+	/* Those whose copies share their files. */
+	ARRAY_TYPE(seq_range) sharing;
+};
+
 void coi_seen_init(struct coi_seen *seen)
 {
 	i_array_init(&seen->seen_seqs, 4);
@@ -183,7 +190,7 @@ static const char *coi_seen_get_error(struct mailbox *box)
 /* Returns 1 if the mail is being moved, 0 if there is nothing to move, -1 if it
    can't be moved, as where it has been expunged. */
 static int coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
-			      struct mail *mail)
+			      struct mail *mail, struct coi_seen_moving *moving)
 {
 	struct mail_save_context *save_ctx;
 
@@ -195,7 +202,12 @@ static int coi_seen_move_mail(struct mailbox_transaction_context *dest_trans,
 	save_ctx = mailbox_save_alloc(dest_trans);
 	mailbox_save_copy_flags(save_ctx, mail);
 	coi_keyword_add(save_ctx);
-	return mailbox_move(&save_ctx, mail) < 0 ? -1 : 1;
+	if (mailbox_move(&save_ctx, mail) < 0)
+		return -1;
+	seq_range_array_add(&moving->uids, mail->uid);
+	if (coi_mdbox_is_shared(dest_trans))
+		seq_range_array_add(&moving->sharing, mail->uid);
+	return 1;
 }
 
 static void coi_seen_get_file(struct mailbox_transaction_context *src_trans,
@@ -214,7 +226,7 @@ static void coi_seen_get_file(struct mailbox_transaction_context *src_trans,
 static int
 coi_seen_count_copies(struct mailbox_transaction_context *src_trans,
 		      struct mailbox *chats,
-		      const ARRAY_TYPE(seq_range) *moving,
+		      const ARRAY_TYPE(seq_range) *sharing,
 		      const struct coi_mdbox_file *first, const char **error_r)
 {
 	ARRAY_TYPE(uint32_t) map_uids;
@@ -226,7 +238,7 @@ coi_seen_count_copies(struct mailbox_transaction_context *src_trans,
 	if (first->map_uid == 0)
 		return 0;
 	t_array_init(&map_uids, 16);
-	seq_range_array_iter_init(&iter, moving);
+	seq_range_array_iter_init(&iter, sharing);
 	while (seq_range_array_iter_nth(&iter, n++, &uid)) {
 		coi_seen_get_file(src_trans, chats, uid, &file);
 		if (file.references > first->references &&
@@ -254,14 +266,18 @@ static int coi_seen_sync_inbox(struct mailbox *inbox, const char **error_r)
 static int
 coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 		     struct mailbox_transaction_context **dest_trans,
-		     const ARRAY_TYPE(seq_range) *moving, const char **error_r)
+		     const struct coi_seen_moving *moving, const char **error_r)
 {
 	struct mailbox *inbox = (*src_trans)->box;
 	struct mailbox *chats = (*dest_trans)->box;
-	const struct seq_range *range = array_front(moving);
+	const struct seq_range *range;
 	struct coi_mdbox_file first;
 
-	coi_seen_get_file(*src_trans, chats, range->seq1, &first);
+	i_zero(&first);
+	if (!array_is_empty(&moving->sharing)) {
+		range = array_front(&moving->sharing);
+		coi_seen_get_file(*src_trans, chats, range->seq1, &first);
+	}
 	if (mailbox_transaction_commit(dest_trans) < 0) {
 		*error_r = coi_seen_get_error(chats);
 		mailbox_transaction_rollback(src_trans);
@@ -269,8 +285,8 @@ coi_seen_move_commit(struct mailbox_transaction_context **src_trans,
 		   appear, when Dovecot repairs the mailbox. */
 		return -1;
 	}
-	if (coi_seen_count_copies(*src_trans, chats, moving, &first, error_r) <
-	    0) {
+	if (coi_seen_count_copies(*src_trans, chats, &moving->sharing, &first,
+				  error_r) < 0) {
 		mailbox_transaction_rollback(src_trans);
 		return -1;
 	}
@@ -294,24 +310,24 @@ coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
 {
 	struct mailbox_transaction_context *src_trans, *dest_trans;
 	struct mail_search_context *search_ctx;
-	ARRAY_TYPE(seq_range) moving, gone;
+	struct coi_seen_moving moving;
+	ARRAY_TYPE(seq_range) gone;
 	struct mail *mail;
 	int ret;
 
 	/* before the copies are made, which may take long */
 	if (coi_seen_journal_write(inbox, uids, error_r) < 0)
 		return -1;
-	p_array_init(&moving, pool, 16);
+	p_array_init(&moving.uids, pool, 16);
+	p_array_init(&moving.sharing, pool, 16);
 	p_array_init(&gone, pool, 4);
 	src_trans = mailbox_transaction_begin(inbox, 0, __func__);
 	dest_trans = mailbox_transaction_begin(
 		chats, MAILBOX_TRANSACTION_FLAG_EXTERNAL, __func__);
 	search_ctx = coi_seen_search_uids(src_trans, uids, MAIL_FETCH_FLAGS);
 	while (mailbox_search_next(search_ctx, &mail)) {
-		ret = coi_seen_move_mail(dest_trans, mail);
-		if (ret > 0) {
-			seq_range_array_add(&moving, mail->uid);
-		} else if (ret < 0 && mail->expunged) {
+		ret = coi_seen_move_mail(dest_trans, mail, &moving);
+		if (ret < 0 && mail->expunged) {
 			seq_range_array_add(&gone, mail->uid);
 		} else if (ret < 0) {
 			*error_r = coi_seen_get_error(chats);
@@ -328,14 +344,14 @@ coi_seen_move_try(struct mailbox *inbox, struct mailbox *chats,
 		ret = -1;
 	}
 	(void)seq_range_array_remove_seq_range(uids, &gone);
-	if (ret < 0 || array_is_empty(&moving) || !array_is_empty(&gone)) {
+	if (ret < 0 || array_is_empty(&moving.uids) || !array_is_empty(&gone)) {
 		mailbox_transaction_rollback(&dest_trans);
 		mailbox_transaction_rollback(&src_trans);
 		/* A transaction of a dbox that couldn't store its last mail is
 		   committed, and loses all: Dovecot unlinks the files. So the
 		   others need another one. */
 		if (ret == 0 && !array_is_empty(&gone) &&
-		    !array_is_empty(&moving)) {
+		    !array_is_empty(&moving.uids)) {
 			return coi_seen_move_try(inbox, chats, uids, pool,
 						 bad_uids, error_r);
 		}
