@@ -25,6 +25,7 @@ from harness.ports import HeldPort
 from harness.push import eventually, service_pids
 from harness.push_service import PushService
 from harness.replicas import doveadm_service
+from test_chats_unusable import ACL
 
 pytestmark = pytest.mark.private
 
@@ -84,6 +85,17 @@ def test_who_has_COI_and_push(server, subscriber):
         assert said.returncode == 0
         assert b"secret" not in said.stdout + said.stderr
         assert first.value["resource"]["keys"]["auth"].encode() not in said.stdout
+
+
+def test_folders_that_an_ACL_keeps_from_the_user(make_server):
+    """The admin may look at them all the same."""
+    server = make_server(before=ACL)
+    user = server.coi_user("active")
+    server.deliver("lmtp", user, chat("chat"))
+    for folder in ("Chats", "Contacts"):
+        server.write(user, f"maildir/.COI.{folder}/dovecot-acl", "owner l\n")
+    (status,) = rows(server, "status", user)
+    assert (status["chats"], status["contacts"]) == ("1", "0")
 
 
 def test_the_names_of_clients_are_foreign_bytes(server, subscriber):
