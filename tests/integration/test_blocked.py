@@ -4,10 +4,12 @@
 """BLK-1, BLK-2, BLK-3, BLK-4, BLK-5: mail from blocked contacts."""
 
 import hashlib
+import os
 
 import pytest
 from harness.contacts_index import index_of, read_header
 from harness.imap import Literal
+from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 from harness.push import eventually
 from harness.server import ROOT
@@ -283,6 +285,65 @@ def test_BLK_5_what_becomes_of_the_folder_counts_at_once(make_server, mail_forma
     server.doveadm("index", "-u", user, contacts)
     server.doveadm("force-resync", "-u", user, contacts)
     assert where_now(server, user) == blocked
+
+
+@pytest.mark.private
+def test_BLK_5_other_contacts_may_have_the_same_numbers(make_server):
+    """Those that there are, where the folder has another UIDVALIDITY."""
+    server = make_server()
+    user = server.coi_user("active")
+    senders = [f"{name}@example.org" for name in "abc"]
+
+    def where_from(sender):
+        server.deliver("lmtp", user, mail("next").replace(SENDER.encode(), sender.encode()))
+        ((folder, _),) = where(server, user).values()
+        server.doveadm("expunge", "-u", user, "mailbox", folder, "all")
+        return folder
+
+    blocked = server.folder("Blocked")
+    add(server, user, *(contact(sender, blocked=True) for sender in senders[:2]))
+    assert [where_from(sender) for sender in senders] == [blocked, blocked, "INBOX"]
+    with server.imap(user) as client:
+        client.must(f'SELECT "{server.contacts}"')
+        client.store("1", "+FLAGS", "\\Deleted")
+        client.must("EXPUNGE")
+    assert where_from(senders[0]) == "INBOX"
+    folder = contacts_dir(server, user)
+    for file in (folder / "dovecot-uidlist", *folder.glob("dovecot.index*")):
+        file.unlink()
+    add(server, user, contact(senders[2], blocked=True))
+    assert [where_from(sender) for sender in senders] == ["INBOX", blocked, blocked]
+
+
+@pytest.mark.private
+def test_BLK_3_an_index_that_cannot_be_replaced(make_server, log):
+    """Nothing is left behind of what each delivery makes."""
+    log.expect("Can't write .*/dovecot-coi.contacts")
+    server = make_server()
+    user = server.coi_user("active")
+    add(server, user, contact(SENDER, blocked=True))
+    index = contacts_dir(server, user) / "dovecot-coi.contacts"
+    index.mkdir()
+    assert [where_now(server, user) for _ in range(2)] == [server.folder("Blocked")] * 2
+    assert list(index.parent.glob("dovecot-coi.contacts*")) == [index]
+
+
+@pytest.mark.private
+def test_BLK_3_a_delivery_leaves_no_file_open(fresh_server):
+    server = fresh_server(after="service lmtp {\n  process_limit = 1\n}\n")
+    user = server.coi_user("active")
+    add(server, user, contact(SENDER, blocked=True))
+
+    with Lmtp(server.lmtp_address) as client:
+
+        def open_after(count):
+            for _ in range(count):
+                client.deliver([user], chat("chat"))
+            (pid,) = server.children("lmtp")
+            return len(os.listdir(f"/proc/{pid}/fd"))
+
+        before = open_after(2)
+        assert open_after(20) < before + 10
 
 
 @pytest.mark.private

@@ -244,6 +244,21 @@ def test_BLK_5_what_can_be_read_again_counts_after_a_pause(make_server, log, mai
     assert read_header(index_of(server, user)).count == 1
 
 
+def test_BLK_5_a_clock_that_was_wrong_makes_no_long_pause(make_server, log):
+    log.expect(UNREADABLE)
+    server = make_server()
+    user = server.coi_user("active")
+    with server.imap(user) as client:
+        client.must(f'APPEND "{server.contacts}" ', Literal(b"\x1f\x8b\x08\x01" * 9 + b"\n"))
+    where_each(server, user, "a")
+    index = index_of(server, user)
+    (then,) = read_records(index)
+    write_records(index, [then._replace(date=then.date + 365 * 86400)])
+    where_each(server, user, "b")
+    (now,) = read_records(index)
+    assert 0 <= now.date - then.date < 86400
+
+
 def many_hashes(count):
     """Fields for as many addresses, 80 octets each with a single line feed."""
     return [f"COI-From-Hash: {hash_of(f'{number}@example.org')}" for number in range(count)]
