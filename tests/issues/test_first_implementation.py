@@ -19,6 +19,7 @@ from harness.mails import chat, mail
 from harness.push import Subscriber, eventually, read_vapid, subscriptions, vapid_key
 from harness.push_service import HOSTILE, answer
 from harness.server import ROOT
+from test_second_review import block
 
 ENABLED = f"{ROOT}/enabled"
 FILTER = f"{ROOT}/message-filter"
@@ -216,6 +217,9 @@ def test_leak_LMTP_grew_with_each_mail(fresh_server, service):
     once = by_dialect(v2_3="service_count = 0", v2_4="restart_request_count = unlimited")
     server = fresh_server(after=f"service lmtp {{\n  process_limit = 1\n  {once}\n}}\n")
     (one,) = subscribed(server, service)
+    with server.imap(one.user) as client:
+        assert client.setmetadata({ENABLED: "yes"}).ok
+    block(server, one.user, "other@example.org")
     with Lmtp(server.lmtp_address) as client:
 
         def deliver(count):
