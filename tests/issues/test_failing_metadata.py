@@ -6,12 +6,15 @@
 import grp
 import os
 import shutil
+import threading
 from contextlib import contextmanager
 
 import pytest
 from harness.config import settings
+from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
 from harness.imap import Literal
 from harness.mails import chat, mail
+from harness.push import SUBSCRIPTIONS, eventually
 from harness.server import MAIL_UID, ROOT
 
 pytestmark = pytest.mark.private
@@ -70,7 +73,7 @@ def test_ENA_11_what_was_there_before_stays(server):
         assert client.getmetadata(ENABLED) == {ENABLED: None}
 
 
-def test_ENA_11_who_has_COI_keeps_it(server):
+def test_ENA_11_who_has_COI_keeps_it(server, log):
     """Though Chats, which was lost, is made and deleted again."""
     user = server.coi_user("active")
     (chats,) = [*server.home(user).rglob("*Chats")]
@@ -79,6 +82,27 @@ def test_ENA_11_who_has_COI_keeps_it(server):
         assert client.setmetadata({ENABLED: "yes", FILTER: "seen"}).status == "NO"
         assert not chats.exists()
         assert client.getmetadata(ENABLED, FILTER) == {ENABLED: b"yes", FILTER: b"active"}
+    # Nor is it tried to take it away.
+    assert not log.count(server, "Can't disable COI")
+
+
+def test_ENA_11_a_folder_that_has_mail_by_then_stays(server):
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("makes INBOX"))
+    entries = {ENABLED: "yes", f"{SUBSCRIPTIONS}/{'x' * 10}": None}
+    responses = []
+    with server.imap(user) as client, server.imap(user) as other:
+        with Held(server, user, LOCK_OF_SUBSCRIPTIONS) as held:
+            thread = threading.Thread(target=lambda: responses.append(client.setmetadata(entries)))
+            thread.start()
+            eventually(lambda: server.chats in other.folders(), "the folder is made")
+            other.must(f'APPEND "{server.chats}" ', Literal(mail("kept")))
+            with unwritable(server, user):
+                held.end()
+                thread.join()
+        assert responses[0].status == "NO"
+        assert other.subjects(server.chats) == ["kept"]
+        assert server.contacts not in other.folders()
 
 
 @contextmanager
