@@ -157,7 +157,8 @@ class Imap:
 
     def capabilities(self):
         (line,) = self.must("CAPABILITY").lines("CAPABILITY")
-        return line.decode().split()[2:]
+        # What has two blanks in a row has an empty word.
+        return line.decode().split(" ")[2:]
 
     def folders(self, command="LIST"):
         """Folder names as LIST (or LSUB) tells them, sorted; those that exist only."""
