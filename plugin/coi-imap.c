@@ -8,11 +8,15 @@
 #include "coi-compat.h"
 #include "coi-device-token.h"
 #include "coi-notify.h"
+#include "coi-seen.h"
 #include "coi-user.h"
 #include "coi-imap.h"
 
 /* They are in the imap binary only. */
 #pragma weak imap_client_created_hook_set
+#pragma weak command_find
+#pragma weak command_hook_register
+#pragma weak command_hook_unregister
 #pragma weak client_add_capability
 #pragma weak imap_clients
 #pragma weak imap_module_register
@@ -96,6 +100,44 @@ static void coi_imap_client_created(struct client **_client)
 		next_hook_client_created(_client);
 }
 
+static bool
+coi_imap_is_command(const struct client_command_context *cmd, const char *name)
+{
+	const struct command *command = command_find(name);
+
+	return command != NULL && cmd->func == command->func;
+}
+
+/* Those that a client may say between two pieces of a mail, or of what it has fetched. */
+static bool coi_imap_goes_on(const struct client_command_context *cmd)
+{
+	static const char *const names[] = { "FETCH",	  "STORE",
+					     "COPY",	  "MOVE",
+					     "EXPUNGE",	  "UID EXPUNGE",
+					     "CAPABILITY" };
+
+	for (unsigned int i = 0; i < N_ELEMENTS(names); i++) {
+		if (coi_imap_is_command(cmd, names[i]))
+			return TRUE;
+	}
+	return FALSE;
+}
+
+static void coi_imap_before_command(struct client_command_context *cmd)
+{
+	struct mail_user *user = cmd->client->user;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (cuser != NULL && cuser->seen_later != NULL &&
+	    !coi_imap_goes_on(cmd))
+		coi_seen_move_later(user);
+}
+
+static void
+coi_imap_after_command(struct client_command_context *cmd ATTR_UNUSED)
+{
+}
+
 void coi_imap_init(struct module *module)
 {
 	if (!coi_imap_is_here())
@@ -103,12 +145,16 @@ void coi_imap_init(struct module *module)
 	coi_module = module;
 	next_hook_client_created =
 		imap_client_created_hook_set(coi_imap_client_created);
+	command_hook_register(coi_imap_before_command, coi_imap_after_command);
 }
 
 void coi_imap_deinit(void)
 {
-	if (coi_imap_is_here())
-		imap_client_created_hook_set(next_hook_client_created);
+	if (!coi_imap_is_here())
+		return;
+	command_hook_unregister(coi_imap_before_command,
+				coi_imap_after_command);
+	imap_client_created_hook_set(next_hook_client_created);
 }
 
 bool coi_imap_is_here(void)
@@ -126,6 +172,25 @@ bool coi_imap_output_is_busy(struct mail_user *user)
 			return client->output_cmd_lock != NULL ||
 				o_stream_get_buffer_used_size(client->output) >
 				0;
+	}
+	return FALSE;
+}
+
+bool coi_imap_is_fetching(struct mail_user *user)
+{
+	const struct client_command_context *cmd;
+	const struct client *client;
+
+	if (!coi_imap_is_here())
+		return FALSE;
+	for (client = imap_clients; client != NULL; client = client->next) {
+		if (client->user != user)
+			continue;
+		for (cmd = client->command_queue; cmd != NULL;
+		     cmd = cmd->next) {
+			if (coi_imap_is_command(cmd, "FETCH"))
+				return TRUE;
+		}
 	}
 	return FALSE;
 }

@@ -19,5 +19,7 @@ bool coi_imap_is_here(void);
 /* TRUE if the user's session is in the middle of an answer, so that nothing else
    may be sent now. */
 bool coi_imap_output_is_busy(struct mail_user *user);
+/* TRUE if the user's session is carrying out a FETCH. */
+bool coi_imap_is_fetching(struct mail_user *user);
 
 #endif

@@ -219,22 +219,23 @@ coi_seen_journal_read_file(struct mailbox *inbox, const char *path,
 }
 
 int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
-			  const char **error_r)
+			  ARRAY_TYPE(seq_range) *late, const char **error_r)
 {
-	const char *late, *taken;
+	const char *late_path, *taken;
 	const char *path = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_NAME);
 	struct stat st;
 	int ret, ret2;
 
 	if (path == NULL)
 		return 0;
-	late = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_LATE_NAME);
+	late_path = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_LATE_NAME);
 	taken = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_TAKEN_NAME);
-	/* What has been taken before comes first. */
-	if (lstat(taken, &st) < 0 && errno == ENOENT &&
-	    rename(late, taken) < 0 && errno != ENOENT) {
-		*error_r = t_strdup_printf("rename(%s, %s) failed: %m", late,
-					   taken);
+	/* What has been taken before comes first, and may have been begun. */
+	if (lstat(taken, &st) == 0 || errno != ENOENT) {
+		late = uids;
+	} else if (rename(late_path, taken) < 0 && errno != ENOENT) {
+		*error_r = t_strdup_printf("rename(%s, %s) failed: %m",
+					   late_path, taken);
 		return -1;
 	}
 	ret = coi_seen_journal_read_file(inbox, path, coi_seen_journal_parse,
@@ -242,7 +243,10 @@ int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
 	if (ret < 0)
 		return -1;
 	ret2 = coi_seen_journal_read_file(
-		inbox, taken, coi_seen_journal_parse_late, uids, error_r);
+		inbox, taken, coi_seen_journal_parse_late, late, error_r);
+	/* Who has begun has written all into the journal. */
+	if (late != uids)
+		(void)seq_range_array_remove_seq_range(late, uids);
 	return ret2 != 0 ? ret2 : ret;
 }
 

@@ -36,11 +36,11 @@ int coi_seen_journal_write(struct mailbox *inbox,
 int coi_seen_journal_add_late(struct mailbox *inbox,
 			      const ARRAY_TYPE(seq_range) *uids,
 			      const char **error_r);
-/* Adds the journal's mails to uids. Returns 1 if there is a journal, 0 if not.
-   One that belongs to an INBOX of another UIDVALIDITY has no mails, and a
-   damaged one those before the damage. -1 if error. */
+/* Adds the journal's mails to uids, and those that nobody has begun to move to late.
+   Returns 1 if there is a journal, 0 if not. One that belongs to an INBOX of another
+   UIDVALIDITY has no mails, and a damaged one those before the damage. -1 if error. */
 int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
-			  const char **error_r);
+			  ARRAY_TYPE(seq_range) *late, const char **error_r);
 void coi_seen_journal_remove(struct mailbox *inbox);
 
 #endif

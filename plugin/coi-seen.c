@@ -19,6 +19,10 @@
  * the journal, too, and moved with the next one.
  * So is, in a file of its own, what could not wait for the lock, and what was read
  * while the user's metadata couldn't be.
+ *
+ * Clients fetch a mail in pieces, or fetch it and then delete or move it, and the first
+ * FETCH without PEEK sets \Seen. So what a FETCH has set waits until the session does
+ * something else (coi_seen_move_later()). It is in that file meanwhile.
  */
 
 #include "lib.h"
@@ -30,6 +34,7 @@
 #include "mail-search-build.h"
 #include "coi-compat.h"
 #include "coi-folders.h"
+#include "coi-imap.h"
 #include "coi-keyword.h"
 #include "coi-lock.h"
 #include "coi-mailbox.h"
@@ -61,6 +66,15 @@ struct coi_seen_moving {
 	ARRAY_TYPE(seq_range) uids;
 	/* Those whose copies share their files. */
 	ARRAY_TYPE(seq_range) sharing;
+};
+
+/* What a session has fetched, and moves later. */
+struct coi_seen_later {
+	/* INBOX */
+	struct mailbox_list *list;
+	const char *vname;
+	enum mailbox_flags flags;
+	ARRAY_TYPE(seq_range) uids;
 };
 
 void coi_seen_init(struct coi_seen *seen)
@@ -502,11 +516,14 @@ coi_seen_count_left(struct mailbox *inbox,
 static int
 coi_seen_recover_mails(struct mailbox *inbox,
 		       const ARRAY_TYPE(coi_seen_left) *left,
+		       const ARRAY_TYPE(seq_range) *late,
 		       ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	const struct coi_seen_left *mail_left;
 	struct mailbox_transaction_context *t;
-	unsigned int idx = 0;
+	struct seq_range_iter iter;
+	unsigned int idx = 0, n = 0;
+	uint32_t uid;
 	struct mail *mail;
 	bool have_chats;
 
@@ -521,6 +538,12 @@ coi_seen_recover_mails(struct mailbox *inbox,
 		else if (have_chats && coi_keyword_in_mail(mail, idx))
 			seq_range_array_add(uids, mail_left->uid);
 	}
+	/* A client may have copied one of these to Chats, where it has the same GUID. */
+	seq_range_array_iter_init(&iter, late);
+	while (have_chats && seq_range_array_iter_nth(&iter, n++, &uid)) {
+		if (mail_set_uid(mail, uid) && coi_keyword_in_mail(mail, idx))
+			seq_range_array_add(uids, uid);
+	}
 	mail_free(&mail);
 	if (mailbox_transaction_commit(&t) < 0) {
 		*error_r = coi_seen_get_error(inbox);
@@ -533,12 +556,13 @@ static int
 coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
 		 ARRAY_TYPE(seq_range) *uids, pool_t pool, const char **error_r)
 {
-	ARRAY_TYPE(seq_range) journal;
+	ARRAY_TYPE(seq_range) journal, late;
 	ARRAY_TYPE(coi_seen_left) left;
 	int ret;
 
 	p_array_init(&journal, pool, 4);
-	ret = coi_seen_journal_read(inbox, &journal, error_r);
+	p_array_init(&late, pool, 4);
+	ret = coi_seen_journal_read(inbox, &journal, &late, error_r);
 	if (ret <= 0)
 		return ret;
 	p_array_init(&left, pool, 16);
@@ -548,8 +572,9 @@ coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
 		return -1;
 	if (!array_is_empty(&left) &&
 	    (coi_seen_find_copies(chats, &left, error_r) < 0 ||
-	     coi_seen_count_left(inbox, &left, error_r) < 0 ||
-	     coi_seen_recover_mails(inbox, &left, uids, error_r) < 0))
+	     coi_seen_count_left(inbox, &left, error_r) < 0))
+		return -1;
+	if (coi_seen_recover_mails(inbox, &left, &late, uids, error_r) < 0)
 		return -1;
 	coi_seen_journal_remove(inbox);
 	return 0;
@@ -598,14 +623,16 @@ coi_seen_mark(struct mailbox *inbox, const ARRAY_TYPE(seq_range) *uids)
 static void coi_seen_postpone(struct mailbox *inbox,
 			      const ARRAY_TYPE(seq_range) *uids, pool_t pool)
 {
-	ARRAY_TYPE(seq_range) all;
+	ARRAY_TYPE(seq_range) all, all_late;
 	const char *error;
 
 	if (array_is_empty(uids))
 		return;
 	coi_seen_mark(inbox, uids);
 	p_array_init(&all, pool, 16);
-	if (coi_seen_journal_read(inbox, &all, &error) >= 0) {
+	p_array_init(&all_late, pool, 16);
+	if (coi_seen_journal_read(inbox, &all, &all_late, &error) >= 0) {
+		seq_range_array_merge(&all, &all_late);
 		seq_range_array_merge(&all, uids);
 		(void)coi_seen_journal_write(inbox, &all, &error);
 	}
@@ -706,22 +733,52 @@ static int coi_seen_move_open(struct mailbox *inbox, bool may_move,
 }
 
 /* Unless it may, it leaves the mails to the next one that may. */
-static int coi_seen_move(struct mailbox *box, bool may_move,
-			 ARRAY_TYPE(seq_range) *uids, const char **error_r)
+static void coi_seen_move(struct mailbox_list *list, const char *vname,
+			  enum mailbox_flags flags, bool may_move,
+			  ARRAY_TYPE(seq_range) *uids)
 {
 	struct mailbox *inbox;
-	int ret;
+	const char *error;
 
-	inbox = mailbox_alloc(box->list, box->vname,
-			      box->flags & MAILBOX_FLAG_IGNORE_ACLS);
-	ret = coi_seen_move_open(inbox, may_move, uids, error_r);
+	inbox = mailbox_alloc(list, vname, flags & MAILBOX_FLAG_IGNORE_ACLS);
+	if (coi_seen_move_open(inbox, may_move, uids, &error) < 0 &&
+	    error != NULL) {
+		e_error(inbox->event,
+			"coi: Can't move seen chat mail "
+			"to the Chats folder: %s",
+			error);
+	}
 	mailbox_free(&inbox);
-	return ret;
+}
+
+/* Returns FALSE if the mails aren't to wait. */
+static bool coi_seen_put_off(struct mailbox *box, ARRAY_TYPE(seq_range) *uids)
+{
+	struct mail_user *user = box->storage->user;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct coi_seen_later *later = cuser->seen_later;
+
+	if (!coi_imap_is_fetching(user))
+		return FALSE;
+	if (later == NULL) {
+		later = p_new(user->pool, struct coi_seen_later, 1);
+		later->list = box->list;
+		later->vname = p_strdup(user->pool, box->vname);
+		later->flags = box->flags;
+		i_array_init(&later->uids, 4);
+		cuser->seen_later = later;
+	} else if (later->list != box->list ||
+		   strcmp(later->vname, box->vname) != 0) {
+		return FALSE;
+	}
+	seq_range_array_merge(&later->uids, uids);
+	/* in case this process is killed */
+	coi_seen_move(box->list, box->vname, box->flags, FALSE, uids);
+	return TRUE;
 }
 
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 {
-	const char *error;
 	int on;
 
 	coi_seen_drop_conflicts(seen, box);
@@ -729,12 +786,31 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 	if (array_is_empty(&seen->uids) || box->storage->user->dsyncing)
 		return;
 	on = coi_seen_is_on(box);
-	if (on == 0 || coi_seen_move(box, on > 0, &seen->uids, &error) == 0)
+	if (on == 0 || (on > 0 && coi_seen_put_off(box, &seen->uids)))
 		return;
-	if (error != NULL) {
-		e_error(box->event,
-			"coi: Can't move seen chat mail "
-			"to the Chats folder: %s",
-			error);
-	}
+	coi_seen_move(box->list, box->vname, box->flags, on > 0, &seen->uids);
+}
+
+void coi_seen_move_later(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct coi_seen_later *later = cuser->seen_later;
+	ARRAY_TYPE(seq_range) uids;
+
+	if (later == NULL || array_is_empty(&later->uids))
+		return;
+	t_array_init(&uids, array_count(&later->uids));
+	array_append_array(&uids, &later->uids);
+	array_clear(&later->uids);
+	coi_seen_move(later->list, later->vname, later->flags, TRUE, &uids);
+}
+
+void coi_seen_user_deinit(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	coi_seen_move_later(user);
+	if (cuser->seen_later != NULL)
+		array_free(&cuser->seen_later->uids);
+	cuser->seen_later = NULL;
 }

@@ -5,7 +5,8 @@
 #define COI_SEEN_H
 
 /* message-filter "seen" (FIL-3): chat mail in INBOX that gets \Seen is moved
-   to the Chats folder right after the flag change is committed. */
+   to the Chats folder right after the flag change is committed; what an IMAP client
+   fetches, once that session does something else. */
 
 #include "seq-range-array.h"
 
@@ -13,6 +14,7 @@ struct file_lock;
 struct mail;
 struct mailbox;
 struct mail_keywords;
+struct mail_user;
 struct mailbox_transaction_context;
 
 /* What a transaction on INBOX has changed so far. */
@@ -41,6 +43,11 @@ void coi_seen_before_commit(struct coi_seen *seen,
 /* Moves the mails. A failure is logged, and leaves them in INBOX until the next
    move; it is no failure of the flag change. */
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box);
+
+/* Moves what the user's session has fetched, if anything. */
+void coi_seen_move_later(struct mail_user *user);
+/* The same, when the user goes. */
+void coi_seen_user_deinit(struct mail_user *user);
 
 /* Keeps the user's sessions from moving seen mail, and waits for the one that does.
    As coi_lock_create() does it. */

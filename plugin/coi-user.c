@@ -11,6 +11,7 @@
 #include "coi-core.h"
 #include "coi-deliver.h"
 #include "coi-folders.h"
+#include "coi-seen.h"
 #include "coi-user.h"
 
 #define COI_USER_NO_HOME "The user has no home"
@@ -97,6 +98,15 @@ int coi_user_dict_path(struct mail_user *user, struct mailbox *inbox,
 	return 0;
 }
 
+/* The user's folders are still there. */
+static void coi_mail_user_deinit_pre(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	coi_seen_user_deinit(user);
+	cuser->module_ctx.super.deinit_pre(user);
+}
+
 static void coi_mail_user_deinit(struct mail_user *user)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
@@ -119,6 +129,7 @@ void coi_mail_user_created(struct mail_user *user)
 	cuser = p_new(user->pool, struct coi_user, 1);
 	cuser->module_ctx.super = *v;
 	user->vlast = &cuser->module_ctx.super;
+	v->deinit_pre = coi_mail_user_deinit_pre;
 	v->deinit = coi_mail_user_deinit;
 	MODULE_CONTEXT_SET(user, coi_user_module, cuser);
 	/* Clients aren't offered what can't be done, and nobody is told each time. */

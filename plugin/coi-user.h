@@ -14,6 +14,7 @@
 struct dict;
 struct coi_dict_entries;
 struct coi_raise;
+struct coi_seen_later;
 struct coi_settings;
 
 struct coi_user {
@@ -51,6 +52,8 @@ struct coi_user {
 	bool delivering_chat;
 	/* The push of that delivery; NULL where the admin wants none. */
 	struct coi_raise *raise;
+	/* What is to be moved to Chats later; NULL if there was nothing yet. */
+	struct coi_seen_later *seen_later;
 };
 
 extern MODULE_CONTEXT_DEFINE(coi_user_module, &mail_user_module_register);

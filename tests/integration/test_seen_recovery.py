@@ -116,6 +116,16 @@ def test_FIL_3_what_could_not_wait_is_moved_in_turn(killed):
 
 
 @pytest.mark.private
+def test_FIL_3_a_copy_of_what_could_not_wait_is_a_clients(killed):
+    server, user, mail_format, uidvalidity = killed
+    late = index_dir(server, user, mail_format) / "dovecot-coi.moving.late"
+    late.write_text(f"{uidvalidity}\t1\t1\n")
+    late.chmod(0o666)
+    assert see_the_third(server, user) == (["chat 1"], ["chat 0", "chat 0", "chat 2"])
+    assert not late.exists()
+
+
+@pytest.mark.private
 def test_FIL_3_a_move_leaves_no_file_behind(make_server):
     server = make_server()
     user = server.coi_user("seen")

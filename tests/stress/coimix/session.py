@@ -347,6 +347,9 @@ class Session:
                 response = self.view.do(command)
                 if ".SILENT" in command:
                     self.view.forget_flags(letters)
+                if "FETCH" in command:
+                    # What is fetched moves with the next command that is about no mails.
+                    self.view.do(self.random.choice(("NOOP", "CHECK", "STATUS INBOX (MESSAGES)")))
             except Gone:
                 for letter in letters.values():
                     letter.may_stay = True

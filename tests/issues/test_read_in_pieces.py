@@ -1,0 +1,140 @@
+# This Source Code Form is subject to the terms of the Mozilla Public
+# License, v. 2.0. If a copy of the MPL was not distributed with this
+# file, You can obtain one at https://mozilla.org/MPL/2.0/.
+"""Mode seen and clients that know nothing of it: they fetch a chat in pieces without PEEK, as
+alpine, PHP and Thunderbird do, or fetch it whole and then say what is to become of it."""
+
+import os
+import signal
+
+import pytest
+from harness.mails import chat
+from harness.push import eventually
+
+SEEN = "\\Seen"
+MULTIPART = ["MIME-Version: 1.0", 'Content-Type: multipart/mixed; boundary="b"']
+TEXT = "--b\n\nthe text\n--b\n\n" + "an attachment\n" * 1000 + "--b--\n"
+PIECES = {
+    "parts": ["FETCH 1 BODY[1]", "FETCH 1 BODY[2]"],
+    "parts by UID": ["UID FETCH 1 BODY[1]", "UID FETCH 1 BODY[2]"],
+    "octets": ["UID FETCH 1 BODY[]<0.2000>", "UID FETCH 1 BODY[]<2000.20000>"],
+    "header and text": ["FETCH 1 BODY[HEADER]", "CAPABILITY", "FETCH 1 RFC822.TEXT"],
+}
+
+
+def expunged(lines):
+    return [line for line in lines if b"EXPUNGE" in line]
+
+
+@pytest.fixture(params=["maildir", "sdbox", "mdbox"])
+def server(request, make_server):
+    return make_server(mail_format=request.param)
+
+
+@pytest.fixture
+def user(server):
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat", *MULTIPART, body=TEXT))
+    return user
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("pieces", PIECES)
+def test_FIL_3_the_first_piece_was_all_that_one_got(server, user, pieces):
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        told = [client.must(command) for command in PIECES[pieces]]
+        assert b"an attachment\r\nan attachment" in b"".join(told[-1].untagged)
+        assert not any(expunged(response.untagged) for response in told)
+        assert client.must("NOOP").lines("EXPUNGE") == [b"* 1 EXPUNGE"]
+        assert server.where(user) == {"chat": (server.chats, {"$Chat", SEEN})}
+
+
+@pytest.mark.private
+@pytest.mark.parametrize(
+    "commands, where",
+    [
+        (["STORE 1 +FLAGS (\\Deleted)", "EXPUNGE"], None),
+        (["UID STORE 1 +FLAGS.SILENT (\\Deleted)", "UID EXPUNGE 1"], None),
+        (["STORE 1 +FLAGS.SILENT (\\Deleted)", "CLOSE"], None),
+        (["UID MOVE 1 Other"], "Other"),
+        (["COPY 1 Other", "STORE 1 +FLAGS (\\Deleted)", "EXPUNGE"], "Other"),
+    ],
+)
+def test_FIL_3_what_is_fetched_and_deleted_or_moved_came_to_Chats(server, user, commands, where):
+    with server.imap(user) as client:
+        client.must("CREATE Other")
+        client.must("SELECT INBOX")
+        client.must("UID FETCH 1 (BODY[])")
+        for command in commands:
+            client.must(command)
+        client.must("NOOP")
+        found = server.where(user)
+    assert {name: folder for name, (folder, _) in found.items()} == (
+        {"chat": where} if where else {}
+    )
+
+
+@pytest.mark.private
+def test_FIL_3_a_copy_in_Chats_is_not_the_mail_that_is_moved(server, user):
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must("FETCH 1 (BODY[])")
+        client.must(f'COPY 1 "{server.chats}"')
+        client.must("NOOP")
+        assert client.subjects(server.chats) == ["chat", "chat"]
+        assert client.exists("INBOX") == 0
+
+
+@pytest.mark.private
+def test_FIL_3_who_idles_is_told(server, user):
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must("UID FETCH 1 (BODY[])")
+        client.idle()
+        assert client.idle_until("EXPUNGE")[-1] == b"* 1 EXPUNGE"
+        client.done()
+    assert server.where(user) == {"chat": (server.chats, {"$Chat", SEEN})}
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("how", ["LOGOUT", "the connection is cut", "SELECT", "another reads"])
+def test_FIL_3_what_was_fetched_is_moved_when_that_is_over(server, user, how):
+    server.deliver("lmtp", user, chat("another"))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must("FETCH 1 (BODY[])")
+        if how == "another reads":
+            with server.imap(user) as other:
+                other.must("SELECT INBOX")
+                other.store("2", "+FLAGS", SEEN)
+            assert server.where(user) == {
+                "chat": (server.chats, {"$Chat", SEEN}),
+                "another": (server.chats, {"$Chat", SEEN}),
+            }
+            return
+        if how != "the connection is cut":
+            client.must(f'SELECT "{server.chats}"' if how == "SELECT" else how)
+    place = server.chats, {"$Chat", SEEN}
+    eventually(lambda: server.where(user).get("chat") == place, "it was moved")
+    assert server.where(user)["another"] == ("INBOX", {"$Chat"})
+
+
+@pytest.mark.private
+def test_FIL_3_a_session_that_is_killed_behind_a_FETCH(fresh_server, log):
+    server = fresh_server()
+    server.kills = True
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat"))
+    server.deliver("lmtp", user, chat("another"))
+    log.expect("killed with signal 9")
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must("FETCH 1 (BODY[])")
+        for pid in server.children("imap"):
+            os.kill(pid, signal.SIGKILL)
+    assert server.where(user)["chat"] == ("INBOX", {"$Chat", SEEN})
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("2", "+FLAGS", SEEN)
+    assert {folder for folder, _ in server.where(user).values()} == {server.chats}
