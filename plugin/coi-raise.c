@@ -14,6 +14,7 @@
 
 #include "lib.h"
 #include "array.h"
+#include "istream.h"
 #include "str.h"
 #include "mail-storage-private.h"
 #include "mail-namespace.h"
@@ -257,6 +258,32 @@ static int raise_open(struct mailbox *box, const char *consequence)
 	return -1;
 }
 
+/* Only the user may have the password of the key that it was encrypted for; what of its
+   header is in Dovecot's cache could be read nevertheless. */
+static bool raise_can_read(struct mail *mail)
+{
+	static bool logged = FALSE;
+	struct istream *input;
+	const char *error;
+	bool ret = FALSE;
+
+	if (mail_get_stream(mail, NULL, NULL, &input) < 0) {
+		error = mailbox_get_last_internal_error(mail->box, NULL);
+	} else {
+		ret = i_stream_read(input) >= 0 || input->stream_errno == 0;
+		error = i_stream_get_error(input);
+		i_stream_seek(input, 0);
+	}
+	if (!ret && !logged) {
+		logged = TRUE;
+		e_info(mail->box->event,
+		       "coi: Can't read mail that was stored, "
+		       "so what came is pushed: %s",
+		       error);
+	}
+	return ret;
+}
+
 /* Of what a script has edited, the push tells what is in the mailbox. Returns FALSE
    if that can't be read. */
 static bool raise_push_stored(struct mail_user *user, struct mailbox *box,
@@ -272,7 +299,7 @@ static bool raise_push_stored(struct mail_user *user, struct mailbox *box,
 		return FALSE;
 	t = mailbox_transaction_begin(box, 0, __func__);
 	mail = mail_alloc(t, 0, NULL);
-	found = mail_set_uid(mail, info->uid);
+	found = mail_set_uid(mail, info->uid) && raise_can_read(mail);
 	if (found)
 		raise_push(user, raise->event, mail, &raise->subs, info);
 	mail_free(&mail);

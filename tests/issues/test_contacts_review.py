@@ -90,10 +90,8 @@ def where_each(server, user, *subjects):
     return [found[subject] for subject in subjects]
 
 
-@pytest.fixture(params=FORMATS)
-def locked(request, fresh_server, log):
-    """A server, and a user whose mail only IMAP can decrypt."""
-    log.expect("mail_crypt|[Dd]ecrypt|[Pp]rivate key|" + UNREADABLE)
+def locked_config():
+    """Of mail that only IMAP can decrypt: what is before ours, behind it, and doveadm's option."""
     password = "mail_crypt_private_password"
     if by_dialect(v2_3=True, v2_4=False):
         options = {"mail_crypt_curve": "secp521r1", "mail_crypt_save_version": "2"}
@@ -105,11 +103,15 @@ def locked(request, fresh_server, log):
         after = "crypt_user_key_curve = secp521r1\ncrypt_user_key_require_encrypted = yes\n"
         after += f"protocol imap {{\n{key}}}\n"
         given = "crypt_user_key_password=secret"
-    server = fresh_server(
-        mail_format=request.param,
-        before=metadata_dict("dovecot-attributes"),
-        after=plugins("mail_crypt") + after,
-    )
+    return metadata_dict("dovecot-attributes"), plugins("mail_crypt") + after, given
+
+
+@pytest.fixture(params=FORMATS)
+def locked(request, fresh_server, log):
+    """A server, and a user whose mail only IMAP can decrypt."""
+    log.expect("mail_crypt|[Dd]ecrypt|[Pp]rivate key|" + UNREADABLE)
+    before, after, given = locked_config()
+    server = fresh_server(mail_format=request.param, before=before, after=after)
     user = server.new_user()
     command = ("mailbox", "cryptokey", "generate", "-u", user, "-U", "-f")
     result = server.run("doveadm", "-o", given, *command)

@@ -6,6 +6,9 @@
 import pytest
 from harness.config import by_dialect, metadata_dict, plugins, settings
 from harness.mails import chat
+from harness.push import eventually
+from test_contacts_review import FORMATS, locked_config
+from test_mail_review import EDIT, EDITHEADER
 
 pytestmark = pytest.mark.private
 
@@ -34,3 +37,29 @@ def test_FIL_3_a_purge_left_what_a_move_had_encrypted_anew(make_server):
     with server.imap(user) as client:
         client.must(f'SELECT "{server.chats}"')
         assert client.must("FETCH 1:* BODY.PEEK[]").ok
+
+
+@pytest.mark.parametrize("mail_format", FORMATS)
+def test_MSG_4_what_a_script_had_edited_was_pushed_without_its_text_where_it_is_locked(
+    fresh_server, subscriber, log, mail_format
+):
+    """The header was that of Dovecot's cache, and the log had an error for each mail."""
+    before, after, given = locked_config()
+    server = fresh_server(
+        sieve=True, mail_format=mail_format, before=before, after=after + EDITHEADER
+    )
+    user = server.new_user()
+    command = ("mailbox", "cryptokey", "generate", "-u", user, "-U", "-f")
+    assert server.run("doveadm", "-o", given, *command).returncode == 0
+    device = subscriber(server, server.coi_user("active", name=user)).subscribe()
+    server.write(user, ".dovecot.sieve", EDIT)
+    # Who makes a folder's key has it.
+    server.deliver("lda", user, chat("first"))
+    server.deliver("lda", user, chat("as it came"))
+    pushes = {push.payload["subject"]: push.payload for push in device.pushes(2)}
+    assert pushes["as it came"]["content"].strip() == "Hello."
+    eventually(lambda: log.count(server, "coi: .* so what came is pushed: ") == 1, "it is logged")
+    with server.imap(user) as client:
+        client.must(f'EXAMINE "{server.chats}"')
+        text = b"".join(client.must("FETCH 1:* BODY.PEEK[]").untagged)
+        assert text.count(b"Subject: as it is now") == text.count(b"Hello.") == 2
