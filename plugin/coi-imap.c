@@ -126,16 +126,17 @@ static bool coi_imap_goes_on(const struct client_command_context *cmd)
 static void coi_imap_before_command(struct client_command_context *cmd)
 {
 	struct mail_user *user = cmd->client->user;
-	struct coi_user *cuser = COI_USER_CONTEXT(user);
 
-	if (cuser != NULL && cuser->seen_later != NULL &&
-	    !coi_imap_goes_on(cmd))
+	if (COI_USER_CONTEXT(user) != NULL && !coi_imap_goes_on(cmd))
 		coi_seen_move_later(user);
 }
 
-static void
-coi_imap_after_command(struct client_command_context *cmd ATTR_UNUSED)
+static void coi_imap_after_command(struct client_command_context *cmd)
 {
+	struct mail_user *user = cmd->client->user;
+
+	if (COI_USER_CONTEXT(user) != NULL)
+		coi_seen_wait_anew(user);
 }
 
 void coi_imap_init(struct module *module)

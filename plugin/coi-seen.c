@@ -22,13 +22,15 @@
  *
  * Clients fetch a mail in pieces, or fetch it and then delete or move it, and the first
  * FETCH without PEEK sets \Seen. So what a FETCH has set waits until the session does
- * something else (coi_seen_move_later()). It is in that file meanwhile.
+ * something else, or nothing for some time (coi_seen_move_later()). It is in that file
+ * meanwhile.
  */
 
 #include "lib.h"
 #include "array.h"
 #include "file-lock.h"
 #include "hash.h"
+#include "ioloop.h"
 #include "mail-index-transaction-private.h"
 #include "mail-storage-private.h"
 #include "mail-search-build.h"
@@ -48,6 +50,8 @@
 /* Beyond it the mail is left to the next move: a client's command waits that
    long. */
 #define COI_SEEN_LOCK_SECS 20
+/* What a session that falls silent has fetched isn't kept from others for longer. */
+#define COI_SEEN_LATER_MSECS (20 * 1000)
 
 /* A mail that a killed move has left in INBOX. */
 struct coi_seen_left {
@@ -75,6 +79,7 @@ struct coi_seen_later {
 	const char *vname;
 	enum mailbox_flags flags;
 	ARRAY_TYPE(seq_range) uids;
+	struct timeout *to;
 };
 
 void coi_seen_init(struct coi_seen *seen)
@@ -751,6 +756,13 @@ static void coi_seen_move(struct mailbox_list *list, const char *vname,
 	mailbox_free(&inbox);
 }
 
+static void coi_seen_later_timeout(struct mail_user *user)
+{
+	/* Long ones are sent while the timer runs. */
+	if (!coi_imap_is_fetching(user))
+		coi_seen_move_later(user);
+}
+
 /* Returns FALSE if the mails aren't to wait. */
 static bool coi_seen_put_off(struct mailbox *box, ARRAY_TYPE(seq_range) *uids)
 {
@@ -772,6 +784,10 @@ static bool coi_seen_put_off(struct mailbox *box, ARRAY_TYPE(seq_range) *uids)
 		return FALSE;
 	}
 	seq_range_array_merge(&later->uids, uids);
+	if (later->to == NULL) {
+		later->to = timeout_add(COI_SEEN_LATER_MSECS,
+					coi_seen_later_timeout, user);
+	}
 	/* in case this process is killed */
 	coi_seen_move(box->list, box->vname, box->flags, FALSE, uids);
 	return TRUE;
@@ -791,6 +807,14 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 	coi_seen_move(box->list, box->vname, box->flags, on > 0, &seen->uids);
 }
 
+void coi_seen_wait_anew(struct mail_user *user)
+{
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+
+	if (cuser->seen_later != NULL && cuser->seen_later->to != NULL)
+		timeout_reset(cuser->seen_later->to);
+}
+
 void coi_seen_move_later(struct mail_user *user)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
@@ -799,6 +823,7 @@ void coi_seen_move_later(struct mail_user *user)
 
 	if (later == NULL || array_is_empty(&later->uids))
 		return;
+	timeout_remove(&later->to);
 	t_array_init(&uids, array_count(&later->uids));
 	array_append_array(&uids, &later->uids);
 	array_clear(&later->uids);

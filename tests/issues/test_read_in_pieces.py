@@ -121,6 +121,19 @@ def test_FIL_3_what_was_fetched_is_moved_when_that_is_over(server, user, how):
 
 
 @pytest.mark.private
+def test_FIL_3_a_session_that_falls_silent_keeps_it_from_nobody(make_server):
+    server = make_server()
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat"))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must("FETCH 1 (BODY[])")
+        place = {"chat": (server.chats, {"$Chat", SEEN})}
+        eventually(lambda: server.where(user) == place, "it is moved all the same")
+        assert client.must("NOOP").lines("EXPUNGE") == [b"* 1 EXPUNGE"]
+
+
+@pytest.mark.private
 def test_FIL_3_a_session_that_is_killed_behind_a_FETCH(fresh_server, log):
     server = fresh_server()
     server.kills = True
