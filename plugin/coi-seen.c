@@ -78,9 +78,15 @@ struct coi_seen_later {
 	struct mailbox_list *list;
 	const char *vname;
 	enum mailbox_flags flags;
+	uint32_t uidvalidity;
 	ARRAY_TYPE(seq_range) uids;
 	struct timeout *to;
 };
+
+static uint32_t coi_seen_uidvalidity(struct mailbox *box)
+{
+	return mail_index_get_header(box->view)->uid_validity;
+}
 
 void coi_seen_init(struct coi_seen *seen)
 {
@@ -643,17 +649,43 @@ static void coi_seen_postpone(struct mailbox *inbox,
 	}
 }
 
+/* Drops those that somebody has taken $Chat from meanwhile. */
+static void
+coi_seen_keep_chats(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids)
+{
+	struct mailbox_transaction_context *t;
+	struct mail_search_context *search_ctx;
+	struct mail *mail;
+	unsigned int idx = 0;
+	bool have_chats = coi_keyword_lookup(inbox, &idx);
+
+	t = mailbox_transaction_begin(inbox, 0, __func__);
+	search_ctx = coi_seen_search_uids(t, uids, MAIL_FETCH_FLAGS);
+	while (mailbox_search_next(search_ctx, &mail)) {
+		if (!have_chats || !coi_keyword_in_mail(mail, idx))
+			seq_range_array_remove(uids, mail->uid);
+	}
+	(void)mailbox_search_deinit(&search_ctx);
+	(void)mailbox_transaction_commit(&t);
+}
+
 /* Without chats there is nowhere to move them to. */
 static int
-coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
+coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats, bool later,
 		     ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	pool_t pool = pool_alloconly_create("coi seen move", 4096);
 	int ret = -1;
 
-	if (chats != NULL && coi_seen_sync(inbox, chats, error_r) == 0 &&
-	    coi_seen_recover(inbox, chats, uids, pool, error_r) == 0)
-		ret = coi_seen_move_uids(inbox, chats, uids, pool, error_r);
+	if (chats != NULL && coi_seen_sync(inbox, chats, error_r) == 0) {
+		if (later)
+			coi_seen_keep_chats(inbox, uids);
+		ret = coi_seen_recover(inbox, chats, uids, pool, error_r);
+		if (ret == 0 && !array_is_empty(uids)) {
+			ret = coi_seen_move_uids(inbox, chats, uids, pool,
+						 error_r);
+		}
+	}
 	if (ret < 0)
 		coi_seen_postpone(inbox, uids, pool);
 	pool_unref(&pool);
@@ -695,8 +727,10 @@ coi_seen_leave(struct mailbox *inbox, const ARRAY_TYPE(seq_range) *uids)
 	(void)coi_seen_journal_add_late(inbox, uids, &error);
 }
 
-static int coi_seen_move_open(struct mailbox *inbox, bool may_move,
-			      ARRAY_TYPE(seq_range) *uids, const char **error_r)
+/* uidvalidity is 0 unless they are moved later. */
+static int
+coi_seen_move_open(struct mailbox *inbox, bool may_move, uint32_t uidvalidity,
+		   ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	struct mail_user *user = inbox->storage->user;
 	struct file_lock *lock = NULL;
@@ -708,6 +742,9 @@ static int coi_seen_move_open(struct mailbox *inbox, bool may_move,
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
+	/* It may be another INBOX. */
+	if (uidvalidity != 0 && uidvalidity != coi_seen_uidvalidity(inbox))
+		return 0;
 	/* Where that can't be told, it isn't worth waiting for the lock. */
 	if (!may_move) {
 		coi_seen_leave(inbox, uids);
@@ -729,7 +766,8 @@ static int coi_seen_move_open(struct mailbox *inbox, bool may_move,
 							 *error_r);
 			chats = NULL;
 		}
-		ret = coi_seen_move_locked(inbox, chats, uids, error_r);
+		ret = coi_seen_move_locked(inbox, chats, uidvalidity != 0, uids,
+					   error_r);
 		if (chats != NULL)
 			mailbox_free(&chats);
 	}
@@ -740,13 +778,14 @@ static int coi_seen_move_open(struct mailbox *inbox, bool may_move,
 /* Unless it may, it leaves the mails to the next one that may. */
 static void coi_seen_move(struct mailbox_list *list, const char *vname,
 			  enum mailbox_flags flags, bool may_move,
-			  ARRAY_TYPE(seq_range) *uids)
+			  uint32_t uidvalidity, ARRAY_TYPE(seq_range) *uids)
 {
 	struct mailbox *inbox;
 	const char *error;
 
 	inbox = mailbox_alloc(list, vname, flags & MAILBOX_FLAG_IGNORE_ACLS);
-	if (coi_seen_move_open(inbox, may_move, uids, &error) < 0 &&
+	if (coi_seen_move_open(inbox, may_move, uidvalidity, uids, &error) <
+		    0 &&
 	    error != NULL) {
 		e_error(inbox->event,
 			"coi: Can't move seen chat mail "
@@ -783,13 +822,16 @@ static bool coi_seen_put_off(struct mailbox *box, ARRAY_TYPE(seq_range) *uids)
 		   strcmp(later->vname, box->vname) != 0) {
 		return FALSE;
 	}
+	if (later->uidvalidity != coi_seen_uidvalidity(box))
+		array_clear(&later->uids);
+	later->uidvalidity = coi_seen_uidvalidity(box);
 	seq_range_array_merge(&later->uids, uids);
 	if (later->to == NULL) {
 		later->to = timeout_add(COI_SEEN_LATER_MSECS,
 					coi_seen_later_timeout, user);
 	}
 	/* in case this process is killed */
-	coi_seen_move(box->list, box->vname, box->flags, FALSE, uids);
+	coi_seen_move(box->list, box->vname, box->flags, FALSE, 0, uids);
 	return TRUE;
 }
 
@@ -804,7 +846,8 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 	on = coi_seen_is_on(box);
 	if (on == 0 || (on > 0 && coi_seen_put_off(box, &seen->uids)))
 		return;
-	coi_seen_move(box->list, box->vname, box->flags, on > 0, &seen->uids);
+	coi_seen_move(box->list, box->vname, box->flags, on > 0, 0,
+		      &seen->uids);
 }
 
 void coi_seen_wait_anew(struct mail_user *user)
@@ -827,7 +870,8 @@ void coi_seen_move_later(struct mail_user *user)
 	t_array_init(&uids, array_count(&later->uids));
 	array_append_array(&uids, &later->uids);
 	array_clear(&later->uids);
-	coi_seen_move(later->list, later->vname, later->flags, TRUE, &uids);
+	coi_seen_move(later->list, later->vname, later->flags, TRUE,
+		      later->uidvalidity, &uids);
 }
 
 void coi_seen_user_deinit(struct mail_user *user)

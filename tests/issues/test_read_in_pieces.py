@@ -87,6 +87,16 @@ def test_FIL_3_a_copy_in_Chats_is_not_the_mail_that_is_moved(server, user):
 
 
 @pytest.mark.private
+def test_FIL_3_what_is_no_chat_any_more_stays(server, user):
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must("FETCH 1 (BODY[])")
+        client.store("1", "-FLAGS", "$Chat")
+        client.must("NOOP")
+        assert server.where(user) == {"chat": ("INBOX", {SEEN})}
+
+
+@pytest.mark.private
 def test_FIL_3_who_idles_is_told(server, user):
     with server.imap(user) as client:
         client.must("SELECT INBOX")
