@@ -9,11 +9,13 @@ On 2.4, that is, where LMTP ends after each mail; on 2.3 one mail of a process i
 import threading
 
 import pytest
+from harness.held import LOCK_OF_MOVES, Held
 from harness.imap import Literal
 from harness.line import Line, server_behind
 from harness.mails import chat, mail
 from harness.push import Subscriber, eventually
 from harness.server import ROOT
+from test_chats_renamed import is_answered
 
 pytestmark = pytest.mark.private
 
@@ -21,11 +23,11 @@ NO_ANSWER = "The dict hasn't answered within 5 s"
 
 
 # How a question for a list of entries begins, in Dovecot's dict protocol.
-LIST = b"I"
+LIST = b"\nI"
 
 
 class DictLine(Line):
-    """While it hangs, it takes what comes; if so wanted, not before a line that begins so."""
+    """While it hangs, it takes what comes; if so wanted, not before that has come."""
 
     def __init__(self, path):
         self.works = threading.Event()
@@ -34,7 +36,7 @@ class DictLine(Line):
         super().__init__(path, before=self.wait)
 
     def wait(self, data):
-        if (b"\n" + data).find(b"\n" + self.hangs_at) >= 0:
+        if self.hangs_at in b"\n" + data:
             self.works.wait()
 
     def hang(self, at=b""):
@@ -108,8 +110,10 @@ def test_FIL_3_reading_a_chat_took_a_minute(server, line, log):
         client.must("SELECT INBOX")
         line.hang()
         client.must("STORE 1 +FLAGS (\\Seen)")
-        # which doesn't ask it again
+        before = line.connections
         client.must("FETCH 2 BODY[]")
+        # It isn't asked again.
+        assert line.connections == before
         line.work()
         eventually(lambda: log.count(server, NO_ANSWER) == 1, "the log says so")
         # the session goes on, and uses it
@@ -123,6 +127,42 @@ def test_FIL_3_reading_a_chat_took_a_minute(server, line, log):
         client.must("SELECT INBOX")
         client.must("STORE 3 +FLAGS (\\Seen)")
     assert server.where(user)["third"] == (server.chats, {"\\Seen", "$Chat"})
+
+
+def test_FIL_3_a_chat_that_was_read_between_two_questions_is_moved_later(server, line, log):
+    """As where the dict doesn't answer the first one."""
+    log.expect(f"coi: .*{NO_ANSWER}")
+    user = server.coi_user("seen")
+    for subject in "first", "second":
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client, server.imap(user) as other:
+        client.must("SELECT INBOX")
+        line.hang(at=b"/message-filter")
+        client.must("STORE 1 +FLAGS (\\Seen)")
+        line.work()
+        other.must("SELECT INBOX")
+        other.must("STORE 2 +FLAGS (\\Seen)")
+    assert {folder for folder, _ in server.where(user).values()} == {server.chats}
+
+
+def test_FIL_3_a_chat_that_was_read_before_the_dict_hung_is_moved_later(server, line, log):
+    """It is asked once more when it is the session's turn to move."""
+    log.expect(f"coi: .*{NO_ANSWER}")
+    user = server.coi_user("seen")
+    for subject in "first", "second":
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client, server.imap(user) as other:
+        client.must("SELECT INBOX")
+        with Held(server, user, LOCK_OF_MOVES) as moving:
+            tag = client.send("STORE 1 +FLAGS (\\Seen)")
+            assert not is_answered(client)
+            line.hang()
+            moving.end()
+            assert client.finish(tag).ok
+        line.work()
+        other.must("SELECT INBOX")
+        other.must("STORE 2 +FLAGS (\\Seen)")
+    assert {folder for folder, _ in server.where(user).values()} == {server.chats}
 
 
 def test_MSG_1_MSG_11_storing_a_mail_took_half_a_minute(
