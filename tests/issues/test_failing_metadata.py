@@ -101,6 +101,8 @@ def test_ENA_11_a_folder_that_has_mail_by_then_stays(server):
                 held.end()
                 thread.join()
         assert responses[0].status == "NO"
+        # It is told why, and not that the folder can't be taken away.
+        assert "Refer to server log" in responses[0].text
         assert other.subjects(server.chats) == ["kept"]
         assert server.contacts not in other.folders()
 
@@ -151,6 +153,60 @@ def test_FIL_3_what_was_written_by_halves_hides_nothing(server):
         client.must("NOOP")
         client.store("3", "+FLAGS", "\\Seen")
         assert client.subjects("INBOX") == []
+
+
+def read_in_turn(server, user, between):
+    """The first one while the metadata can't be read, and then the second one."""
+    for subject in ("first", "second"):
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        with unreadable(server, user):
+            client.store("1", "+FLAGS", "\\Seen")
+        between(client)
+        client.store("2", "+FLAGS", "\\Seen")
+        return client.subjects("INBOX")
+
+
+def test_FIL_3_what_is_no_chat_any_more_stays(server):
+    user = server.coi_user("seen")
+    assert read_in_turn(server, user, lambda client: client.store("1", "-FLAGS", "$Chat")) == [
+        "first"
+    ]
+
+
+def test_FIL_3_what_could_not_wait_has_an_end(server):
+    """For a user whose metadata can never be read."""
+    user = server.coi_user("seen")
+    for subject in ("first", "second"):
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client, unreadable(server, user):
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Seen")
+        (late,) = server.home(user).rglob(LATE)
+        late.write_text(late.read_text() + "\n" * 262144)
+        size = late.stat().st_size
+        client.store("2", "+FLAGS", "\\Seen")
+    assert late.stat().st_size == size
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe"])
+def test_FIL_3_what_is_in_the_way_is_left_alone(make_server, log, kind):
+    log.expect("Can't read the user's metadata")
+    server = make_server()
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat"))
+    late = server.home(user) / "maildir" / LATE
+    precious = server.write(user, "precious", "text")
+    if kind == "link":
+        late.symlink_to(precious)
+    else:
+        os.mkfifo(late)
+        late.chmod(0o666)
+    with server.imap(user) as client, unreadable(server, user):
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Seen")
+    assert precious.read_text() == "text"
 
 
 def test_FIL_3_what_could_not_wait_has_the_mode_of_the_folder(make_server, log):
