@@ -205,6 +205,7 @@ def test_FIL_3_a_disk_that_is_full_halfway(make_server, small_disk, log, mail_fo
     if not is_rebuilt(server, log):
         assert set((*inbox.values(), *chats.values())) == {1}
     assert_moved(server, user, names, log)
+    assert list(server.home(user).rglob("dovecot-coi.moving*")) == []
 
 
 # -- a killed process --

@@ -72,6 +72,21 @@ def test_FIL_3_the_next_move_finishes_it(killed, lines):
 
 
 @pytest.mark.private
+def test_FIL_3_mails_that_are_one_and_the_same(killed):
+    """What a client has copied has the GUID of the first one."""
+    server, user, mail_format, uidvalidity = killed
+    with server.imap(user) as client:
+        assert client.setmetadata({FILTER: "none"}).ok
+        client.must("SELECT INBOX")
+        client.must("UID COPY 1 INBOX")
+        assert client.setmetadata({FILTER: "seen"}).ok
+    guids = [guid for (guid,) in fetch(server, user, "guid", "INBOX")]
+    assert guids[0] == guids[3]
+    journal(server, user, mail_format, uidvalidity, "1\t4")
+    assert see_the_third(server, user) == ([], ["chat 0", "chat 1", "chat 2"])
+
+
+@pytest.mark.private
 def test_FIL_3_only_the_mails_in_the_journal(killed):
     server, user, mail_format, uidvalidity = killed
     journal(server, user, mail_format, uidvalidity, "1\t1", "99\t100")
