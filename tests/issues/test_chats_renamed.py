@@ -51,6 +51,17 @@ def test_FIL_3_Chats_goes_when_what_is_moved_to_it_has_arrived(server, command):
         assert server.chats not in client.folders()
 
 
+def test_FIL_3_a_session_that_has_deleted_Chats_holds_up_no_move(server):
+    user = server.coi_user("seen")
+    with server.imap(user) as client, server.imap(user) as other:
+        client.must(f"DELETE {server.chats}")
+        client.must(f"CREATE {server.chats}")
+        server.deliver("lmtp", user, chat("chat"))
+        other.must("SELECT INBOX")
+        other.store("1", "+FLAGS", SEEN)
+        assert other.subjects(server.chats) == ["chat"]
+
+
 def test_FIL_3_a_move_takes_the_Chats_that_is_there_when_its_turn_comes(server):
     user = server.coi_user("seen")
     for number in range(3):
