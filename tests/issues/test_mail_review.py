@@ -6,6 +6,7 @@
 import pytest
 from harness.config import by_dialect, settings
 from harness.mails import chat, mail
+from test_chats_unusable import ACL
 
 pytestmark = pytest.mark.private
 
@@ -73,6 +74,24 @@ def test_SUB_3_one_that_is_a_little_too_large_took_the_push_from_all(make_server
     assert one.until("mail") == ["mail"]
 
 
+def test_MSG_1_more_subscriptions_than_are_handed_over_at_once(make_server, subscriber, service):
+    """Where the admin allows so many: 100 in one request, and then the others."""
+    server = make_server(push=(("webpush_subscription_limit", 1000),))
+    one = subscriber(server, server.new_user()).subscribe()
+    path = server.home(one.user) / "dovecot-attributes"
+    lines = path.read_text().splitlines()
+    at = next(n for n, line in enumerate(lines) if line.endswith(f"/{one.id}"))
+    endpoints = [f"{one.endpoint}-{number}" for number in range(120)]
+    for number, endpoint in enumerate(endpoints):
+        key = lines[at].removesuffix(one.id) + f"another-{number:04}"
+        lines += [key, lines[at + 1].replace(one.endpoint, endpoint)]
+    server.write(one.user, "dovecot-attributes", "\n".join(lines) + "\n")
+    server.deliver("lmtp", one.user, mail("mail"))
+    assert one.until("mail") == ["mail"]
+    for endpoint in endpoints:
+        service.wait_for(endpoint.removeprefix(service.origin))
+
+
 EDIT = """\
 require ["editheader", "fileinto", "mailbox"];
 deleteheader "Subject";
@@ -81,6 +100,19 @@ addheader "Subject" "as it is now";
 addheader "Message-ID" "<new@example.org>";
 if header "X-Folder" "Mine" { fileinto :create "Mine"; }
 """
+
+
+def test_MSG_4_what_a_script_has_edited_where_the_user_may_not_read(make_server, subscriber):
+    server = make_server(sieve=True, before=ACL, after=EDITHEADER)
+    user = server.coi_user("active")
+    device = subscriber(server, user).subscribe()
+    server.write(user, ".dovecot.sieve", EDIT)
+    with server.imap(user) as client:
+        client.must("CREATE Mine")
+    server.write(user, "maildir/.Mine/dovecot-acl", "owner lip\n")
+    server.lmtp(user, mail=mail("as it came", "X-Folder: Mine"))
+    (push,) = device.pushes(1)
+    assert (push.payload["subject"], push.payload["folder"]) == ("as it is now", "Mine")
 
 
 @pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
