@@ -109,6 +109,21 @@ def test_RENAME_INBOX_took_the_entries_away(make_server):
         assert client.subjects("Old") == ["mail"]
 
 
+def test_RENAME_INBOX_before_COI_is_enabled(make_server):
+    """The session goes on with the entries of the new one."""
+    server = make_server(mail_format="sdbox")
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("mail"))
+    with server.imap(user) as client:
+        client.getmetadata(ROOT, depth=1)
+        client.must("RENAME INBOX Old")
+        assert client.setmetadata({f"{ROOT}/enabled": "yes", f"{ROOT}/message-filter": "seen"}).ok
+        server.deliver("lmtp", user, chat("chat"))
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Seen")
+        assert client.subjects(server.chats) == ["chat"]
+
+
 def test_RENAME_INBOX_took_push_subscriptions_away(make_server, subscriber):
     """Of a user who has no COI, too."""
     server = make_server(mail_format="sdbox")
