@@ -154,6 +154,18 @@ def test_SUB_2_several_in_one_command(server, user, subscriber):
         assert one.validate(one.validations()[0].payload["validation"]).ok
 
 
+def test_SUB_2_SUB_11_several_of_which_one_is_refused(server, user, subscriber, service):
+    """By its push service: nobody else is asked, and none is stored."""
+    first, second = subscriber(server, user), subscriber(server, user)
+    service.on(first.path, answer(403))
+    entries = {one.entry: json.dumps(one.value) for one in (first, second)}
+    with server.imap(user) as client:
+        assert client.setmetadata(entries).status == "NO"
+    assert subscriptions(server, user) == {}
+    subscriber(server, user).subscribe()
+    assert not service.of(second.path)
+
+
 def test_SUB_2_SUB_6_of_an_entry_that_is_there_twice_the_last_value_counts(
     server, user, subscriber, service
 ):
