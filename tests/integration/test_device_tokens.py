@@ -12,7 +12,7 @@ from harness.config import metadata_dict
 from harness.gateway import PATH, Gateway, new_token, set_token, tokens
 from harness.imap import Literal
 from harness.mails import chat, mail
-from harness.push import SUBSCRIPTIONS, Subscriber, eventually, service_pids
+from harness.push import SUBSCRIPTIONS, Subscriber, eventually, queued, service_pids
 from harness.push_service import PushService, answer
 
 pytestmark = pytest.mark.private
@@ -267,6 +267,26 @@ def test_CLI_4_MSG_9_it_is_tried_again(fresh_server, gateway, log):
     gateway.service.on(PATH, answer(503, "Retry-After: 1"), answer(200))
     server.deliver("lmtp", user, mail("mail"))
     assert [one.behaviour for one in gateway.wait(token, 2)] == ["answer 503", "answer 200"]
+
+
+@pytest.mark.parametrize("how", ["all are forgotten", "others take its place"])
+def test_CLI_4_SUB_2_what_waits_for_one_that_is_forgotten(fresh_server, gateway, how):
+    server = fresh_server(push=gateway.settings)
+    user, token = server.new_user(), new_token()
+    set_token(server, user, token)
+    gateway.service.on(PATH, answer(503))
+    server.deliver("lmtp", user, mail("mail"))
+    gateway.wait(token)
+    eventually(lambda: queued(server) == 1, "it waits")
+    if how == "all are forgotten":
+        with server.imap(user) as client:
+            assert client.setmetadata({TOKEN: None}, mailbox="INBOX").ok
+    else:
+        time.sleep(1.1)
+        for _ in range(10):
+            assert set_token(server, user, new_token()) == "OK"
+    eventually(lambda: queued(server) == 0, "nothing waits")
+    assert len(gateway.requests(token)) == 1
 
 
 def test_CLI_4_MSG_10_what_has_waited_wakes_once_for_all(fresh_server, gateway, log):
