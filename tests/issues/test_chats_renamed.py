@@ -51,6 +51,20 @@ def test_FIL_3_Chats_goes_when_what_is_moved_to_it_has_arrived(server, command):
         assert server.chats not in client.folders()
 
 
+def test_FIL_3_a_move_whose_turn_comes_when_COI_is_off(server):
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat"))
+    with server.imap(user) as reader, Held(server, user, LOCK_OF_MOVES) as moving:
+        reader.must("SELECT INBOX")
+        stored = reader.send(f"STORE 1 +FLAGS ({SEEN})")
+        assert not is_answered(reader)
+        with server.imap(user) as other:
+            assert other.setmetadata({f"{ROOT}/enabled": None}).ok
+        moving.end()
+        assert reader.finish(stored).ok
+    assert server.where(user) == {"chat": ("INBOX", {SEEN, "$Chat"})}
+
+
 def test_FIL_3_a_session_that_has_deleted_Chats_holds_up_no_move(server):
     user = server.coi_user("seen")
     with server.imap(user) as client, server.imap(user) as other:
