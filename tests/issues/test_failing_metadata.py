@@ -57,11 +57,13 @@ def test_ENA_11_folders(server, entries):
         assert server.chats in client.folders("LSUB")
 
 
-def test_ENA_11_what_was_there_before_stays(server):
+@pytest.mark.parametrize("subscribed", [False, True], ids=["", "subscribed"])
+def test_ENA_11_what_was_there_before_stays(server, subscribed):
     """And isn't subscribed by it."""
     user = server.coi_user()
     with server.imap(user) as client:
-        client.must(f'UNSUBSCRIBE "{server.chats}"')
+        if not subscribed:
+            client.must(f'UNSUBSCRIBE "{server.chats}"')
         assert client.setmetadata({ENABLED: None}).ok
         client.must(f'APPEND "{server.chats}" ', Literal(mail("kept")))
         client.must(f'DELETE "{server.contacts}"')

@@ -18,11 +18,13 @@ TOO_LONG = {
 
 
 @pytest.mark.parametrize("name", TOO_LONG)
-@pytest.mark.parametrize("literal", [False, True], ids=["quoted", "literal"])
-def test_SUB_3_a_value_that_is_too_long_was_no_METADATA_MAXSIZE(server, name, literal):
+@pytest.mark.parametrize(
+    "literal, times", [(False, 1), (True, 1), (True, 50)], ids=["quoted", "literal", "far too long"]
+)
+def test_SUB_3_a_value_that_is_too_long_was_no_METADATA_MAXSIZE(server, name, literal, times):
     entry, size = TOO_LONG[name]
     entry = f"{ROOT.rpartition('/coi/')[0]}/{entry}"
-    text = "x" * (size + 1)
+    text = "x" * (size * times + 1)
     with server.imap(server.new_user()) as client:
         response = client.setmetadata({entry: Literal(text) if literal else text})
         assert response.status == "NO"
