@@ -18,9 +18,11 @@ import pytest
 from harness.config import version
 from harness.h2server import Behaviour, push_service
 from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
+from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 from harness.push import VAPID, eventually, queued, service_pids, subscriptions
 from harness.push_service import answer
+from test_failing_metadata import unwritable
 
 pytestmark = pytest.mark.private
 
@@ -138,6 +140,19 @@ def gone(server, one):
     server.deliver("lmtp", one.user, mail("mail"))
     one.pushes(1)
     eventually(lambda: queued(server) == 0, "the answer was noted")
+
+
+def test_MSG_9_one_that_cannot_be_removed_is_not_tried_by_each_delivery(own, subscriber, log):
+    log.expect("dovecot-attributes|Can't remove push subscriptions")
+    one = subscriber(own, own.new_user()).subscribe()
+    gone(own, one)
+    before = log.count(own, "lmtp.*Disconnect")
+    with unwritable(own, one.user), Lmtp(own.lmtp_address) as client:
+        for _ in range(3):
+            (reply,) = client.deliver([one.user], mail("mail"))
+            assert reply.startswith("250")
+    eventually(lambda: log.count(own, "lmtp.*Disconnect") > before, "all is logged")
+    assert log.count(own, "Can't remove push subscriptions") == 1
 
 
 def test_MSG_11_no_delivery_waits_for_who_changes_subscriptions(own, subscriber):
