@@ -115,6 +115,19 @@ def test_IDL_1_NOTIFY_tells_of_both_folders_over_one_connection(server):
         client.read_until("1 FETCH (UID 1 ")
 
 
+def test_ENA_1_NOTIFY_tells_of_the_new_folders(server):
+    """At once, and not with the next mail."""
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("makes INBOX"))
+    with server.imap(user) as client, server.imap(user) as other:
+        client.must("NOTIFY SET (PERSONAL (MessageNew MessageExpunge))")
+        assert other.setmetadata({f"{ROOT}/enabled": "yes"}).ok
+        missing = {server.contacts, server.chats}
+        while missing:
+            line = client.read_line().decode()
+            missing = {name for name in missing if f"STATUS {name} (MESSAGES 0 " not in line}
+
+
 @pytest.mark.private
 def test_SUB_1_DEPTH_leaves_the_key_out_while_push_is_not_available(fresh_server, log):
     log.expect("Can't ask coi-push for its key: timed out")
