@@ -156,7 +156,7 @@ def test_ENA_3_SUB_2_SUB_7_MSG_1_nodes_that_share_it(fresh_server, database, sub
     assert device.validate(text).ok
     for node in (one, other):
         node.deliver("lmtp", user, chat(f"chat at {node.name}"))
-    assert sorted(device.subjects(2)) == [f"chat at {node.name}" for node in (one, other)]
+    assert set(device.subjects(2)) == {f"chat at {node.name}" for node in (one, other)}
     with one.imap(user) as first, other.imap(user) as second:
         assert first.setmetadata({f"{ROOT}/message-filter": "seen"}).ok
         other.deliver("lmtp", user, chat("read"))
