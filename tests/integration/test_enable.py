@@ -171,11 +171,12 @@ def test_ENA_5_the_filter_none_makes_no_folder(server):
 
 
 @pytest.mark.private
-def test_ENA_1_no_folder_no_enabling(make_server, log):
-    """A Chats folder that cannot be made is a NO, and nothing is changed."""
+@pytest.mark.parametrize("folder", ["Chats", "Contacts"])
+def test_ENA_1_no_folder_no_enabling(make_server, log, folder):
+    """One that cannot be made is a NO, and nothing is changed."""
     server = make_server()
     user = server.new_user()
-    server.write(user, "maildir/.COI.Chats", "in the way")
+    server.write(user, f"maildir/.COI.{folder}", "in the way")
     log.expect("COI|coi: ")
     with server.imap(user) as client:
         assert client.setmetadata({ENABLED: "yes"}).status == "NO"
