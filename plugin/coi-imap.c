@@ -126,8 +126,10 @@ static bool coi_imap_goes_on(const struct client_command_context *cmd)
 static void coi_imap_before_command(struct client_command_context *cmd)
 {
 	struct mail_user *user = cmd->client->user;
+	const struct coi_user *cuser = COI_USER_CONTEXT(user);
 
-	if (COI_USER_CONTEXT(user) != NULL && !coi_imap_goes_on(cmd))
+	if (cuser != NULL && cuser->seen_later != NULL &&
+	    !coi_imap_goes_on(cmd))
 		coi_seen_move_later(user);
 }
 
@@ -163,35 +165,47 @@ bool coi_imap_is_here(void)
 	return imap_client_created_hook_set != NULL;
 }
 
-bool coi_imap_output_is_busy(struct mail_user *user)
+/* NULL where this isn't imap. */
+static struct client *coi_imap_client(struct mail_user *user)
 {
 	struct client *client;
 
+	if (!coi_imap_is_here())
+		return NULL;
 	for (client = imap_clients; client != NULL; client = client->next) {
-		/* FETCH by NOTIFY takes no lock. */
 		if (client->user == user)
-			return client->output_cmd_lock != NULL ||
-				o_stream_get_buffer_used_size(client->output) >
-				0;
+			return client;
 	}
-	return FALSE;
+	return NULL;
+}
+
+bool coi_imap_output_is_busy(struct mail_user *user)
+{
+	struct client *client = coi_imap_client(user);
+
+	/* FETCH by NOTIFY takes no lock. */
+	return client != NULL &&
+		(client->output_cmd_lock != NULL ||
+		 o_stream_get_buffer_used_size(client->output) > 0);
 }
 
 bool coi_imap_is_fetching(struct mail_user *user)
 {
 	const struct client_command_context *cmd;
-	const struct client *client;
+	const struct client *client = coi_imap_client(user);
 
-	if (!coi_imap_is_here())
+	if (client == NULL)
 		return FALSE;
-	for (client = imap_clients; client != NULL; client = client->next) {
-		if (client->user != user)
-			continue;
-		for (cmd = client->command_queue; cmd != NULL;
-		     cmd = cmd->next) {
-			if (coi_imap_is_command(cmd, "FETCH"))
-				return TRUE;
-		}
+	for (cmd = client->command_queue; cmd != NULL; cmd = cmd->next) {
+		if (coi_imap_is_command(cmd, "FETCH"))
+			return TRUE;
 	}
 	return FALSE;
+}
+
+bool coi_imap_has_command(struct mail_user *user)
+{
+	const struct client *client = coi_imap_client(user);
+
+	return client != NULL && client->command_queue != NULL;
 }

@@ -21,5 +21,7 @@ bool coi_imap_is_here(void);
 bool coi_imap_output_is_busy(struct mail_user *user);
 /* TRUE if the user's session is carrying out a FETCH. */
 bool coi_imap_is_fetching(struct mail_user *user);
+/* TRUE if it is carrying out any command, or reading one. */
+bool coi_imap_has_command(struct mail_user *user);
 
 #endif

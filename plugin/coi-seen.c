@@ -743,7 +743,8 @@ coi_seen_move_open(struct mailbox *inbox, bool may_move, uint32_t uidvalidity,
 		return -1;
 	}
 	/* It may be another INBOX. */
-	if (uidvalidity != 0 && uidvalidity != coi_seen_uidvalidity(inbox))
+	if (uidvalidity != 0 &&
+	    uidvalidity != coi_seen_uidvalidity(inbox))
 		return 0;
 	/* Where that can't be told, it isn't worth waiting for the lock. */
 	if (!may_move) {
@@ -797,8 +798,9 @@ static void coi_seen_move(struct mailbox_list *list, const char *vname,
 
 static void coi_seen_later_timeout(struct mail_user *user)
 {
-	/* Long ones are sent while the timer runs. */
-	if (!coi_imap_is_fetching(user))
+	/* It may be a FETCH that is still being sent, or hold a lock, as an APPEND does
+	   in an mbox. */
+	if (!coi_imap_has_command(user))
 		coi_seen_move_later(user);
 }
 
