@@ -30,7 +30,7 @@ coi_seen_journal_path(struct mailbox *inbox, const char *name)
 	return dir == NULL ? NULL : t_strconcat(dir, "/", name, NULL);
 }
 
-static uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox)
+uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox)
 {
 	struct mailbox_status status;
 

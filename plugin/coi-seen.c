@@ -83,11 +83,6 @@ struct coi_seen_later {
 	struct timeout *to;
 };
 
-static uint32_t coi_seen_uidvalidity(struct mailbox *box)
-{
-	return mail_index_get_header(box->view)->uid_validity;
-}
-
 void coi_seen_init(struct coi_seen *seen)
 {
 	i_array_init(&seen->seen_seqs, 4);
@@ -744,7 +739,7 @@ coi_seen_move_open(struct mailbox *inbox, bool may_move, uint32_t uidvalidity,
 	}
 	/* It may be another INBOX. */
 	if (uidvalidity != 0 &&
-	    uidvalidity != coi_seen_uidvalidity(inbox))
+	    uidvalidity != coi_seen_journal_uidvalidity(inbox))
 		return 0;
 	/* Where that can't be told, it isn't worth waiting for the lock. */
 	if (!may_move) {
@@ -824,9 +819,9 @@ static bool coi_seen_put_off(struct mailbox *box, ARRAY_TYPE(seq_range) *uids)
 		   strcmp(later->vname, box->vname) != 0) {
 		return FALSE;
 	}
-	if (later->uidvalidity != coi_seen_uidvalidity(box))
+	if (later->uidvalidity != coi_seen_journal_uidvalidity(box))
 		array_clear(&later->uids);
-	later->uidvalidity = coi_seen_uidvalidity(box);
+	later->uidvalidity = coi_seen_journal_uidvalidity(box);
 	seq_range_array_merge(&later->uids, uids);
 	if (later->to == NULL) {
 		later->to = timeout_add(COI_SEEN_LATER_MSECS,
