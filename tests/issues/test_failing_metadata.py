@@ -27,8 +27,9 @@ FILTER = f"{ROOT}/message-filter"
 def unwritable(server, user):
     """The file isn't there, and can't be made; or is there, and can't be replaced."""
     home = server.home(user)
-    os.chown(home, 0, 0)
+    # In this order: at no time is it closed to a session that is only just beginning.
     home.chmod(0o755)
+    os.chown(home, 0, 0)
     yield
     os.chown(home, MAIL_UID, MAIL_UID)
 
