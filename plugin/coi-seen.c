@@ -51,7 +51,7 @@
    long. */
 #define COI_SEEN_LOCK_SECS 20
 /* What a session that falls silent has fetched isn't kept from others for longer. */
-#define COI_SEEN_LATER_MSECS (20 * 1000)
+#define COI_SEEN_LATER_MSECS (5 * 1000)
 
 /* A mail that a killed move has left in INBOX. */
 struct coi_seen_left {

@@ -45,7 +45,7 @@ void coi_seen_before_commit(struct coi_seen *seen,
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box);
 
 /* Moves what the user's session has fetched, if anything. It does so by itself where
-   that isn't called, nor coi_seen_wait_anew(), for 20 seconds. */
+   that isn't called, nor coi_seen_wait_anew(), for 5 seconds. */
 void coi_seen_move_later(struct mail_user *user);
 /* The session is still at it. */
 void coi_seen_wait_anew(struct mail_user *user);
