@@ -14,6 +14,7 @@
 #   Dovecot_HAVE_SETTINGS_GET   typed settings with modules of their own
 #                         (2.4), else plugin { } (2.3)
 #   Dovecot_HAVE_NFC_NAMES   it has names of folders in NFC (2.4.3)
+#   Dovecot_HAVE_ERROR_TOOBIG   it says so where a mail is larger than any may be
 #   Dovecot::headers      interface target for compiling a module
 #   Dovecot::dovecot      libdovecot, for a program; it is found where it lies
 
@@ -88,6 +89,11 @@ if(Dovecot_FOUND AND NOT TARGET Dovecot::headers)
     #include \"mail-storage.h\"
     void *probe(void) { return (void *)mailbox_suppress_nfc_name_change_notification; }"
     Dovecot_HAVE_NFC_NAMES)
+  check_c_source_compiles("
+    #include \"lib.h\"
+    #include \"mail-error.h\"
+    enum mail_error probe(void) { return MAIL_ERROR_TOOBIG; }"
+    Dovecot_HAVE_ERROR_TOOBIG)
   unset(CMAKE_TRY_COMPILE_TARGET_TYPE)
   unset(CMAKE_REQUIRED_INCLUDES)
   unset(CMAKE_REQUIRED_DEFINITIONS)

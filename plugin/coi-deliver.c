@@ -20,6 +20,7 @@
 #include "mail-storage-private.h"
 #include "mail-deliver.h"
 #include "lda-settings.h"
+#include "coi-compat.h"
 #include "coi-contacts.h"
 #include "coi-core.h"
 #include "coi-folders.h"
@@ -246,7 +247,7 @@ coi_deliver_log_failure(struct mail_deliver_context *ctx, const char *vname,
 		"Unknown error" :
 		mail_storage_get_last_internal_error(storage, &code);
 
-	if (code == MAIL_ERROR_NOQUOTA || code == MAIL_ERROR_LIMIT)
+	if (code == MAIL_ERROR_NOQUOTA || coi_compat_error_is_size(code))
 		return FALSE;
 	e_error(ctx->event,
 		"coi: Can't store to %s, "

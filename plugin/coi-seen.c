@@ -187,7 +187,7 @@ static const char *coi_seen_filter_error(struct event *event,
 	static bool logged = FALSE;
 
 	if (code != MAIL_ERROR_PERM && code != MAIL_ERROR_NOQUOTA &&
-	    code != MAIL_ERROR_LIMIT)
+	    !coi_compat_error_is_size(code))
 		return t_strdup(text);
 	if (!logged) {
 		e_info(event,

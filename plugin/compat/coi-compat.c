@@ -59,6 +59,15 @@ void coi_compat_mailbox_hide_rename(struct mailbox *box ATTR_UNUSED)
 
 #endif
 
+bool coi_compat_error_is_size(enum mail_error error)
+{
+#ifdef COI_HAVE_ERROR_TOOBIG
+	if (error == MAIL_ERROR_TOOBIG)
+		return TRUE;
+#endif
+	return error == MAIL_ERROR_LIMIT;
+}
+
 #ifdef COI_HAVE_SETTINGS_GET
 
 #include "settings.h"

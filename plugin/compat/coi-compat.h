@@ -7,6 +7,7 @@
 /* All that differs between the Dovecot versions. No other file asks for a
    version or a feature of it. */
 
+#include "mail-error.h"
 #include "coi-config.h"
 #include "coi-settings.h"
 
@@ -57,6 +58,9 @@ bool coi_compat_mailbox_has_special_use(struct mailbox *box,
    Dovecot brings names into Unicode's NFC, if the admin hasn't told it not to. */
 const char *
 coi_compat_folder_name(struct mailbox_list *list, const char *vname);
+
+/* TRUE if that is the error of a mail that is larger than any may be. */
+bool coi_compat_error_is_size(enum mail_error error);
 
 /* To be called before a mailbox is opened by another form of its name: the client isn't
    told then that the folder has been renamed. */
