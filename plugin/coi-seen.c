@@ -800,11 +800,13 @@ static void coi_seen_later_timeout(struct mail_user *user)
 }
 
 /* Returns FALSE if the mails aren't to wait. */
-static bool coi_seen_put_off(struct mailbox *box, ARRAY_TYPE(seq_range) *uids)
+static bool
+coi_seen_put_off(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids)
 {
 	struct mail_user *user = box->storage->user;
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
 	struct coi_seen_later *later = cuser->seen_later;
+	const char *error;
 
 	if (!coi_imap_is_fetching(user))
 		return FALSE;
@@ -828,7 +830,7 @@ static bool coi_seen_put_off(struct mailbox *box, ARRAY_TYPE(seq_range) *uids)
 					coi_seen_later_timeout, user);
 	}
 	/* in case this process is killed */
-	coi_seen_move(box->list, box->vname, box->flags, FALSE, 0, uids);
+	(void)coi_seen_journal_add_late(box, uids, &error);
 	return TRUE;
 }
 
