@@ -340,5 +340,5 @@ def test_CLI_4_MSG_12_a_token_is_in_no_log_and_no_queue(fresh_server, gateway, l
         if path.is_file() and server.homes not in path.parents:
             assert b"canary" not in path.read_bytes(), path
     gateway.service.up()
-    server.doveadm("reload")
+    server.reload()
     gateway.wait(token)

@@ -146,12 +146,12 @@ def test_SUB_1_MSG_7_the_key_is_changed(fresh_server, subscriber):
     keys = [vapid_key(one, user)]
     devices = [subscriber(one, user).subscribe()]
     vapid(one).rename(vapid(one).with_name("vapid-2027.pem"))
-    one.doveadm("reload")
+    one.reload()
     eventually(lambda: vapid_key(one, user) not in (None, keys[0]), "there is a new one")
     keys.append(vapid_key(one, user))
     devices.append(subscriber(one, user).subscribe())
     copy_vapid(one, other)
-    other.doveadm("reload")
+    other.reload()
     eventually(lambda: vapid_key(other, user) == keys[1], "the other has it, too")
     for node in (one, other):
         node.deliver("lmtp", user, mail(node.name))

@@ -951,7 +951,7 @@ def test_MSG_10_the_service_is_stopped_while_mail_is_delivered(own, subscriber):
     eventually(lambda: not service_pids(own), "the service has stopped")
     deliver_some(one)
     assert one.requests() == []
-    own.doveadm("reload")
+    own.reload()
     assert_all_came(one, 5)
 
 
@@ -1084,7 +1084,7 @@ def test_MSG_12_nothing_readable_on_disk(fresh_server, service, log, state):
     assert found, "there are files of the push service"
     service.up()
     if state == "spooled":
-        server.doveadm("reload")
+        server.reload()
     assert one.subjects(2) == [marks["subject"]] * 2
     for file, data in everything_below(server.dir):
         if server.homes not in file.parents:
@@ -1100,6 +1100,6 @@ def test_MSG_12_nothing_is_left_when_all_is_sent(fresh_server, subscriber, servi
     deliver_some(one)
     spool = server.dir / "push/spool"
     assert len(list(spool.iterdir())) > 1
-    server.doveadm("reload")
+    server.reload()
     assert_all_came(one, 5)
     eventually(lambda: [f.name for f in spool.iterdir()] == ["seal.pub"], "the spool is empty")

@@ -89,7 +89,7 @@ def test_a_reload_brings_one_new_process_and_keeps_the_keys(fresh_server):
     server = fresh_server()
     before = await_service(server)
     key = (server.dir / "push/keys/vapid.pem").read_bytes()
-    server.doveadm("reload")
+    server.reload()
     await_service(server, other_than=(before,))
     assert (server.dir / "push/keys/vapid.pem").read_bytes() == key
 

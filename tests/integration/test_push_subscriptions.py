@@ -72,7 +72,7 @@ def test_SUB_1_the_public_key_is_stable(fresh_server):
     pem = vapid_key(server, user)
     server.restart(server.settings)
     assert vapid_key(server, user) == pem
-    server.doveadm("reload")
+    server.reload()
     assert vapid_key(server, user) == pem
 
 

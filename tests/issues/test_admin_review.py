@@ -245,7 +245,7 @@ def test_SUB_1_MSG_7_users_who_are_moved_to_another_server(fresh_server, subscri
     copy.write_bytes((old.dir / "push/keys/vapid.pem").read_bytes())
     copy.chmod(0o600)
     shutil.chown(copy, copy.parent.stat().st_uid)
-    new.doveadm("reload")
+    new.reload()
     assert subscriptions(new, user).keys() == {phone.id}
     new.deliver("lmtp", user, chat("on the new one"))
     assert phone.until("on the new one") == ["on the new one"]

@@ -282,6 +282,19 @@ class PrivateServer(Server):
         self.configure()
         self.start()
 
+    def reload(self):
+        """Returns when the new configuration holds.
+
+        Until then master closes sockets to which somebody may be connecting. Its new services are
+        started after that, and coi-push starts by itself.
+        """
+        before = set(self.children("coi-push"))
+        self.doveadm("reload")
+        deadline = time.monotonic() + 60
+        while not set(self.children("coi-push")) - before:
+            assert time.monotonic() < deadline, self.log_text()
+            time.sleep(0.02)
+
     def remove(self):
         """Stops it and removes its files. A crash that no test noticed is noticed here."""
         self.stop()
