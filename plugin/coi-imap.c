@@ -108,7 +108,7 @@ coi_imap_is_command(const struct client_command_context *cmd, const char *name)
 	return command != NULL && cmd->func == command->func;
 }
 
-/* Those that a client may say between two pieces of a mail, or of what it has fetched. */
+/* Those that a client may say between two pieces of a mail, or of the mail. */
 static bool coi_imap_goes_on(const struct client_command_context *cmd)
 {
 	static const char *const names[] = { "FETCH",	  "STORE",
@@ -189,7 +189,26 @@ bool coi_imap_output_is_busy(struct mail_user *user)
 		 o_stream_get_buffer_used_size(client->output) > 0);
 }
 
-bool coi_imap_is_fetching(struct mail_user *user)
+/* "BODY[" sets \Seen, as "BINARY[" does, and "BODY.PEEK[" doesn't. */
+static bool coi_imap_fetches_a_piece(const char *args)
+{
+	static const char *const names[] = { "BODY[", "BINARY[" };
+	const char *p;
+
+	args = t_str_ucase(args);
+	if (strstr(args, "RFC822.TEXT") != NULL)
+		return TRUE;
+	for (unsigned int i = 0; i < N_ELEMENTS(names); i++) {
+		for (p = args; (p = strstr(p, names[i])) != NULL;) {
+			p += strlen(names[i]);
+			if (p[0] != ']' || p[1] == '<')
+				return TRUE;
+		}
+	}
+	return FALSE;
+}
+
+bool coi_imap_is_fetching_a_piece(struct mail_user *user)
 {
 	const struct client_command_context *cmd;
 	const struct client *client = coi_imap_client(user);
@@ -197,7 +216,9 @@ bool coi_imap_is_fetching(struct mail_user *user)
 	if (client == NULL)
 		return FALSE;
 	for (cmd = client->command_queue; cmd != NULL; cmd = cmd->next) {
-		if (coi_imap_is_command(cmd, "FETCH"))
+		if (coi_imap_is_command(cmd, "FETCH") &&
+		    cmd->human_args != NULL &&
+		    coi_imap_fetches_a_piece(cmd->human_args))
 			return TRUE;
 	}
 	return FALSE;

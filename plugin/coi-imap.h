@@ -19,8 +19,9 @@ bool coi_imap_is_here(void);
 /* TRUE if the user's session is in the middle of an answer, so that nothing else
    may be sent now. */
 bool coi_imap_output_is_busy(struct mail_user *user);
-/* TRUE if the user's session is carrying out a FETCH. */
-bool coi_imap_is_fetching(struct mail_user *user);
+/* TRUE if the user's session is carrying out a FETCH that sets \Seen and may not have
+   asked for all of the mail: of a section, or of some octets. */
+bool coi_imap_is_fetching_a_piece(struct mail_user *user);
 /* TRUE if it is carrying out any command, or reading one. */
 bool coi_imap_has_command(struct mail_user *user);
 

@@ -20,10 +20,9 @@
  * So is, in a file of its own, what could not wait for the lock, and what was read
  * while the user's metadata couldn't be.
  *
- * Clients fetch a mail in pieces, or fetch it and then delete or move it, and the first
- * FETCH without PEEK sets \Seen. So what a FETCH has set waits until the session does
- * something else, or nothing for some time (coi_seen_move_later()). It is in that file
- * meanwhile.
+ * Clients fetch a mail in pieces, and the first FETCH without PEEK sets \Seen. So what the
+ * FETCH of a piece has set waits until the session does something else, or nothing for some
+ * time (coi_seen_move_later()). It is in that file meanwhile.
  */
 
 #include "lib.h"
@@ -50,7 +49,7 @@
 /* Beyond it the mail is left to the next move: a client's command waits that
    long. */
 #define COI_SEEN_LOCK_SECS 20
-/* What a session that falls silent has fetched isn't kept from others for longer. */
+/* What a session that falls silent has begun to fetch isn't kept from others for longer. */
 #define COI_SEEN_LATER_MSECS (5 * 1000)
 
 /* A mail that a killed move has left in INBOX. */
@@ -72,7 +71,7 @@ struct coi_seen_moving {
 	ARRAY_TYPE(seq_range) sharing;
 };
 
-/* What a session has fetched, and moves later. */
+/* What a session has fetched pieces of, and moves later. */
 struct coi_seen_later {
 	/* INBOX */
 	struct mailbox_list *list;
@@ -808,7 +807,7 @@ coi_seen_put_off(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids)
 	struct coi_seen_later *later = cuser->seen_later;
 	const char *error;
 
-	if (!coi_imap_is_fetching(user))
+	if (!coi_imap_is_fetching_a_piece(user))
 		return FALSE;
 	if (later == NULL) {
 		later = p_new(user->pool, struct coi_seen_later, 1);

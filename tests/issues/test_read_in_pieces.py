@@ -2,7 +2,7 @@
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Mode seen and clients that know nothing of it: they fetch a chat in pieces without PEEK, as
-alpine, PHP and Thunderbird do, or fetch it whole and then say what is to become of it."""
+alpine, PHP and Thunderbird do. Who fetches the whole has it all, and it moves at once."""
 
 import os
 import signal
@@ -19,7 +19,17 @@ PIECES = {
     "parts by UID": ["UID FETCH 1 BODY[1]", "UID FETCH 1 BODY[2]"],
     "octets": ["UID FETCH 1 BODY[]<0.2000>", "UID FETCH 1 BODY[]<2000.20000>"],
     "header and text": ["FETCH 1 BODY[HEADER]", "CAPABILITY", "FETCH 1 RFC822.TEXT"],
+    "decoded octets": ["FETCH 1 BINARY[]<0.2000>", "FETCH 1 (BINARY[]<2000.20000>)"],
 }
+PIECE = "UID FETCH 1 (BODY[1])"
+WHOLE = [
+    "UID FETCH 1 BODY[]",
+    "UID FETCH 1 (FLAGS BODY[])",
+    "UID FETCH 1 body[]",
+    "UID FETCH 1 RFC822",
+    "UID FETCH 1 (BODY.PEEK[HEADER] RFC822)",
+    "UID FETCH 1 BINARY[]",
+]
 
 
 def expunged(lines):
@@ -51,6 +61,17 @@ def test_FIL_3_the_first_piece_was_all_that_one_got(server, user, pieces):
 
 
 @pytest.mark.private
+@pytest.mark.parametrize("command", WHOLE)
+def test_FIL_3_who_fetches_the_whole_need_not_do_more(server, user, command):
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        told = client.must(command)
+        assert server.where(user) == {"chat": (server.chats, {"$Chat", SEEN})}
+        assert b"an attachment\r\nan attachment" in b"".join(told.untagged)
+        assert expunged(told.untagged) == [b"* 1 EXPUNGE"]
+
+
+@pytest.mark.private
 @pytest.mark.parametrize(
     "commands, where",
     [
@@ -61,11 +82,11 @@ def test_FIL_3_the_first_piece_was_all_that_one_got(server, user, pieces):
         (["COPY 1 Other", "STORE 1 +FLAGS (\\Deleted)", "EXPUNGE"], "Other"),
     ],
 )
-def test_FIL_3_what_is_fetched_and_deleted_or_moved_came_to_Chats(server, user, commands, where):
+def test_FIL_3_what_is_deleted_or_moved_behind_a_piece_came_to_Chats(server, user, commands, where):
     with server.imap(user) as client:
         client.must("CREATE Other")
         client.must("SELECT INBOX")
-        client.must("UID FETCH 1 (BODY[])")
+        client.must(PIECE)
         for command in commands:
             client.must(command)
         client.must("NOOP")
@@ -79,7 +100,7 @@ def test_FIL_3_what_is_fetched_and_deleted_or_moved_came_to_Chats(server, user, 
 def test_FIL_3_a_copy_in_Chats_is_not_the_mail_that_is_moved(server, user):
     with server.imap(user) as client:
         client.must("SELECT INBOX")
-        client.must("FETCH 1 (BODY[])")
+        client.must(PIECE)
         client.must(f'COPY 1 "{server.chats}"')
         client.must("NOOP")
         assert client.subjects(server.chats) == ["chat", "chat"]
@@ -90,7 +111,7 @@ def test_FIL_3_a_copy_in_Chats_is_not_the_mail_that_is_moved(server, user):
 def test_FIL_3_what_is_no_chat_any_more_stays(server, user):
     with server.imap(user) as client:
         client.must("SELECT INBOX")
-        client.must("FETCH 1 (BODY[])")
+        client.must(PIECE)
         client.store("1", "-FLAGS", "$Chat")
         client.must("NOOP")
         assert server.where(user) == {"chat": ("INBOX", {SEEN})}
@@ -100,7 +121,7 @@ def test_FIL_3_what_is_no_chat_any_more_stays(server, user):
 def test_FIL_3_who_idles_is_told(server, user):
     with server.imap(user) as client:
         client.must("SELECT INBOX")
-        client.must("UID FETCH 1 (BODY[])")
+        client.must(PIECE)
         client.idle()
         assert client.idle_until("EXPUNGE")[-1] == b"* 1 EXPUNGE"
         client.done()
@@ -109,11 +130,11 @@ def test_FIL_3_who_idles_is_told(server, user):
 
 @pytest.mark.private
 @pytest.mark.parametrize("how", ["LOGOUT", "the connection is cut", "SELECT", "another reads"])
-def test_FIL_3_what_was_fetched_is_moved_when_that_is_over(server, user, how):
+def test_FIL_3_what_was_begun_is_moved_when_that_is_over(server, user, how):
     server.deliver("lmtp", user, chat("another"))
     with server.imap(user) as client:
         client.must("SELECT INBOX")
-        client.must("FETCH 1 (BODY[])")
+        client.must(PIECE)
         if how == "another reads":
             with server.imap(user) as other:
                 other.must("SELECT INBOX")
@@ -137,14 +158,14 @@ def test_FIL_3_a_session_that_falls_silent_keeps_it_from_nobody(make_server):
     server.deliver("lmtp", user, chat("chat"))
     with server.imap(user) as client:
         client.must("SELECT INBOX")
-        client.must("FETCH 1 (BODY[])")
+        client.must(PIECE)
         place = {"chat": (server.chats, {"$Chat", SEEN})}
         eventually(lambda: server.where(user) == place, "it is moved all the same")
         assert client.must("NOOP").lines("EXPUNGE") == [b"* 1 EXPUNGE"]
 
 
 @pytest.mark.private
-def test_FIL_3_a_session_that_is_killed_behind_a_FETCH(fresh_server, log):
+def test_FIL_3_a_session_that_is_killed_behind_a_piece(fresh_server, log):
     server = fresh_server()
     server.kills = True
     user = server.coi_user("seen")
@@ -153,7 +174,7 @@ def test_FIL_3_a_session_that_is_killed_behind_a_FETCH(fresh_server, log):
     log.expect("killed with signal 9")
     with server.imap(user) as client:
         client.must("SELECT INBOX")
-        client.must("FETCH 1 (BODY[])")
+        client.must(PIECE)
         for pid in server.children("imap"):
             os.kill(pid, signal.SIGKILL)
     assert server.where(user)["chat"] == ("INBOX", {"$Chat", SEEN})
