@@ -132,10 +132,13 @@ int coi_seen_journal_add_late(struct mailbox *inbox,
 		return -1;
 	}
 	/* For some users nothing is ever moved. */
-	if (fstat(fd, &st) == 0 && st.st_size < JOURNAL_LATE_MAX_SIZE &&
-	    write_full(fd, str_data(str), str_len(str)) < 0) {
-		*error_r = t_strdup_printf("write(%s) failed: %m", path);
-		ret = -1;
+	if (fstat(fd, &st) == 0 && st.st_size < JOURNAL_LATE_MAX_SIZE) {
+		ret = 1;
+		if (write_full(fd, str_data(str), str_len(str)) < 0) {
+			*error_r = t_strdup_printf("write(%s) failed: %m",
+						   path);
+			ret = -1;
+		}
 	}
 	i_close_fd(&fd);
 	return ret;
@@ -218,36 +221,53 @@ coi_seen_journal_read_file(struct mailbox *inbox, const char *path,
 	return ret;
 }
 
+/* What has been taken by a move that was killed, which may have begun it. */
+static int
+coi_seen_journal_add_taken(struct mailbox *inbox, const char *taken,
+			   ARRAY_TYPE(seq_range) *uids, const char **error_r)
+{
+	struct stat st;
+
+	if (lstat(taken, &st) < 0 && errno == ENOENT)
+		return 0;
+	if (coi_seen_journal_read_file(inbox, taken,
+				       coi_seen_journal_parse_late, uids,
+				       error_r) < 0 ||
+	    coi_seen_journal_write(inbox, uids, error_r) < 0)
+		return -1;
+	i_unlink_if_exists(taken);
+	return 1;
+}
+
 int coi_seen_journal_read(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids,
 			  ARRAY_TYPE(seq_range) *late, const char **error_r)
 {
 	const char *late_path, *taken;
 	const char *path = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_NAME);
-	struct stat st;
-	int ret, ret2;
+	int ret, taken_ret, late_ret;
 
 	if (path == NULL)
 		return 0;
 	late_path = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_LATE_NAME);
 	taken = coi_seen_journal_path(inbox, COI_SEEN_JOURNAL_TAKEN_NAME);
-	/* What has been taken before comes first, and may have been begun. */
-	if (lstat(taken, &st) == 0 || errno != ENOENT) {
-		late = uids;
-	} else if (rename(late_path, taken) < 0 && errno != ENOENT) {
-		*error_r = t_strdup_printf("rename(%s, %s) failed: %m",
-					   late_path, taken);
-		return -1;
-	}
 	ret = coi_seen_journal_read_file(inbox, path, coi_seen_journal_parse,
 					 uids, error_r);
 	if (ret < 0)
 		return -1;
-	ret2 = coi_seen_journal_read_file(
+	taken_ret = coi_seen_journal_add_taken(inbox, taken, uids, error_r);
+	if (taken_ret < 0)
+		return -1;
+	if (rename(late_path, taken) < 0 && errno != ENOENT) {
+		*error_r = t_strdup_printf("rename(%s, %s) failed: %m",
+					   late_path, taken);
+		return -1;
+	}
+	late_ret = coi_seen_journal_read_file(
 		inbox, taken, coi_seen_journal_parse_late, late, error_r);
-	/* Who has begun has written all into the journal. */
-	if (late != uids)
-		(void)seq_range_array_remove_seq_range(late, uids);
-	return ret2 != 0 ? ret2 : ret;
+	if (late_ret < 0)
+		return -1;
+	(void)seq_range_array_remove_seq_range(late, uids);
+	return ret > 0 || taken_ret > 0 || late_ret > 0 ? 1 : 0;
 }
 
 void coi_seen_journal_remove(struct mailbox *inbox)

@@ -15,10 +15,11 @@
    mails.
 
    Beside it there may be another file, with what somebody had to move who didn't get
-   the lock:
+   the lock, or moves later:
      late = *([uidvalidity TAB first TAB last] LF)
-   Who reads the journal renames that file first, and it is then part of it. Lines of it
-   that are damaged are passed over. */
+   Who reads the journal renames that file, and it is then part of it: what a move that
+   was killed had renamed before is put into the journal first. Lines of it that are
+   damaged are passed over. */
 
 #include "seq-range-array.h"
 
@@ -34,7 +35,8 @@ uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox);
 int coi_seen_journal_write(struct mailbox *inbox,
 			   const ARRAY_TYPE(seq_range) *uids,
 			   const char **error_r);
-/* Notes the mails for who reads the journal next, without the lock. */
+/* Notes the mails for who reads the journal next, without the lock. Returns 1 if it has,
+   0 if there is no place for it, -1 if error. */
 int coi_seen_journal_add_late(struct mailbox *inbox,
 			      const ARRAY_TYPE(seq_range) *uids,
 			      const char **error_r);

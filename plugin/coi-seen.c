@@ -71,14 +71,13 @@ struct coi_seen_moving {
 	ARRAY_TYPE(seq_range) sharing;
 };
 
-/* What a session has fetched pieces of, and moves later. */
+/* A session has fetched pieces, and the late file says of what. */
 struct coi_seen_later {
 	/* INBOX */
 	struct mailbox_list *list;
 	const char *vname;
 	enum mailbox_flags flags;
-	uint32_t uidvalidity;
-	ARRAY_TYPE(seq_range) uids;
+	/* NULL if there is nothing to move. */
 	struct timeout *to;
 };
 
@@ -643,37 +642,15 @@ static void coi_seen_postpone(struct mailbox *inbox,
 	}
 }
 
-/* Drops those that somebody has taken $Chat from meanwhile. */
-static void
-coi_seen_keep_chats(struct mailbox *inbox, ARRAY_TYPE(seq_range) *uids)
-{
-	struct mailbox_transaction_context *t;
-	struct mail_search_context *search_ctx;
-	struct mail *mail;
-	unsigned int idx = 0;
-	bool have_chats = coi_keyword_lookup(inbox, &idx);
-
-	t = mailbox_transaction_begin(inbox, 0, __func__);
-	search_ctx = coi_seen_search_uids(t, uids, MAIL_FETCH_FLAGS);
-	while (mailbox_search_next(search_ctx, &mail)) {
-		if (!have_chats || !coi_keyword_in_mail(mail, idx))
-			seq_range_array_remove(uids, mail->uid);
-	}
-	(void)mailbox_search_deinit(&search_ctx);
-	(void)mailbox_transaction_commit(&t);
-}
-
 /* Without chats there is nowhere to move them to. */
 static int
-coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats, bool later,
+coi_seen_move_locked(struct mailbox *inbox, struct mailbox *chats,
 		     ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	pool_t pool = pool_alloconly_create("coi seen move", 4096);
 	int ret = -1;
 
 	if (chats != NULL && coi_seen_sync(inbox, chats, error_r) == 0) {
-		if (later)
-			coi_seen_keep_chats(inbox, uids);
 		ret = coi_seen_recover(inbox, chats, uids, pool, error_r);
 		if (ret == 0 && !array_is_empty(uids)) {
 			ret = coi_seen_move_uids(inbox, chats, uids, pool,
@@ -717,14 +694,14 @@ coi_seen_leave(struct mailbox *inbox, const ARRAY_TYPE(seq_range) *uids)
 {
 	const char *error;
 
+	if (array_is_empty(uids))
+		return;
 	coi_seen_mark(inbox, uids);
 	(void)coi_seen_journal_add_late(inbox, uids, &error);
 }
 
-/* uidvalidity is 0 unless they are moved later. */
-static int
-coi_seen_move_open(struct mailbox *inbox, bool may_move, uint32_t uidvalidity,
-		   ARRAY_TYPE(seq_range) *uids, const char **error_r)
+static int coi_seen_move_open(struct mailbox *inbox, bool may_move,
+			      ARRAY_TYPE(seq_range) *uids, const char **error_r)
 {
 	struct mail_user *user = inbox->storage->user;
 	struct file_lock *lock = NULL;
@@ -736,10 +713,6 @@ coi_seen_move_open(struct mailbox *inbox, bool may_move, uint32_t uidvalidity,
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
-	/* It may be another INBOX. */
-	if (uidvalidity != 0 &&
-	    uidvalidity != coi_seen_journal_uidvalidity(inbox))
-		return 0;
 	/* Where that can't be told, it isn't worth waiting for the lock. */
 	if (!may_move) {
 		coi_seen_leave(inbox, uids);
@@ -761,8 +734,7 @@ coi_seen_move_open(struct mailbox *inbox, bool may_move, uint32_t uidvalidity,
 							 *error_r);
 			chats = NULL;
 		}
-		ret = coi_seen_move_locked(inbox, chats, uidvalidity != 0, uids,
-					   error_r);
+		ret = coi_seen_move_locked(inbox, chats, uids, error_r);
 		if (chats != NULL)
 			mailbox_free(&chats);
 	}
@@ -770,17 +742,17 @@ coi_seen_move_open(struct mailbox *inbox, bool may_move, uint32_t uidvalidity,
 	return ret;
 }
 
-/* Unless it may, it leaves the mails to the next one that may. */
+/* Moves them, and what others have left. Unless it may, it leaves the mails to the next
+   one that may. */
 static void coi_seen_move(struct mailbox_list *list, const char *vname,
 			  enum mailbox_flags flags, bool may_move,
-			  uint32_t uidvalidity, ARRAY_TYPE(seq_range) *uids)
+			  ARRAY_TYPE(seq_range) *uids)
 {
 	struct mailbox *inbox;
 	const char *error;
 
 	inbox = mailbox_alloc(list, vname, flags & MAILBOX_FLAG_IGNORE_ACLS);
-	if (coi_seen_move_open(inbox, may_move, uidvalidity, uids, &error) <
-		    0 &&
+	if (coi_seen_move_open(inbox, may_move, uids, &error) < 0 &&
 	    error != NULL) {
 		e_error(inbox->event,
 			"coi: Can't move seen chat mail "
@@ -798,7 +770,7 @@ static void coi_seen_later_timeout(struct mail_user *user)
 		coi_seen_move_later(user);
 }
 
-/* Returns FALSE if the mails aren't to wait. */
+/* Returns FALSE if the mails aren't to wait, or can't. */
 static bool
 coi_seen_put_off(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids)
 {
@@ -814,22 +786,17 @@ coi_seen_put_off(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids)
 		later->list = box->list;
 		later->vname = p_strdup(user->pool, box->vname);
 		later->flags = box->flags;
-		i_array_init(&later->uids, 4);
 		cuser->seen_later = later;
 	} else if (later->list != box->list ||
 		   strcmp(later->vname, box->vname) != 0) {
 		return FALSE;
 	}
-	if (later->uidvalidity != coi_seen_journal_uidvalidity(box))
-		array_clear(&later->uids);
-	later->uidvalidity = coi_seen_journal_uidvalidity(box);
-	seq_range_array_merge(&later->uids, uids);
+	if (coi_seen_journal_add_late(box, uids, &error) <= 0)
+		return FALSE;
 	if (later->to == NULL) {
 		later->to = timeout_add(COI_SEEN_LATER_MSECS,
 					coi_seen_later_timeout, user);
 	}
-	/* in case this process is killed */
-	(void)coi_seen_journal_add_late(box, uids, &error);
 	return TRUE;
 }
 
@@ -844,8 +811,7 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 	on = coi_seen_is_on(box);
 	if (on == 0 || (on > 0 && coi_seen_put_off(box, &seen->uids)))
 		return;
-	coi_seen_move(box->list, box->vname, box->flags, on > 0, 0,
-		      &seen->uids);
+	coi_seen_move(box->list, box->vname, box->flags, on > 0, &seen->uids);
 }
 
 void coi_seen_wait_anew(struct mail_user *user)
@@ -862,22 +828,9 @@ void coi_seen_move_later(struct mail_user *user)
 	struct coi_seen_later *later = cuser->seen_later;
 	ARRAY_TYPE(seq_range) uids;
 
-	if (later == NULL || array_is_empty(&later->uids))
+	if (later == NULL || later->to == NULL)
 		return;
 	timeout_remove(&later->to);
-	t_array_init(&uids, array_count(&later->uids));
-	array_append_array(&uids, &later->uids);
-	array_clear(&later->uids);
-	coi_seen_move(later->list, later->vname, later->flags, TRUE,
-		      later->uidvalidity, &uids);
-}
-
-void coi_seen_user_deinit(struct mail_user *user)
-{
-	struct coi_user *cuser = COI_USER_CONTEXT(user);
-
-	coi_seen_move_later(user);
-	if (cuser->seen_later != NULL)
-		array_free(&cuser->seen_later->uids);
-	cuser->seen_later = NULL;
+	t_array_init(&uids, 4);
+	coi_seen_move(later->list, later->vname, later->flags, TRUE, &uids);
 }

@@ -5,8 +5,8 @@
 #define COI_SEEN_H
 
 /* message-filter "seen" (FIL-3): chat mail in INBOX that gets \Seen is moved
-   to the Chats folder right after the flag change is committed; what an IMAP client
-   fetches, once that session does something else, or nothing. */
+   to the Chats folder right after the flag change is committed; where an IMAP client
+   fetches a piece of it, once that session does something else, or nothing. */
 
 #include "seq-range-array.h"
 
@@ -44,13 +44,11 @@ void coi_seen_before_commit(struct coi_seen *seen,
    move; it is no failure of the flag change. */
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box);
 
-/* Moves what the user's session has fetched, if anything. It does so by itself where
-   that isn't called, nor coi_seen_wait_anew(), for 5 seconds. */
+/* Moves what the user's session has fetched pieces of, if anything. It does so by itself
+   where that isn't called, nor coi_seen_wait_anew(), for 5 seconds. */
 void coi_seen_move_later(struct mail_user *user);
 /* The session is still at it. */
 void coi_seen_wait_anew(struct mail_user *user);
-/* The same, when the user goes. */
-void coi_seen_user_deinit(struct mail_user *user);
 
 /* Keeps the user's sessions from moving seen mail, and waits for the one that does.
    As coi_lock_create() does it. */

@@ -103,7 +103,7 @@ static void coi_mail_user_deinit_pre(struct mail_user *user)
 {
 	struct coi_user *cuser = COI_USER_CONTEXT(user);
 
-	coi_seen_user_deinit(user);
+	coi_seen_move_later(user);
 	cuser->module_ctx.super.deinit_pre(user);
 }
 

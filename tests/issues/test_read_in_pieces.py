@@ -118,6 +118,20 @@ def test_FIL_3_what_is_no_chat_any_more_stays(server, user):
 
 
 @pytest.mark.private
+def test_FIL_3_where_no_more_can_be_noted_nothing_waits(make_server):
+    server = make_server()
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat"))
+    late = server.home(user) / "maildir/dovecot-coi.moving.late"
+    late.write_text("\n" * 262144)
+    late.chmod(0o666)
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must(PIECE)
+        assert server.where(user) == {"chat": (server.chats, {"$Chat", SEEN})}
+
+
+@pytest.mark.private
 def test_FIL_3_who_idles_is_told(server, user):
     with server.imap(user) as client:
         client.must("SELECT INBOX")
