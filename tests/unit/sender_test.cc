@@ -1192,7 +1192,7 @@ TEST_F(TlsTest, END_1_trusts_the_admins_authority) {
 }
 
 TEST_F(TlsTest, END_4_session_tickets_without_end) {
-  constexpr size_t kMost = 200000;
+  constexpr size_t kMost = 100000;
   std::atomic<size_t> sent = 0;
   const auto identity = MakeIdentity("IP:127.0.0.1", &ca_, -1000, 100000);
   const auto context = Context(identity);
