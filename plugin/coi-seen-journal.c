@@ -30,7 +30,8 @@ coi_seen_journal_path(struct mailbox *inbox, const char *name)
 	return dir == NULL ? NULL : t_strconcat(dir, "/", name, NULL);
 }
 
-uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox)
+/* By which an INBOX is known to be the one that the UIDs are of. */
+static uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox)
 {
 	struct mailbox_status status;
 

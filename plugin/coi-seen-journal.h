@@ -29,8 +29,6 @@ struct mailbox;
 #define COI_SEEN_JOURNAL_LATE_NAME COI_SEEN_JOURNAL_NAME ".late"
 #define COI_SEEN_JOURNAL_TAKEN_NAME COI_SEEN_JOURNAL_NAME ".taken"
 
-/* By which an INBOX is known to be the one that the UIDs are of. */
-uint32_t coi_seen_journal_uidvalidity(struct mailbox *inbox);
 /* Returns 0 if ok, -1 if error. */
 int coi_seen_journal_write(struct mailbox *inbox,
 			   const ARRAY_TYPE(seq_range) *uids,
