@@ -16,6 +16,7 @@
 #include "coi-notify.h"
 #include "coi-raise.h"
 #include "coi-rules.h"
+#include "coi-seen.h"
 #include "coi-subscriptions.h"
 #include "coi-user.h"
 #include "coi-webpush.h"
@@ -59,7 +60,6 @@ coi_transaction_get(struct mailbox_transaction_context *t)
 
 	if (ct == NULL) {
 		ct = i_new(struct coi_transaction, 1);
-		coi_seen_init(&ct->seen);
 		MODULE_CONTEXT_SET(t, coi_storage_module, ct);
 	}
 	return ct;
@@ -68,7 +68,6 @@ coi_transaction_get(struct mailbox_transaction_context *t)
 static void coi_transaction_free(struct coi_transaction *ct)
 {
 	coi_webpush_free(&ct->webpush);
-	coi_seen_deinit(&ct->seen);
 	i_free(ct);
 }
 
@@ -179,6 +178,17 @@ coi_mailbox_commit_failed(struct mailbox *box,
 	mail_storage_last_error_pop(box->storage);
 }
 
+static void coi_mailbox_committed(struct mailbox *box, struct coi_seen *seen,
+				  struct coi_transaction *ct)
+{
+	/* our caller may yet ask for an error from before */
+	mail_storage_last_error_push(box->storage);
+	coi_seen_after_commit(seen, box);
+	if (ct != NULL)
+		coi_webpush_stored(&ct->webpush, box->storage->user);
+	mail_storage_last_error_pop(box->storage);
+}
+
 static int coi_mailbox_transaction_commit(
 	struct mailbox_transaction_context *t,
 	struct mail_transaction_commit_changes *changes_r)
@@ -187,35 +197,28 @@ static int coi_mailbox_transaction_commit(
 	struct coi_mailbox *cbox = COI_MAILBOX_CONTEXT(box);
 	struct coi_transaction *ct = COI_MAILBOX_CONTEXT(t);
 	struct coi_metadata_changes metadata;
-	bool moved;
+	struct coi_seen seen;
+	bool moved = FALSE;
 	int ret;
 
-	if (ct == NULL) {
-		ret = coi_mailbox_commit(t, changes_r);
-		if (ret == 0)
-			coi_mailbox_saved(box, FALSE, changes_r);
-		return ret;
-	}
-
-	if (coi_mailbox_before_commit(t, ct) < 0) {
+	i_zero(&metadata);
+	if (ct != NULL && coi_mailbox_before_commit(t, ct) < 0) {
 		metadata = ct->metadata;
 		coi_transaction_free(ct);
 		cbox->module_ctx.super.transaction_rollback(t);
 		coi_mailbox_commit_failed(box, &metadata);
 		return -1;
 	}
-	coi_seen_before_commit(&ct->seen, t);
+	coi_seen_before_commit(&seen, t);
 	ret = coi_mailbox_commit(t, changes_r);
-	if (ret == 0) {
-		/* our caller may yet ask for an error from before */
-		mail_storage_last_error_push(box->storage);
-		coi_seen_after_commit(&ct->seen, box);
-		coi_webpush_stored(&ct->webpush, box->storage->user);
-		mail_storage_last_error_pop(box->storage);
+	if (ret == 0)
+		coi_mailbox_committed(box, &seen, ct);
+	coi_seen_deinit(&seen);
+	if (ct != NULL) {
+		metadata = ct->metadata;
+		moved = ct->moving;
+		coi_transaction_free(ct);
 	}
-	metadata = ct->metadata;
-	moved = ct->moving;
-	coi_transaction_free(ct);
 	if (ret == 0)
 		coi_mailbox_saved(box, moved, changes_r);
 	else
@@ -525,31 +528,6 @@ void coi_mailbox_allocated(struct mailbox *box)
 	MODULE_CONTEXT_SET(box, coi_storage_module, cbox);
 }
 
-static void
-coi_mail_update_flags(struct mail *_mail, enum modify_type modify_type,
-		      enum mail_flags flags)
-{
-	struct mail_private *mail = (struct mail_private *)_mail;
-	union mail_module_context *cmail = COI_MAIL_CONTEXT(mail);
-
-	/* before the change: a replacement may be about to drop $Chat */
-	if ((flags & MAIL_SEEN) != 0 && modify_type != MODIFY_REMOVE)
-		coi_seen_add_mail(_mail);
-	cmail->super.update_flags(_mail, modify_type, flags);
-}
-
-static void
-coi_mail_update_keywords(struct mail *_mail, enum modify_type modify_type,
-			 struct mail_keywords *keywords)
-{
-	struct mail_private *mail = (struct mail_private *)_mail;
-	union mail_module_context *cmail = COI_MAIL_CONTEXT(mail);
-
-	if (modify_type != MODIFY_REMOVE)
-		coi_seen_add_keywords(_mail, keywords);
-	cmail->super.update_keywords(_mail, modify_type, keywords);
-}
-
 /* A mail to several recipients is copied from the one that the first of them got, and
    what Sieve of the others sees are the keywords of that one. $Chat isn't theirs (FIL-7,
    FIL-8). */
@@ -607,21 +585,13 @@ void coi_mail_allocated(struct mail *_mail)
 	struct coi_user *cuser = COI_USER_CONTEXT(_mail->box->storage->user);
 	union mail_module_context *cmail;
 
-	/* Mode seen is about INBOX only, and not about mail that is only just
-	   being stored. */
-	if (cuser == NULL || (cuser->delivering && !cuser->delivering_chat) ||
-	    (!cuser->delivering && !_mail->box->inbox_user))
+	if (cuser == NULL || !cuser->delivering_chat)
 		return;
 
 	cmail = p_new(mail->pool, union mail_module_context, 1);
 	cmail->super = *v;
 	mail->vlast = &cmail->super;
-	if (cuser->delivering) {
-		v->get_keywords = coi_mail_get_keywords;
-		v->get_keyword_indexes = coi_mail_get_keyword_indexes;
-	} else {
-		v->update_flags = coi_mail_update_flags;
-		v->update_keywords = coi_mail_update_keywords;
-	}
+	v->get_keywords = coi_mail_get_keywords;
+	v->get_keyword_indexes = coi_mail_get_keyword_indexes;
 	MODULE_CONTEXT_SET_SELF(mail, coi_mail_module, cmail);
 }

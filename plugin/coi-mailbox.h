@@ -9,7 +9,6 @@
 
 #include "mail-storage-private.h"
 #include "coi-metadata.h"
-#include "coi-seen.h"
 #include "coi-webpush.h"
 
 /* Our part of a transaction. Exists only for a transaction that does
@@ -19,7 +18,6 @@ struct coi_transaction {
 
 	struct coi_metadata_changes metadata;
 	struct coi_webpush webpush;
-	struct coi_seen seen;
 	/* it moves mail here from another mailbox */
 	bool moving;
 };

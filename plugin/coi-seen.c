@@ -81,65 +81,85 @@ struct coi_seen_later {
 	struct timeout *to;
 };
 
-void coi_seen_init(struct coi_seen *seen)
+/* A mail may get $Chat in the transaction in which it gets \Seen. */
+static bool coi_seen_gets_chat(const struct mail_index_transaction *itrans,
+			       unsigned int idx, uint32_t seq)
 {
-	i_array_init(&seen->seen_seqs, 4);
-	i_array_init(&seen->chat_seqs, 4);
-	i_array_init(&seen->uids, 4);
+	const struct mail_index_transaction_keyword_update *update;
+
+	if (!array_is_created(&itrans->keyword_updates) ||
+	    idx >= array_count(&itrans->keyword_updates))
+		return FALSE;
+	update = array_idx(&itrans->keyword_updates, idx);
+	return array_is_created(&update->add_seq) &&
+		seq_range_exists(&update->add_seq, seq);
 }
 
-void coi_seen_deinit(struct coi_seen *seen)
+/* The view doesn't have the transaction's changes, among them a replacement that drops
+   $Chat. */
+static void
+coi_seen_add_chat(struct coi_seen *seen, struct mailbox_transaction_context *t,
+		  unsigned int idx, uint32_t seq,
+		  ARRAY_TYPE(keyword_indexes) *keywords)
 {
-	array_free(&seen->seen_seqs);
-	array_free(&seen->chat_seqs);
-	array_free(&seen->uids);
-}
+	struct mail_index_view *view = t->box->view;
+	uint32_t uid;
 
-void coi_seen_add_mail(struct mail *mail)
-{
-	struct coi_transaction *ct = coi_transaction_get(mail->transaction);
-
-	/* Done for each mail of a STORE, so no more than this. */
-	seq_range_array_add(&ct->seen.seen_seqs, mail->seq);
-}
-
-void coi_seen_add_keywords(struct mail *mail,
-			   const struct mail_keywords *keywords)
-{
-	struct coi_seen *seen;
-	unsigned int idx;
-
-	if (!coi_keyword_lookup(mail->box, &idx) ||
-	    !coi_keyword_in_keywords(keywords, idx))
+	mail_index_lookup_keywords(view, seq, keywords);
+	if (!coi_keyword_in_indexes(keywords, idx) &&
+	    !coi_seen_gets_chat(t->itrans, idx, seq))
 		return;
-	seen = &coi_transaction_get(mail->transaction)->seen;
-	seq_range_array_add(&seen->chat_seqs, mail->seq);
+	mail_index_lookup_uid(view, seq, &uid);
+	if (!array_is_created(&seen->uids))
+		i_array_init(&seen->uids, 4);
+	seq_range_array_add(&seen->uids, uid);
+}
+
+/* Done for each mail of a STORE, so no more than this. */
+static void
+coi_seen_add_chats(struct coi_seen *seen, struct mailbox_transaction_context *t,
+		   const struct mail_index_transaction *itrans,
+		   unsigned int idx)
+{
+	const struct mail_index_flag_update *update;
+	ARRAY_TYPE(keyword_indexes) keywords;
+	uint32_t seq, box_seq, uid;
+
+	t_array_init(&keywords, 16);
+	array_foreach(&itrans->updates, update) {
+		if ((update->add_flags & MAIL_SEEN) == 0)
+			continue;
+		/* these are sequences until the commit */
+		for (seq = update->uid1; seq <= update->uid2; seq++) {
+			box_seq = seq;
+			if (itrans == t->itrans_pvt) {
+				mail_index_lookup_uid(itrans->view, seq, &uid);
+				if (!mail_index_lookup_seq(t->box->view, uid,
+							   &box_seq))
+					continue;
+			}
+			coi_seen_add_chat(seen, t, idx, box_seq, &keywords);
+		}
+	}
 }
 
 void coi_seen_before_commit(struct coi_seen *seen,
 			    struct mailbox_transaction_context *t)
 {
-	struct mail_index_view *view = t->box->view;
-	uint32_t count = mail_index_view_get_messages_count(view);
-	ARRAY_TYPE(keyword_indexes) keywords;
-	struct seq_range_iter iter;
-	unsigned int idx, n = 0;
-	uint32_t seq, uid;
+	struct coi_user *cuser = COI_USER_CONTEXT(t->box->storage->user);
+	/* \Seen may be one's own in a mailbox that is shared (INDEXPVT) */
+	const struct mail_index_transaction *const all[] = { t->itrans,
+							     t->itrans_pvt };
+	unsigned int idx;
 
-	if (!coi_keyword_lookup(t->box, &idx))
+	i_zero(seen);
+	/* What is only just being saved has no updates. */
+	if (cuser->delivering || !t->box->inbox_user)
 		return;
-	/* The mailbox's view doesn't have the transaction's changes, among them
-	   a replacement that drops $Chat. A mail beyond it is only just being
-	   saved. */
-	t_array_init(&keywords, 16);
-	seq_range_array_iter_init(&iter, &seen->seen_seqs);
-	while (seq_range_array_iter_nth(&iter, n++, &seq) && seq <= count) {
-		mail_index_lookup_keywords(view, seq, &keywords);
-		if (coi_keyword_in_indexes(&keywords, idx) ||
-		    seq_range_exists(&seen->chat_seqs, seq)) {
-			mail_index_lookup_uid(view, seq, &uid);
-			seq_range_array_add(&seen->uids, uid);
-		}
+	for (unsigned int i = 0; i < N_ELEMENTS(all); i++) {
+		if (all[i] != NULL && array_is_created(&all[i]->updates) &&
+		    coi_keyword_lookup(t->box, &idx))
+			coi_seen_add_chats(seen, t, all[i], idx);
 	}
 	/* The transaction is gone then, but not what it fills in. */
 	seen->conflict_seqs = t->itrans->conflict_seqs;
@@ -804,14 +824,21 @@ void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 {
 	int on;
 
-	coi_seen_drop_conflicts(seen, box);
 	/* dsync copies what another server has decided */
-	if (array_is_empty(&seen->uids) || box->storage->user->dsyncing)
+	if (!array_is_created(&seen->uids) || box->storage->user->dsyncing)
+		return;
+	coi_seen_drop_conflicts(seen, box);
+	if (array_is_empty(&seen->uids))
 		return;
 	on = coi_seen_is_on(box);
 	if (on == 0 || (on > 0 && coi_seen_put_off(box, &seen->uids)))
 		return;
 	coi_seen_move(box->list, box->vname, box->flags, on > 0, &seen->uids);
+}
+
+void coi_seen_deinit(struct coi_seen *seen)
+{
+	array_free(&seen->uids);
 }
 
 void coi_seen_wait_anew(struct mail_user *user)

@@ -11,38 +11,26 @@
 #include "seq-range-array.h"
 
 struct file_lock;
-struct mail;
 struct mailbox;
-struct mail_keywords;
 struct mail_user;
 struct mailbox_transaction_context;
 
-/* What a transaction on INBOX has changed so far. */
+/* What a transaction on INBOX changes. */
 struct coi_seen {
-	/* sequences that get \Seen */
-	ARRAY_TYPE(seq_range) seen_seqs;
-	/* sequences that get $Chat */
-	ARRAY_TYPE(seq_range) chat_seqs;
-	/* UIDs of the chat mails that get \Seen, known from before_commit() on */
+	/* UIDs of the chat mails that get \Seen; not created if there are none */
 	ARRAY_TYPE(seq_range) uids;
 	/* sequences that a conditional STORE doesn't change, complete after the
 	   commit; NULL for any other command */
 	const ARRAY_TYPE(seq_range) *conflict_seqs;
 };
 
-void coi_seen_init(struct coi_seen *seen);
-void coi_seen_deinit(struct coi_seen *seen);
-
-/* The mail is about to get \Seen, or to get keywords. */
-void coi_seen_add_mail(struct mail *mail);
-void coi_seen_add_keywords(struct mail *mail,
-			   const struct mail_keywords *keywords);
-
+/* Of any mailbox. To be followed by coi_seen_deinit(). */
 void coi_seen_before_commit(struct coi_seen *seen,
 			    struct mailbox_transaction_context *t);
 /* Moves the mails. A failure is logged, and leaves them in INBOX until the next
    move; it is no failure of the flag change. */
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box);
+void coi_seen_deinit(struct coi_seen *seen);
 
 /* Moves what the user's session has fetched pieces of, if anything. It does so by itself
    where that isn't called, nor coi_seen_wait_anew(), for 5 seconds. */

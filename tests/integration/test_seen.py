@@ -6,7 +6,7 @@
 import threading
 
 import pytest
-from harness.config import dialect, quota
+from harness.config import by_dialect, dialect, quota
 from harness.imap import Literal
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
@@ -107,6 +107,33 @@ def test_FIL_3_an_old_date_is_kept(make_server, mail_format):
         (moved,) = client.mails(server.chats)
         assert moved.date.strip() == date
         assert client.exists("INBOX") == 0
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox"])
+def test_FIL_3_Seen_of_a_private_index_moves(make_server, mail_format):
+    """\\Seen isn't in the mailbox's own index then, where other flags and $Chat are."""
+    private = by_dialect(
+        v2_3=f"mail_location = {mail_format}:~/{mail_format}:INDEXPVT=~/private\n",
+        v2_4="mail_index_private_path = ~/private\n",
+    )
+    server = make_server(mail_format=mail_format, after=private)
+    user = server.coi_user("seen")
+    for number in range(1, 4):
+        server.deliver("lmtp", user, chat(f"chat {number}"))
+    server.deliver("lmtp", user, mail("ordinary"))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Flagged")
+        assert client.exists("INBOX") == 4
+        client.store("2,4", "+FLAGS", SEEN)
+        client.must("FETCH 3 BODY[]")
+    assert server.where(user) == {
+        "chat 1": ("INBOX", {"$Chat", "\\Flagged"}),
+        "chat 2": (server.chats, {"$Chat", SEEN}),
+        "chat 3": (server.chats, {"$Chat", SEEN}),
+        "ordinary": ("INBOX", {SEEN}),
+    }
 
 
 def test_FIL_3_a_replacement_of_all_flags_keeps_Chat_on_the_moved_mail(server, user):
