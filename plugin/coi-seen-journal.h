@@ -14,8 +14,8 @@
    uidvalidity and UIDs are those of INBOX, in decimal. Each line has a range of
    mails.
 
-   Beside it there may be another file, with what somebody had to move who didn't get
-   the lock, or moves later:
+   Beside it there may be another file, with what somebody is about to make \Seen, or had
+   to move and didn't get the lock, or moves later:
      late = *([uidvalidity TAB first TAB last] LF)
    Who reads the journal renames that file, and it is then part of it: what a move that
    was killed had renamed before is put into the journal first. Lines of it that are

@@ -17,8 +17,9 @@
  * any other one is moved. The journal has their UIDs, which are never used again; GUIDs,
  * that may be in the mails' files, are read only then. What couldn't be moved is put into
  * the journal, too, and moved with the next one.
- * So is, in a file of its own, what could not wait for the lock, and what was read
- * while the user's metadata couldn't be.
+ * So is, in a file of its own, what a process that was killed had only just made \Seen,
+ * what could not wait for the lock, and what was read while the user's metadata couldn't
+ * be.
  *
  * Clients fetch a mail in pieces, and the first FETCH without PEEK sets \Seen. So what the
  * FETCH of a piece has set waits until the session does something else, or nothing for some
@@ -143,6 +144,37 @@ coi_seen_add_chats(struct coi_seen *seen, struct mailbox_transaction_context *t,
 	}
 }
 
+/* Returns 1 if what is read is to be moved, 0 if not, -1 if that can't be told. */
+static int coi_seen_is_on(struct mailbox *inbox)
+{
+	struct mail_user *user = inbox->storage->user;
+	struct coi_user *cuser = COI_USER_CONTEXT(user);
+	struct coi_config config;
+	int ret;
+
+	if (!coi_user_is_offered(user))
+		return 0;
+	cuser->waiting = TRUE;
+	ret = coi_config_read(user, inbox, &config);
+	cuser->waiting = FALSE;
+	if (ret < 0)
+		return -1;
+	return config.enabled && config.filter == COI_FILTER_SEEN ? 1 : 0;
+}
+
+/* Known before the mails are \Seen, so that the next move takes them along if this process
+   is killed before it moves them. */
+static void coi_seen_announce(struct coi_seen *seen, struct mailbox *box)
+{
+	const char *error;
+
+	/* dsync copies what another server has decided */
+	seen->on = box->storage->user->dsyncing ? 0 : coi_seen_is_on(box);
+	/* A conditional STORE may leave mails as they are that have been \Seen before. */
+	if (seen->on != 0 && seen->conflict_seqs == NULL)
+		(void)coi_seen_journal_add_late(box, &seen->uids, &error);
+}
+
 void coi_seen_before_commit(struct coi_seen *seen,
 			    struct mailbox_transaction_context *t)
 {
@@ -161,8 +193,14 @@ void coi_seen_before_commit(struct coi_seen *seen,
 		    coi_keyword_lookup(t->box, &idx))
 			coi_seen_add_chats(seen, t, all[i], idx);
 	}
-	/* The transaction is gone then, but not what it fills in. */
+	if (!array_is_created(&seen->uids))
+		return;
+	/* The transaction is gone after the commit, but not what it fills in. */
 	seen->conflict_seqs = t->itrans->conflict_seqs;
+	/* our caller may yet ask for an error from before */
+	mail_storage_last_error_push(t->box->storage);
+	coi_seen_announce(seen, t->box);
+	mail_storage_last_error_pop(t->box->storage);
 }
 
 /* Drops what the commit has left as it was, as another session had changed it
@@ -573,7 +611,7 @@ coi_seen_recover_mails(struct mailbox *inbox,
 		*error_r = coi_seen_get_error(inbox);
 		return -1;
 	}
-	return coi_seen_sync_inbox(inbox, error_r);
+	return array_is_empty(left) ? 0 : coi_seen_sync_inbox(inbox, error_r);
 }
 
 static int
@@ -589,6 +627,8 @@ coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
 	ret = coi_seen_journal_read(inbox, &journal, &late, error_r);
 	if (ret <= 0)
 		return ret;
+	/* of these it is known */
+	(void)seq_range_array_remove_seq_range(&late, uids);
 	p_array_init(&left, pool, 16);
 	if (!array_is_empty(&journal) &&
 	    coi_seen_find_left(inbox, chats, &journal, pool, &left, error_r) <
@@ -600,7 +640,9 @@ coi_seen_recover(struct mailbox *inbox, struct mailbox *chats,
 		return -1;
 	if (coi_seen_recover_mails(inbox, &left, &late, uids, error_r) < 0)
 		return -1;
-	coi_seen_journal_remove(inbox);
+	/* otherwise the move writes it anew */
+	if (array_is_empty(uids))
+		coi_seen_journal_remove(inbox);
 	return 0;
 }
 
@@ -688,24 +730,6 @@ int coi_seen_lock(struct mailbox *inbox, struct file_lock **lock_r,
 {
 	return coi_lock_create(inbox, COI_SEEN_LOCK_NAME, COI_SEEN_LOCK_SECS,
 			       lock_r, error_r);
-}
-
-/* Returns 1 if what is read is to be moved, 0 if not, -1 if that can't be told. */
-static int coi_seen_is_on(struct mailbox *inbox)
-{
-	struct mail_user *user = inbox->storage->user;
-	struct coi_user *cuser = COI_USER_CONTEXT(user);
-	struct coi_config config;
-	int ret;
-
-	if (!coi_user_is_offered(user))
-		return 0;
-	cuser->waiting = TRUE;
-	ret = coi_config_read(user, inbox, &config);
-	cuser->waiting = FALSE;
-	if (ret < 0)
-		return -1;
-	return config.enabled && config.filter == COI_FILTER_SEEN ? 1 : 0;
 }
 
 /* Leaves the mails to the next move, without the lock. */
@@ -822,18 +846,14 @@ coi_seen_put_off(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids)
 
 void coi_seen_after_commit(struct coi_seen *seen, struct mailbox *box)
 {
-	int on;
-
-	/* dsync copies what another server has decided */
-	if (!array_is_created(&seen->uids) || box->storage->user->dsyncing)
+	if (seen->on == 0)
 		return;
 	coi_seen_drop_conflicts(seen, box);
-	if (array_is_empty(&seen->uids))
+	if (array_is_empty(&seen->uids) ||
+	    (seen->on > 0 && coi_seen_put_off(box, &seen->uids)))
 		return;
-	on = coi_seen_is_on(box);
-	if (on == 0 || (on > 0 && coi_seen_put_off(box, &seen->uids)))
-		return;
-	coi_seen_move(box->list, box->vname, box->flags, on > 0, &seen->uids);
+	coi_seen_move(box->list, box->vname, box->flags, seen->on > 0,
+		      &seen->uids);
 }
 
 void coi_seen_deinit(struct coi_seen *seen)

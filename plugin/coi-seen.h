@@ -22,9 +22,12 @@ struct coi_seen {
 	/* sequences that a conditional STORE doesn't change, complete after the
 	   commit; NULL for any other command */
 	const ARRAY_TYPE(seq_range) *conflict_seqs;
+	/* 1 if they are to be moved, 0 if not, -1 if that can't be told */
+	int on;
 };
 
-/* Of any mailbox. To be followed by coi_seen_deinit(). */
+/* Of any mailbox. Notes, too, what is to be moved, so that it is known if the process is
+   killed. To be followed by coi_seen_deinit(). */
 void coi_seen_before_commit(struct coi_seen *seen,
 			    struct mailbox_transaction_context *t);
 /* Moves the mails. A failure is logged, and leaves them in INBOX until the next
