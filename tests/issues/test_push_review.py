@@ -3,7 +3,7 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Mistakes of push that a review, and its first load tests, have found.
 
-Those that need no server are in relay_review_test.cc.
+Those that need no server are in relay_*_test.cc.
 """
 
 import json

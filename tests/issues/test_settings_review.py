@@ -3,7 +3,7 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """What values of settings did that make no sense, or that are different for each user.
 
-Those of coi-push are in relay_settings_review_test.cc.
+Those of coi-push are in relay_settings_test.cc.
 """
 
 import os

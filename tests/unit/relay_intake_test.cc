@@ -23,8 +23,6 @@ using push::Handoff;
 using std::string;
 using std::string_view;
 
-constexpr char kQueued[] = "+\tqueued\n";
-
 class RelayIntake : public OpenRelayTest {};
 
 // -- clients --

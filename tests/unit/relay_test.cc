@@ -19,8 +19,6 @@ namespace {
 using push::Handoff;
 using std::string;
 
-constexpr char kQueued[] = "+\tqueued\n";
-
 class Relay : public OpenRelayTest {};
 
 TEST_F(Relay, MSG_8_sends_what_it_is_given) {

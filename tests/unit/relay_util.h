@@ -7,11 +7,13 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <sqlite3.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -19,7 +21,9 @@
 #include <deque>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <iterator>
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -34,6 +38,9 @@
 #include "util/base64.h"
 
 namespace coi::test {
+
+// The answer to what was taken.
+inline constexpr char kQueued[] = "+\tqueued\n";
 
 // A directory that goes away with it.
 class TemporaryDirectory {
@@ -376,6 +383,107 @@ class OpenRelayTest : public RelayTest {
   bool IsInSpool(const push::Handoff& handoff) {
     return access(Spool(handoff.id + ".handoff").c_str(), F_OK) == 0;
   }
+  // Answers the oldest by `status`, or (0) not at all.
+  void Fail(int status) {
+    if (status == 0) {
+      sender_->AnswerUnreachable();
+    } else {
+      sender_->AnswerHttp(status);
+    }
+    Run();
+  }
+};
+
+// With a gateway for device tokens.
+class GatewayRelayTest : public OpenRelayTest {
+ protected:
+  void SetUp() override {
+    settings_.device_token_gateway = "https://gateway.example.org/notify";
+    OpenRelayTest::SetUp();
+  }
+  push::Handoff MakeTokens(const std::string& user, const std::vector<std::string>& tokens,
+                           int64_t set = 1) {
+    push::Handoff handoff = MakeHandoff(user, {});
+    for (const std::string& token : tokens) {
+      handoff.subscriptions.emplace_back(
+          "deltachat-" + std::to_string(handoff.subscriptions.size()),
+          push::WriteStored(*push::MakeDeviceToken(token, set)));
+    }
+    return handoff;
+  }
+  // Services that nobody has heard of yet.
+  std::vector<std::string> NewUrls() {
+    std::vector<std::string> urls;
+    urls.reserve(100);
+    for (int i = 0; i < 100; ++i) {
+      urls.push_back("https://push" + std::to_string(++last_url_) + ".example/");
+    }
+    return urls;
+  }
+  static std::vector<std::string> BadTokens() {
+    std::vector<std::string> tokens;
+    tokens.reserve(10);
+    for (int i = 0; i < 10; ++i) {
+      tokens.push_back("bad" + std::to_string(i));
+    }
+    return tokens;
+  }
+  // Answers bad requests by `status` (0: not at all) once they are `after` seconds
+  // old, and good ones at once. Returns how many of those there were.
+  int AnswerSome(const std::function<bool(const relay::PushRequest&)>& is_bad, int status,
+                 int after) {
+    auto& requests = sender_->requests;
+    for (int good = 0;; Run()) {
+      const auto next = std::ranges::find_if(requests, [&](const relay::PushRequest& request) {
+        const int64_t since = started_.try_emplace(request.id, clock_.steady).first->second;
+        return !is_bad(request) || clock_.steady - since >= int64_t{1000000} * after;
+      });
+      if (next == requests.end()) {
+        return good;
+      }
+      const bool bad = is_bad(*next);
+      good += bad ? 0 : 1;
+      std::swap(*next, requests.front());
+      if (bad && status == 0) {
+        sender_->AnswerUnreachable();
+      } else {
+        sender_->AnswerHttp(bad ? status : 200);
+      }
+    }
+  }
+  void FailAll() {
+    for (; !sender_->requests.empty(); Run()) {
+      sender_->AnswerUnreachable();
+    }
+  }
+  static bool IsBadToken(const relay::PushRequest& request) {
+    return request.body.starts_with("bad");
+  }
+
+ private:
+  int last_url_ = 0;
+  std::map<uint64_t, int64_t> started_;
+};
+
+// Somebody else's connection to the queue.
+class Other {
+ public:
+  explicit Other(const std::string& directory) {
+    EXPECT_EQ(sqlite3_open((directory + "/queue.sqlite").c_str(), &database_), SQLITE_OK);
+  }
+  ~Other() {
+    sqlite3_close(database_);
+  }
+  Other(const Other&) = delete;
+  Other& operator=(const Other&) = delete;
+
+  void Do(const std::string& sql) {
+    EXPECT_EQ(sqlite3_exec(database_, sql.c_str(), nullptr, nullptr, nullptr), SQLITE_OK)
+        << sqlite3_errmsg(database_);
+  }
+
+ private:
+  sqlite3* database_ = nullptr;
 };
 
 }  // namespace coi::test

@@ -2,13 +2,17 @@
 // License, v. 2.0. If a copy of the MPL was not distributed with this
 // file, You can obtain one at https://mozilla.org/MPL/2.0/.
 
-// Settings, and files beside them, that a review got wrong on purpose.
+// Settings that can't work, or that a service refuses, and what is wrong with the folders
+// that they name.
 
 #include <gtest/gtest.h>
 #include <unistd.h>
 
+#include <cstdio>
 #include <string>
 
+#include "push/handoff.h"
+#include "push/subscription.h"
 #include "relay_util.h"
 
 namespace coi::test {
@@ -16,7 +20,7 @@ namespace {
 
 using std::string;
 
-class RelaySettingsReview : public OpenRelayTest {
+class RelaySettings : public OpenRelayTest {
  protected:
   // By its name, with a slash, and by a link.
   void RefusesTwice(const char** one, const string& other) {
@@ -36,20 +40,20 @@ class RelaySettingsReview : public OpenRelayTest {
 };
 
 // After a day, the spool removed vapid.pem as something that was left behind.
-TEST_F(RelaySettingsReview, SUB_1_a_spool_where_the_keys_are_removed_them) {
+TEST_F(RelaySettings, SUB_1_a_spool_where_the_keys_are_removed_them) {
   RefusesTwice(&settings_.spool_dir, key_dir_);
   EXPECT_NE(ReadFile(key_dir_ + "/vapid.pem"), "");
 }
 
-TEST_F(RelaySettingsReview, MSG_10_a_spool_where_the_queue_is_removed_it) {
+TEST_F(RelaySettings, MSG_10_a_spool_where_the_queue_is_removed_it) {
   RefusesTwice(&settings_.spool_dir, queue_dir_);
 }
 
-TEST_F(RelaySettingsReview, MSG_12_the_queue_was_put_beside_its_key_by_another_name) {
+TEST_F(RelaySettings, MSG_12_the_queue_was_put_beside_its_key_by_another_name) {
   RefusesTwice(&settings_.queue_dir, key_dir_);
 }
 
-TEST_F(RelaySettingsReview, SUB_1_a_key_that_links_to_nothing_failed_without_a_word) {
+TEST_F(RelaySettings, SUB_1_a_key_that_links_to_nothing_failed_without_a_word) {
   for (const string name : {"vapid.pem", "storage.pem"}) {
     relay_.reset();
     const string path = key_dir_ + "/" + name;
@@ -62,7 +66,7 @@ TEST_F(RelaySettingsReview, SUB_1_a_key_that_links_to_nothing_failed_without_a_w
 }
 
 // Push services refused all that was kept for longer than they do.
-TEST_F(RelaySettingsReview, MSG_8_a_TTL_of_more_than_four_weeks_was_sent) {
+TEST_F(RelaySettings, MSG_8_a_TTL_of_more_than_four_weeks_was_sent) {
   constexpr unsigned int kMost = 28 * 86400;
   settings_.ttl_chat_secs = settings_.ttl_mail_secs = 2 * kMost;
   Reopen();
@@ -80,6 +84,19 @@ TEST_F(RelaySettingsReview, MSG_8_a_TTL_of_more_than_four_weeks_was_sent) {
   Connect(push::WriteHandoff(registration) + "\n");
   Run();
   EXPECT_EQ(sender_->AnswerHttp(201).ttl_secs, kMost);
+}
+
+TEST_F(RelaySettings, MSG_7_a_machine_without_a_domain_had_no_push_at_all) {
+  settings_.vapid_subject = "";
+  settings_.vapid_subject_default = "mailto:postmaster@localhost";
+  relay_.reset();
+  ASSERT_TRUE(Open()) << error_;
+  EXPECT_NE(AllLogs().find("coi_push_vapid_subject"), string::npos);
+  Ask(MakeHandoff("alice"));
+  EXPECT_EQ(sender_->AnswerHttp(201).authorization.substr(0, 8), "vapid t=");
+  settings_.vapid_subject = "mailto:postmaster@localhost";
+  relay_.reset();
+  EXPECT_FALSE(Open());
 }
 
 }  // namespace
