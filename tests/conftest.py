@@ -190,6 +190,13 @@ def fresh_server(request, pool, log):
 
 
 @pytest.fixture
+def own(fresh_server, log):
+    """One whose coi-push is held up or killed, and that waits for it no longer than usual."""
+    log.expect(r"coi-push|coi: ")
+    return fresh_server(push=(("coi_push_handoff_timeout", None),))
+
+
+@pytest.fixture
 def server(request, container, log):
     """The server as an admin has it after installing: private here, or the container."""
     if container:

@@ -3,10 +3,10 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """BLK-1, BLK-2, BLK-3, BLK-4, BLK-5: mail from blocked contacts."""
 
-import hashlib
 import os
 
 import pytest
+from harness.contacts import SENDER, hash_of
 from harness.contacts_index import index_of, read_header
 from harness.imap import Literal
 from harness.lmtp import Lmtp
@@ -16,12 +16,6 @@ from harness.server import ROOT
 
 FORMATS = ("maildir", "sdbox", "mdbox", "mbox")
 WAYS = ("lmtp", "lda")
-# The From of what harness.mails makes.
-SENDER = "sender@example.org"
-
-
-def hash_of(address):
-    return hashlib.sha3_256(address.lower().encode()).hexdigest()
 
 
 def contact(*addresses, blocked=False, date="Sat, 04 Jan 2025 10:00:00 +0000", **headers):

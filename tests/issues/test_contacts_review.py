@@ -3,9 +3,9 @@
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Mistakes of our own with contacts, found by a review before the first release."""
 
-import hashlib
 import pytest
-from harness.config import by_dialect, metadata_dict, plugins, settings
+from harness.config import by_dialect, locked_config, plugins, settings
+from harness.contacts import HEADERS, SENDER, add, block, fetch_headers, hash_of, where_each
 from harness.contacts_index import (
     UNREAD,
     Record,
@@ -17,35 +17,11 @@ from harness.contacts_index import (
 from harness.imap import Literal
 from harness.mails import mail
 from harness.push import eventually
-from test_second_review import block
 
 pytestmark = pytest.mark.private
 
-SENDER = "sender@example.org"
-HEADERS = "FETCH 1:* (BODY.PEEK[HEADER.FIELDS (CHAT-CONTENT COI-FROM-HASH COI-BLOCKED DATE)])"
 FORMATS = ["maildir", "sdbox", "mdbox"]
 UNREADABLE = "Can't read the contact with UID"
-
-
-def in_imap_only(name, value):
-    """A setting of a plugin that deliveries don't have."""
-    return f"protocol imap {{\n{settings(**{name: value})}}}\n"
-
-
-def add(server, user, *fields, body="x\n"):
-    lines = "".join(f"{field}\r\n" for field in fields)
-    with server.imap(user) as client:
-        client.must(f'APPEND "{server.contacts}" ', Literal(f"{lines}\r\n{body}".encode()))
-
-
-def hash_of(address):
-    return hashlib.sha3_256(address.encode()).hexdigest()
-
-
-def fetch_headers(server, user, command=HEADERS):
-    with server.imap(user) as client:
-        client.must(f'EXAMINE "{server.contacts}"')
-        return b"".join(client.must(command).untagged)
 
 
 def find_contacts(server, user):
@@ -76,34 +52,6 @@ def end_pause(server, user):
     index = index_of(server, user)
     first, *others = read_records(index)
     write_records(index, [first._replace(date=1), *others])
-
-
-def where_each(server, user, *subjects):
-    """Where mails with these subjects go, one after the other."""
-    for subject in subjects:
-        server.deliver("lmtp", user, mail(subject))
-    found = {}
-    with server.imap(user) as client:
-        for folder in client.folders():
-            if folder != server.contacts:
-                found.update({each: folder for each in client.subjects(folder)})
-    return [found[subject] for subject in subjects]
-
-
-def locked_config():
-    """Of mail that only IMAP can decrypt: what is before ours, behind it, and doveadm's option."""
-    password = "mail_crypt_private_password"
-    if by_dialect(v2_3=True, v2_4=False):
-        options = {"mail_crypt_curve": "secp521r1", "mail_crypt_save_version": "2"}
-        options["mail_crypt_require_encrypted_user_key"] = "yes"
-        after = settings(**options) + in_imap_only(password, "secret")
-        given = f"plugin/{password}=secret"
-    else:
-        key = "crypt_user_key_password = secret\n"
-        after = "crypt_user_key_curve = secp521r1\ncrypt_user_key_require_encrypted = yes\n"
-        after += f"protocol imap {{\n{key}}}\n"
-        given = "crypt_user_key_password=secret"
-    return metadata_dict("dovecot-attributes"), plugins("mail_crypt") + after, given
 
 
 @pytest.fixture(params=FORMATS)

@@ -12,11 +12,11 @@ import hashlib
 import os
 
 import pytest
+from harness.contacts import block
 from harness.contacts_index import UNREAD, index_of, read_header, read_records, write_records
 from harness.mails import mail
 from harness.push import eventually
 from harness.server import MAIL_UID
-from test_second_review import block
 
 COUNT = 2000
 

@@ -4,9 +4,9 @@
 """A folder that somebody chooses and that takes no mail."""
 
 import pytest
+from harness.contacts import block
 from harness.mails import chat, mail
 from test_chats_unusable import ACL
-from test_third_review import block
 
 pytestmark = pytest.mark.private
 

@@ -14,12 +14,12 @@ import time
 
 import pytest
 from harness.config import by_dialect, plugins, quota
+from harness.contacts import block
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 from harness.push import Subscriber, eventually, read_vapid, subscriptions, vapid_key
 from harness.push_service import HOSTILE, answer
 from harness.server import ROOT
-from test_second_review import block
 
 ENABLED = f"{ROOT}/enabled"
 FILTER = f"{ROOT}/message-filter"

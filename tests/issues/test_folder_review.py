@@ -7,10 +7,10 @@ import shutil
 
 import pytest
 from harness.config import by_dialect, settings
+from harness.contacts import block
 from harness.mails import chat, mail
 from harness.server import ROOT
 from test_chats_unusable import ACL
-from test_second_review import block
 
 pytestmark = pytest.mark.private
 

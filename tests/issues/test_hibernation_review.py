@@ -8,17 +8,10 @@ import time
 
 import pytest
 from harness import hibernation
+from harness.imap import await_soon
 from harness.mails import mail
 
 pytestmark = pytest.mark.private
-
-# For what would be told by the next mail, or by Dovecot's look after half a minute.
-SOON = 15
-
-
-def await_soon(client, text):
-    client.sock.settimeout(SOON)
-    client.read_until(text)
 
 
 @pytest.mark.parametrize("mail_format", ("maildir", "sdbox", "mdbox"))

@@ -11,15 +11,13 @@ import time
 import pytest
 from harness.config import by_dialect, faults, import_environment, settings, version
 from harness.held import LOCK_OF_MOVES, Held
+from harness.imap import await_soon
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 
 SEEN = "\\Seen"
 FORMATS = ("maildir", "sdbox", "mdbox")
 NOTIFY = "NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge))"
-
-# For what would be told never, or by the next one.
-SOON = 15
 
 unless_it_always_looks = pytest.mark.skipif(
     version().startswith("2.4"), reason="this Dovecot itself looks each second"
@@ -31,11 +29,6 @@ def put(maildir, name, text):
     (maildir / "tmp" / name).write_bytes(text)
     (maildir / "tmp" / name).chmod(0o666)
     (maildir / "tmp" / name).rename(maildir / "new" / name)
-
-
-def await_soon(client, text):
-    client.sock.settimeout(SOON)
-    client.read_until(text)
 
 
 @pytest.mark.private

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from harness.config import by_dialect, faults, version
-from harness.imap import Literal
+from harness.imap import SOON, Literal, await_soon
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 from harness.push import eventually
@@ -24,10 +24,6 @@ from harness.push import eventually
 NOTIFY = "NOTIFY SET (PERSONAL (MessageNew MessageExpunge))"
 # The maker of a mail and the folder where it goes.
 BOTH = ((mail, "INBOX"), (chat, None))
-
-
-# For what was told never, or by stock's look after half a minute.
-SOON = 15
 
 
 def processor_secs(server):
@@ -47,11 +43,6 @@ def watches(pid):
             text = Path(f"/proc/{pid}/fdinfo/{fd.name}").read_text()
             found |= {int(inode, 16) for inode in re.findall(r"inotify wd:\S+ ino:(\S+)", text)}
     return found
-
-
-def await_soon(client, text):
-    client.sock.settimeout(SOON)
-    client.read_until(text)
 
 
 def await_watch(server, log):

@@ -20,7 +20,7 @@ from harness.h2server import Behaviour, push_service
 from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
-from harness.push import VAPID, eventually, queued, service_pids, subscriptions
+from harness.push import VAPID, eventually, gone, queued, service_pids, subscriptions
 from harness.push_service import answer
 from test_failing_metadata import unwritable
 
@@ -70,12 +70,6 @@ def test_END_4_services_closed_a_connection_with_a_thousand_resets(authority):
     *results, summary = [json.loads(line) for line in output.splitlines()]
     assert summary["answered"] == 2500
     assert {result["http"] for result in results} == {201}
-
-
-@pytest.fixture
-def own(fresh_server, log):
-    log.expect(r"coi-push|coi: ")
-    return fresh_server(push=(("coi_push_handoff_timeout", None),))
 
 
 def test_SUB_1_a_service_that_hangs_made_listings_fail(own, subscriber):
@@ -132,14 +126,6 @@ def test_SUB_2_what_waited_for_a_subscription_was_sent_after_its_end(own, subscr
         assert one.set().ok
     eventually(lambda: queued(own) == 0, "nothing waits")
     assert len(one.requests()) == 1
-
-
-def gone(server, one):
-    """The service has heard that it is, and the user's metadata still have it."""
-    one.service.on(one.path, answer(410))
-    server.deliver("lmtp", one.user, mail("mail"))
-    one.pushes(1)
-    eventually(lambda: queued(server) == 0, "the answer was noted")
 
 
 def test_MSG_9_one_that_cannot_be_removed_is_not_tried_by_each_delivery(own, subscriber, log):

@@ -6,10 +6,10 @@
 import shutil
 
 import pytest
+from harness.contacts import block
 from harness.contacts_index import index_of
 from harness.mails import chat, mail
 from harness.server import ROOT
-from test_second_review import block
 
 pytestmark = pytest.mark.private
 

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
 from harness.mails import mail
-from harness.push import eventually, subscriptions
+from harness.push import eventually, gone, subscriptions
 from harness.push_service import answer
-from test_push_review import gone
 
 
 def once(is_open, then):

@@ -7,28 +7,17 @@ Those of push are in test_push_review.py, too.
 """
 
 import contextlib
-import hashlib
 
 import pytest
 from harness.config import by_dialect
+from harness.contacts import SENDER, block
 from harness.contacts_index import read_header
-from harness.imap import Literal
 from harness.mails import chat, mail
 from harness.server import ROOT
 
 pytestmark = pytest.mark.private
 
-SENDER = "sender@example.org"
 DETAIL = "lmtp_save_to_detail_mailbox = yes\nrecipient_delimiter = +\n"
-
-
-def block(server, user, address=SENDER):
-    text = (
-        "Chat-Content: contact\nDate: Sat, 04 Jan 2025 10:00:00 +0000\nCOI-Blocked: yes\n"
-        f"COI-From-Hash: {hashlib.sha3_256(address.encode()).hexdigest()}\n\nvcard\n"
-    )
-    with server.imap(user) as client:
-        client.must(f'APPEND "{server.contacts}" ', Literal(text.encode()))
 
 
 @pytest.fixture

@@ -4,10 +4,10 @@
 """Mistakes of our own where mail is stored in ways that few choose."""
 
 import pytest
-from harness.config import by_dialect, metadata_dict, plugins, settings
+from harness.config import by_dialect, locked_config, metadata_dict, plugins, settings
 from harness.mails import chat
 from harness.push import eventually
-from test_contacts_review import FORMATS, locked_config
+from test_contacts_review import FORMATS
 from test_mail_review import EDIT, EDITHEADER
 
 pytestmark = pytest.mark.private

@@ -7,8 +7,8 @@ import fcntl
 
 import pytest
 from harness.mails import mail
+from harness.push import gone
 from harness.push_service import hang
-from test_push_review import gone
 
 pytestmark = pytest.mark.private
 

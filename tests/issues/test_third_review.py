@@ -7,11 +7,12 @@ import hashlib
 
 import pytest
 from harness.config import by_dialect, metadata_dict, settings
+from harness.contacts import SENDER, block
 from harness.doveadm import dsync
 from harness.mails import chat, mail
 from harness.server import ROOT
 from test_fail_open import NO_STORAGE
-from test_second_review import DETAIL, SENDER, block
+from test_second_review import DETAIL
 
 pytestmark = pytest.mark.private
 

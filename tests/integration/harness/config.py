@@ -76,6 +76,24 @@ def quota(limit="4k"):
     )
 
 
+def locked_config():
+    """Of mail that only IMAP can decrypt: what is before ours, behind it, and doveadm's option."""
+    password = "mail_crypt_private_password"
+    if by_dialect(v2_3=True, v2_4=False):
+        options = {"mail_crypt_curve": "secp521r1", "mail_crypt_save_version": "2"}
+        options["mail_crypt_require_encrypted_user_key"] = "yes"
+        # a setting of a plugin that deliveries don't have
+        in_imap_only = f"protocol imap {{\n{settings(**{password: 'secret'})}}}\n"
+        after = settings(**options) + in_imap_only
+        given = f"plugin/{password}=secret"
+    else:
+        key = "crypt_user_key_password = secret\n"
+        after = "crypt_user_key_curve = secp521r1\ncrypt_user_key_require_encrypted = yes\n"
+        after += f"protocol imap {{\n{key}}}\n"
+        given = "crypt_user_key_password=secret"
+    return metadata_dict("dovecot-attributes"), plugins("mail_crypt") + after, given
+
+
 @dataclass(frozen=True)
 class Config:
     """One server's configuration. Equal ones share a server in a test session."""

@@ -9,6 +9,8 @@ import socket
 
 # How long an answer may take. None is ever that slow; a server that hangs is.
 TIMEOUT = float(os.environ.get("COI_TEST_TIMEOUT", "30"))
+# For what would be told never, by the next mail, or by Dovecot's look after half a minute.
+SOON = 15
 
 
 class Literal:
@@ -238,6 +240,11 @@ class Imap:
     def done(self):
         self.sock.sendall(b"DONE\r\n")
         return self.finish(self.idle_tag)
+
+
+def await_soon(client, text):
+    client.sock.settimeout(SOON)
+    client.read_until(text)
 
 
 class Mail:

@@ -21,7 +21,8 @@ from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from .push_service import PATIENCE
+from .mails import mail
+from .push_service import PATIENCE, answer
 
 WEBPUSH = "/private/vendor/vendor.dovecot/webpush"
 SUBSCRIPTIONS = f"{WEBPUSH}/subscriptions"
@@ -314,6 +315,14 @@ def eventually(condition, what):
         assert time.monotonic() < deadline, f"{what}: not within {PATIENCE} s"
         time.sleep(0.05)
     return result
+
+
+def gone(server, one):
+    """The service has heard that it is, and the user's metadata still have it."""
+    one.service.on(one.path, answer(410))
+    server.deliver("lmtp", one.user, mail("mail"))
+    one.pushes(1)
+    eventually(lambda: queued(server) == 0, "the answer was noted")
 
 
 def service_pids(server):
