@@ -199,3 +199,15 @@ def test_COI_with_a_dict_that_is_elsewhere(make_server, work_dir, log, enabled):
     folders = sorted(name for name, flags in server.where(user).values())
     assert folders == (["COI/Chats"] * 2 if enabled else ["INBOX"] * 2) + ["INBOX"] * 2
     assert log.problems() == []
+
+
+def test_a_user_without_a_home_lost_all_service(make_server):
+    """Dovecot 2.3 refuses a user for whom a setting of any plugin has an empty %h."""
+    server = make_server(home=False)
+    user = server.new_user()
+    for make in (mail, chat):
+        (reply,) = server.lmtp(user, mail=make(make.__name__))
+        assert reply.startswith("250")
+    with server.imap(user) as client:
+        assert client.subjects("INBOX") == ["chat", "mail"]
+        assert "COI" not in client.capabilities()

@@ -1,21 +1,13 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""Mistakes of our own with contacts, found by a review before the first release."""
+"""Contacts that a delivery can't read, or not for now: encrypted, compressed, no text at all."""
 
 import pytest
 from harness.config import by_dialect, locked_config, plugins, settings
 from harness.contacts import HEADERS, SENDER, add, block, fetch_headers, hash_of, where_each
-from harness.contacts_index import (
-    UNREAD,
-    Record,
-    index_of,
-    read_header,
-    read_records,
-    write_records,
-)
+from harness.contacts_index import UNREAD, index_of, read_header, read_records, write_records
 from harness.imap import Literal
-from harness.mails import mail
 from harness.push import eventually
 
 pytestmark = pytest.mark.private
@@ -81,19 +73,6 @@ def test_BLK_1_a_delivery_that_cannot_decrypt_contacts_spoilt_the_cache(locked, 
     assert where_each(server, user, "d", "e") == [server.folder("Blocked")] * 2
     assert read_header(index_of(server, user)).count == 2
     eventually(lambda: log.count(server, UNREADABLE) == 1, "it is logged")
-
-
-@pytest.mark.parametrize("cached", [False, True], ids=["", "cached"])
-def test_BLK_4_a_Date_before_1970_was_the_newest_in_the_cache(make_server, cached):
-    """Dovecot keeps the date of a mail without a sign."""
-    server = make_server()
-    user = server.coi_user("none")
-    contact = ("Chat-Content: contact", f"COI-From-Hash: {hash_of(SENDER)}")
-    add(server, user, *contact, "Date: Sat, 4 Jan 2025 10:00:00 +0000", "COI-Blocked: yes")
-    add(server, user, *contact, "Date: Fri, 1 Jan 1960 10:00:00 +0000")
-    if cached:
-        fetch_headers(server, user)
-    assert where_each(server, user, "a") == [server.folder("Blocked")]
 
 
 def test_BLK_4_locked_contacts_whose_Date_no_client_has_asked_for(locked):
@@ -207,139 +186,3 @@ def test_BLK_5_a_clock_that_was_wrong_makes_no_long_pause(make_server, log):
     where_each(server, user, "b")
     (now,) = read_records(index)
     assert 0 <= now.date - then.date < 86400
-
-
-def many_hashes(count):
-    """Fields for as many addresses, 80 octets each with a single line feed."""
-    return [f"COI-From-Hash: {hash_of(f'{number}@example.org')}" for number in range(count)]
-
-
-@pytest.mark.parametrize("cached", [False, True], ids=["", "cached"])
-@pytest.mark.parametrize("mail_format", FORMATS)
-def test_BLK_1_the_33rd_hash_of_a_contact_did_not_block(make_server, mail_format, cached):
-    server = make_server(mail_format=mail_format)
-    user = server.coi_user("active")
-    # A header of nearly 64 KB.
-    add(server, user, "Chat-Content: contact", "COI-Blocked: yes", *many_hashes(805))
-    if cached:
-        fetch_headers(server, user)
-    for number in (0, 31, 32, 804):
-        text = mail(f"of {number}").replace(SENDER.encode(), f"{number}@example.org".encode())
-        server.deliver("lmtp", user, text)
-    assert where_each(server, user, "other") == ["INBOX"]
-    with server.imap(user) as client:
-        blocked = client.subjects(server.folder("Blocked"))
-    assert blocked == ["of 0", "of 31", "of 32", "of 804"]
-
-
-def test_BLK_1_a_header_above_64_KB_is_no_contact(make_server):
-    server = make_server()
-    user = server.coi_user("active")
-    add(server, user, "Chat-Content: contact", "COI-Blocked: yes", *many_hashes(820))
-    block(server, user)
-    text = mail("of 0").replace(SENDER.encode(), b"0@example.org")
-    server.deliver("lmtp", user, text)
-    assert where_each(server, user, "blocked") == [server.folder("Blocked")]
-    with server.imap(user) as client:
-        assert client.subjects("INBOX") == ["of 0"]
-
-
-def group(count, last="x@example.org"):
-    """Addresses, the blocked one at that place, and another one behind it."""
-    return ", ".join([f"{n}@example.org" for n in range(1, count)] + [SENDER, last])
-
-
-HIDING = {
-    "second field": f"From: other@example.org\nFrom: {SENDER}\n",
-    "third, of other case": f"From: a@b\nSubject: x\nFROM: c@d\nfrom : {SENDER}\nFrom: e@f\n",
-    "second, without a first": f"From:\nFrom: {SENDER}\n",
-    "second, badly written": f"From: a@b\nFrom: x@y <{SENDER}\n",
-    "100th field": "From: a@b\n" * 99 + f"From: {SENDER}\nFrom: c@d\n",
-    "17th address": f"From: {group(17)}\n",
-    "500th address": f"From: {group(500)}\n",
-    "500th, folded": "From: " + group(500).replace(", ", ",\n ") + "\n",
-    "17th of a group": f"From: Group: {group(17)};\n",
-    "behind 64 KB": "X: y\n" * 15000 + f"From: a@b\nFrom: {group(17)}\n",
-}
-
-
-@pytest.mark.parametrize("way", ["lmtp", "lda"])
-@pytest.mark.parametrize("mail_format", ["maildir", "sdbox"])
-@pytest.mark.parametrize("name", HIDING)
-def test_BLK_3_a_From_that_hid_who_is_blocked(make_server, mail_format, name, way):
-    server = make_server(mail_format=mail_format)
-    user = server.coi_user("active")
-    block(server, user)
-    server.deliver(way, user, f"{HIDING[name]}Subject: mail\n\nbody\n".encode())
-    with server.imap(user) as client:
-        folders = [each for each in ("INBOX", server.folder("Blocked")) if client.exists(each)]
-        assert folders == [server.folder("Blocked")]
-
-
-BEYOND = {
-    "1001st address": f"From: {group(1001)}\n",
-    "1001st in two fields": f"From: {group(500, 'a@b')}\n".replace(SENDER, "c@d")
-    + f"From: {group(500)}\n",
-    "behind 64 KB of it": f"From: {'x' * 66000} <a@b>\nFrom: {SENDER}\n",
-    "after 64 KB of one": f"From: {'a@b, ' * 900}{'x' * 62000} <c@d>, {SENDER}, e@f\n",
-}
-
-
-@pytest.mark.parametrize("name", BEYOND)
-def test_BLK_3_what_is_looked_at_of_From_is_bounded(make_server, name):
-    """Who sends a mail must not keep a delivery busy, which others may wait for."""
-    server = make_server()
-    user = server.coi_user("active")
-    block(server, user)
-    server.deliver("lmtp", user, f"{BEYOND[name]}Subject: mail\n\nbody\n".encode())
-    assert server.where(user)["mail"][0] == "INBOX"
-
-
-def test_BLK_3_a_From_of_many_without_who_is_blocked(make_server):
-    server = make_server()
-    user = server.coi_user("active")
-    block(server, user)
-    fields = f"From: {group(500)}\n".replace(SENDER, "sender@example.com") * 2
-    # what isn't the header's From
-    fields += f"X-From: {SENDER}\nFromm: {SENDER}\nReply-To: {SENDER}\nFrom {SENDER}\n"
-    text = f"{fields}Subject: mail\n\nFrom: {SENDER}\n".encode()
-    for way in ("lmtp", "lda"):
-        server.deliver(way, user, text)
-    with server.imap(user) as client:
-        assert client.subjects("INBOX") == ["mail"] * 2
-
-
-def test_BLK_3_FIL_8_a_second_From_to_several_recipients(make_server):
-    server = make_server()
-    users = [server.coi_user("active") for _ in range(3)]
-    for user in users[1:]:
-        block(server, user)
-    text = f"From: a@b\nSubject: mail\nFrom: {SENDER}\n\nbody\n".encode()
-    server.lmtp(*users, mail=text)
-    blocked = server.folder("Blocked")
-    folders = [server.where(user)["mail"][0] for user in users]
-    assert folders == ["INBOX", blocked, blocked]
-
-
-@pytest.mark.parametrize("way", ["lmtp", "lda"])
-@pytest.mark.parametrize("damage", ["record", "head"])
-def test_BLK_1_zeros_in_the_index_ended_each_delivery(make_server, damage, way):
-    """As a crash of the machine may leave them. No mail has the UID 0, and Dovecot ends the
-    process that asks for it, with all its recipients."""
-    server = make_server()
-    user = server.coi_user("active")
-    block(server, user)
-    server.deliver(way, user, mail("first"))
-    index = index_of(server, user)
-    records = read_records(index)
-    if damage == "record":
-        write_records(index, [Record(UNREAD, 0, 0, 0), *records])
-    else:
-        write_records(index, records, uidnext=0)
-    # What is fresh isn't looked through.
-    block(server, user, "other@example.org")
-    server.deliver(way, user, mail("second"))
-    server.deliver(way, user, mail("third"))
-    with server.imap(user) as client:
-        assert client.subjects(server.folder("Blocked")) == ["first", "second", "third"]
-    assert sorted(record.uid for record in read_records(index)) == [1, 2]

@@ -1,7 +1,8 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""What a review of IMAP sessions found."""
+"""What IDLE, and NOTIFY of the selected folder, never told, or too late: around a command, a
+look, a delivery that isn't over, and where a session is handed over to imap-hibernate."""
 
 import os
 import signal
@@ -9,16 +10,16 @@ import socket
 import time
 
 import pytest
+from harness import hibernation
 from harness.config import by_dialect, faults, import_environment, settings, version
-from harness.held import LOCK_OF_MOVES, Held
 from harness.imap import await_soon
 from harness.lmtp import Lmtp
 from harness.mails import chat, mail
 
-SEEN = "\\Seen"
-FORMATS = ("maildir", "sdbox", "mdbox")
-NOTIFY = "NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge))"
+pytestmark = pytest.mark.private
 
+NOTIFY = "NOTIFY SET (SELECTED (MessageNew (UID) MessageExpunge))"
+FORMATS = ("maildir", "sdbox", "mdbox")
 unless_it_always_looks = pytest.mark.skipif(
     version().startswith("2.4"), reason="this Dovecot itself looks each second"
 )
@@ -31,7 +32,6 @@ def put(maildir, name, text):
     (maildir / "tmp" / name).rename(maildir / "new" / name)
 
 
-@pytest.mark.private
 @pytest.mark.parametrize("mail_format", FORMATS)
 def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_came_right_behind(make_server, mail_format):
     """For a second after it has told something, Dovecot 2.3 doesn't watch the folder."""
@@ -67,7 +67,6 @@ def seconds_a_first_chat(server):
     return seconds / 6
 
 
-@pytest.mark.private
 @pytest.mark.uninstrumented
 def test_IDL_1_the_first_chat_in_a_maildir_was_told_half_a_second_late(make_server, work_dir):
     """A delivery says that it has changed cur/ before it says what is new there."""
@@ -83,7 +82,6 @@ def test_IDL_1_the_first_chat_in_a_maildir_was_told_half_a_second_late(make_serv
     assert seconds_a_first_chat(server) < half_second - 0.25
 
 
-@pytest.mark.private
 @pytest.mark.parametrize("first", ("mail", "command"))
 @pytest.mark.parametrize("mail_format", FORMATS)
 def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_met_a_command(
@@ -114,7 +112,6 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_met_a_command(
             await_soon(client, "* 1 EXISTS")
 
 
-@pytest.mark.private
 @unless_it_always_looks
 def test_IDL_2_NOTIFY_of_a_maildir_that_can_not_be_read(fresh_server, log):
     """Each look failed, and was a reason for the next one."""
@@ -136,7 +133,6 @@ def test_IDL_2_NOTIFY_of_a_maildir_that_can_not_be_read(fresh_server, log):
         assert client.must("NOOP").lines("EXISTS")
 
 
-@pytest.mark.private
 @pytest.mark.parametrize("when", ("before it is watched", "after a command"))
 def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_is_in_new(make_server, when):
     """Nobody but a session puts into the index what comes from others than Dovecot."""
@@ -153,7 +149,6 @@ def test_IDL_2_NOTIFY_of_the_selected_folder_lost_what_is_in_new(make_server, wh
         await_soon(client, "* 2 EXISTS")
 
 
-@pytest.mark.private
 @unless_it_always_looks
 def test_what_a_client_does_not_want_to_hear_yet_is_not_looked_for_all_the_time(make_server):
     """SELECTED-DELAYED: mails that are gone remain until it asks."""
@@ -178,7 +173,6 @@ def test_what_a_client_does_not_want_to_hear_yet_is_not_looked_for_all_the_time(
         client.read_until("* 3 EXISTS")
 
 
-@pytest.mark.private
 def test_IDL_1_a_maildir_whose_lock_was_left_behind(make_server):
     """Who looks into it takes the lock away, if only one looks."""
     server = make_server(mail_format="maildir")
@@ -197,7 +191,6 @@ def test_IDL_1_a_maildir_whose_lock_was_left_behind(make_server):
         await_soon(client, "* 2 EXISTS")
 
 
-@pytest.mark.private
 @pytest.mark.parametrize("looks", (1, 2))
 def test_IDL_2_a_second_look_half_a_second_after_the_last_one(make_server, looks):
     """It finds what there is no event for, as a keyword that has no letter in a maildir."""
@@ -228,7 +221,6 @@ def test_IDL_2_a_second_look_half_a_second_after_the_last_one(make_server, looks
     pytest.fail("was not told")
 
 
-@pytest.mark.private
 @pytest.mark.uninstrumented
 def test_a_session_that_is_cut_off_leaves_nothing_to_the_next_one(make_server):
     """In the same process. What it had is filled with other bytes once it is freed."""
@@ -254,7 +246,6 @@ VIRTUAL = by_dialect(
 )
 
 
-@pytest.mark.private
 def test_an_IDLE_in_a_virtual_folder_that_ends_as_it_begins(make_server):
     """A look had been put off by no time at all, and nobody but us took it back."""
     server = make_server(after=VIRTUAL)
@@ -275,48 +266,78 @@ def test_an_IDLE_in_a_virtual_folder_that_ends_as_it_begins(make_server):
         assert client.exists("INBOX") == 2
 
 
-# One format is enough: it takes 20 s.
-@pytest.mark.private
-def test_FIL_3_a_seen_chat_that_had_to_wait_too_long_stayed_in_INBOX(make_server, log):
-    """Another session may take its time, with 100,000 mails. The next move takes what is left."""
-    server = make_server()
-    user = server.coi_user("seen")
-    for number in range(3):
-        server.deliver("lmtp", user, chat(f"chat {number}"))
-    with server.imap(user) as client, Held(server, user, LOCK_OF_MOVES) as held:
-        client.must("SELECT INBOX")
-        client.store("1", "+FLAGS", SEEN)
-        # It takes $Chat away, by which a chat is known.
-        client.store("2", "FLAGS", SEEN)
-        assert client.subjects(server.chats) == []
-        held.end()
-        client.must("SELECT INBOX")
-        client.store("3", "+FLAGS", SEEN)
-        assert client.subjects(server.chats) == ["chat 0", "chat 1", "chat 2"]
-        assert client.subjects("INBOX") == []
-    assert list(held.path.parent.glob("dovecot-coi.*")) == []
-    log.expect("Can't move seen chat mail")
-
-
-@pytest.mark.private
-@pytest.mark.parametrize("mail_format", FORMATS)
-def test_FIL_3_FLAGS_took_Chat_from_a_mail_that_could_not_be_moved(make_server, log, mail_format):
-    """So the next move did not take it for a chat any more."""
-    server = make_server(mail_format=mail_format)
-    user = server.coi_user("seen")
-    for number in range(3):
-        server.deliver("lmtp", user, chat(f"chat {number}"))
-    chats = ".COI.Chats" if mail_format == "maildir" else "mailboxes/COI/Chats/dbox-Mails"
-    chats = server.home(user) / mail_format / chats
-    log.expect("COI|coi: ")
+@pytest.mark.parametrize("mail_format", ("maildir", "sdbox", "mdbox"))
+def test_IDL_1_lost_what_came_when_a_busy_machine_handed_over(fresh_server, mail_format):
+    """Dovecot looks at the clock first, and then what the watches say."""
+    server = fresh_server(mail_format=mail_format, after=hibernation.SETTINGS)
+    user = server.new_user()
+    server.deliver("lmtp", user, mail("0"))
     with server.imap(user) as client:
-        client.must("SELECT INBOX")
-        chats.chmod(0)
-        client.store("1", "FLAGS", SEEN)
-        chats.chmod(0o700)
-        client.store("2", "FLAGS", SEEN)
-    assert server.where(user) == {
-        "chat 0": (server.chats, {"$Chat", SEEN}),
-        "chat 1": (server.chats, {"$Chat", SEEN}),
-        "chat 2": ("INBOX", {"$Chat"}),
-    }
+        assert client.exists("INBOX") == 1
+        # until no look is going to follow that would be Dovecot's
+        with hibernation.held(server, client, hibernation.IDLE_SECS / 2):
+            before = hibernation.count(server)
+            server.deliver("lmtp", user, mail("1"))
+            time.sleep(hibernation.IDLE_SECS)
+        await_soon(client, "* 2 EXISTS")
+        # and is handed over all the same
+        hibernation.await_more(server, before)
+
+
+class Delivery:
+    """One to a maildir that says that new/ has changed before it says what is new there."""
+
+    def __init__(self, server):
+        self.user = server.new_user()
+        server.deliver("lmtp", self.user, mail("0"))
+        maildir = server.home(self.user) / "maildir"
+        self.new = maildir / "new"
+        self.lock = maildir / "dovecot-uidlist.lock"
+
+    def begin(self):
+        known = self.new.stat().st_mtime_ns
+        self.lock.touch()
+        path = self.new / "1700000000.M1P1.delivery"
+        path.write_bytes(mail("delivered"))
+        path.chmod(0o666)
+        os.utime(self.new, ns=(known, known))
+
+    def end(self):
+        os.utime(self.new)
+        self.lock.unlink()
+
+    def select(self, client):
+        client.exists("INBOX")
+        # what has changed less than a second ago is looked at again
+        long_ago = time.time() - 100
+        os.utime(self.new, (long_ago, long_ago))
+        client.must("NOOP")
+
+
+@pytest.mark.parametrize("lasts", (0, 1))
+def test_IDL_1_lost_what_was_being_delivered_when_IDLE_began(make_server, lasts):
+    """As where the first sign of a delivery wakes a session."""
+    server = make_server(mail_format="maildir", after="mailbox_idle_check_interval = 1 hour\n")
+    delivery = Delivery(server)
+    with server.imap(delivery.user) as client:
+        delivery.select(client)
+        delivery.begin()
+        client.idle()
+        time.sleep(lasts)
+        delivery.end()
+        await_soon(client, "* 2 EXISTS")
+
+
+def test_IDL_1_lost_what_was_being_delivered_when_it_was_handed_over(fresh_server):
+    server = fresh_server(mail_format="maildir", after=hibernation.SETTINGS)
+    delivery = Delivery(server)
+    with server.imap(delivery.user) as client:
+        delivery.select(client)
+        # until no second look is going to follow
+        with hibernation.held(server, client, 0.8):
+            delivery.begin()
+            time.sleep(hibernation.IDLE_SECS * 1.5)
+        # it is handed over now or never
+        time.sleep(0.3)
+        delivery.end()
+        await_soon(client, "* 2 EXISTS")

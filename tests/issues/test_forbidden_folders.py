@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""What an ACL forbids, or the kind of a namespace, made error lines, and was SERVERBUG."""
+"""Folders that an ACL or their mode forbids: it made error lines, and was SERVERBUG."""
 
 import pytest
 from harness.config import by_dialect
@@ -84,3 +84,13 @@ def test_ENA_1_a_folder_with_a_wrong_mode_is_in_the_log(make_server, log):
         assert client.setmetadata({f"{ROOT}/enabled": "yes"}).status == "NO"
     eventually(lambda: log.count(server, "Can't create the COI folders") == 1, "it is logged")
     folders.chmod(0o700)
+
+
+@pytest.mark.parametrize("sieve", [False, True], ids=["plain", "sieve"])
+def test_FIL_2_who_may_post_to_Chats_was_kept_out_where_Sieve_is_used(make_server, sieve):
+    """Of a delivery, Dovecot asks the right p, and not i."""
+    server = make_server(sieve=sieve, before=ACL)
+    user = server.coi_user("active")
+    server.write(user, "maildir/.COI.Chats/dovecot-acl", "owner lrwstpekxa\n")
+    server.deliver("lmtp", user, chat("chat"))
+    assert server.where(user)["chat"][0] == server.chats

@@ -1,114 +1,26 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""Mistakes of push that a review, and its first load tests, have found.
+"""Subscriptions and device tokens that were removed, replaced, or gone for their service.
 
-Those that need no server are in relay_*_test.cc.
+What needs no server is in relay_ended_subscriptions_test.cc.
 """
 
 import json
 import os
 import signal
-import subprocess
 import time
-from pathlib import Path
 
-import h2.errors
 import pytest
-from harness.config import version
-from harness.h2server import Behaviour, push_service
+from harness.gateway import PATH, new_token, set_token, tokens
 from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
 from harness.lmtp import Lmtp
-from harness.mails import chat, mail
-from harness.push import VAPID, eventually, gone, queued, service_pids, subscriptions
+from harness.mails import mail
+from harness.push import SUBSCRIPTIONS, eventually, gone, queued, service_pids, subscriptions
 from harness.push_service import answer
 from test_failing_metadata import unwritable
 
 pytestmark = pytest.mark.private
-
-RST_STREAM = 3
-RESETS_MAX = 1000
-
-
-class NoThousandResets(Behaviour):
-    """As all common services since CVE-2023-44487, nghttp2's defaults among them."""
-
-    def __init__(self, *args):
-        super().__init__(*args)
-        self.resets = 0
-        self.buffer = b""
-        self.preface = len(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
-
-    def on_data(self, data):
-        # libcurl resets streams that are over, which the h2 module doesn't tell.
-        self.buffer += data
-        if self.preface:
-            if len(self.buffer) < self.preface:
-                return
-            self.buffer, self.preface = self.buffer[self.preface :], 0
-        while len(self.buffer) >= 9:
-            size = 9 + int.from_bytes(self.buffer[:3], "big")
-            if len(self.buffer) < size:
-                break
-            self.resets += self.buffer[3] == RST_STREAM
-            self.buffer = self.buffer[size:]
-        if self.resets >= RESETS_MAX:
-            self.connection.close_connection(h2.errors.ErrorCodes.ENHANCE_YOUR_CALM)
-            self.is_over = True
-
-
-def test_END_4_services_closed_a_connection_with_a_thousand_resets(authority):
-    with push_service(authority.certificate("localhost"), NoThousandResets) as service:
-        program = Path(os.environ["COI_TEST_BUILD"]) / "tests/coi-sender-run"
-        output = subprocess.run(
-            [program, f"ca={authority.ca}", "count=2500", "size=100", "timeout=60000", service.url],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        ).stdout
-    *results, summary = [json.loads(line) for line in output.splitlines()]
-    assert summary["answered"] == 2500
-    assert {result["http"] for result in results} == {201}
-
-
-def test_SUB_1_a_service_that_hangs_made_listings_fail(own, subscriber):
-    """It was asked for its key, and the whole of GETMETADATA was a NO."""
-    user = own.coi_user("active")
-    (pid,) = eventually(lambda: service_pids(own), "the service runs")
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        with own.imap(user) as client:
-            found = client.getmetadata("/private/vendor/vendor.dovecot", depth="infinity")
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    assert found["/private/vendor/vendor.dovecot/coi/config/enabled"] == b"yes"
-
-
-def test_SUB_1_a_key_that_can_not_be_told_now_looked_as_if_there_never_were_one(make_server, log):
-    """CANNOT is what a client gives up at."""
-    log.expect(r"coi-push: Error: Can't start.*coi_push_ttl|coi: Can't ask coi-push for its key")
-    server = make_server(push=(("coi_push_ttl", "0 s"),))
-    with server.imap(server.new_user()) as client:
-        response = client.command(f'GETMETADATA "" {VAPID}')
-        assert (response.status, response.reason) == (
-            "NO",
-            "[UNAVAILABLE] Push is not available at the moment",
-        )
-
-
-@pytest.mark.skipif(version() == "2.4.2", reason="this Dovecot waits for it in any case")
-def test_MSG_1_mail_that_nobody_wants_pushed_waited_for_a_lock(make_server, subscriber):
-    """A maildir stores a mail without a UID where somebody holds the lock; a push needs one."""
-    server = make_server()
-    user = server.coi_user("none")
-    subscriber(server, user, "chat").subscribe()
-    server.deliver("lmtp", user, chat("first"))
-    lock = server.write(user, "maildir/dovecot-uidlist.lock", "")
-    # The client gives up before Dovecot breaks the lock.
-    server.deliver("lmtp", user, mail("mail"))
-    lock.unlink()
-    assert set(server.where(user)) == {"first", "mail"}
 
 
 @pytest.mark.parametrize("how", ["removed", "replaced"])
@@ -220,23 +132,20 @@ def test_SUB_2_of_many_large_ones_that_were_removed_some_were_sent(
     assert queued(server) == 0
 
 
-@pytest.mark.parametrize(
-    "value, name",
-    [
-        ("Mail Delivery System <MAILER-DAEMON>", "Mail Delivery System"),
-        ("MAILER-DAEMON (Mail Delivery System)", "Mail Delivery System"),
-        ("=?utf-8?q?J=C3=BCrgen?= <>", "Jürgen"),
-        ("Name <root>, Other <>", "Name"),
-        ("MAILER-DAEMON", None),
-        ('"Group": ;', None),
-        ("<root>, Name <name@example.org>", "Name"),
-        ("name@example.org, Other <root>", None),
-    ],
-)
-def test_MSG_4_the_name_of_a_sender_without_domain_was_left_out(server, subscriber, value, name):
-    user = server.new_user()
-    one = subscriber(server, user).subscribe()
-    server.deliver("lmtp", user, f"From: {value}\nSubject: s\n\nHello.\n".encode())
-    (push,) = one.pushes(1)
-    assert push.payload.get("from-name") == name
-    assert push.payload.get("from-email") in (None, "name@example.org")
+def test_CLI_4_a_token_that_was_gone_and_is_set_again(fresh_server, gateway):
+    """It was taken for the one that was there, and removed with the next mail."""
+    server = fresh_server(push=gateway.settings)
+    user, token = server.new_user(), new_token()
+    assert set_token(server, user, token) == "OK"
+    (name,) = tokens(server, user)
+    entry = f"{SUBSCRIPTIONS}/{name}"
+    gateway.service.on(PATH, answer(410))
+    server.deliver("lmtp", user, mail("first"))
+    gateway.wait(token)
+    with server.imap(user) as client:
+        # To read it removes it for nobody.
+        eventually(lambda: client.getmetadata(entry) == {entry: None}, "the service has noted it")
+    gateway.service.on(PATH, answer(200))
+    assert set_token(server, user, token) == "OK"
+    server.deliver("lmtp", user, mail("second"))
+    gateway.wait(token, 2)
