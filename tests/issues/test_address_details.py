@@ -7,6 +7,7 @@ Any sender can write a detail, so it must get nobody round blocking, nor into Co
 """
 
 import hashlib
+import shutil
 
 import pytest
 from harness.config import by_dialect
@@ -145,3 +146,14 @@ def test_FIL_2_BLK_3_FIL_9_it_got_round_the_filter_and_blocking(make_server, log
             "blocked chat": (blocked, {"$Chat"}),
             "blocked mail": (blocked, set()),
         }
+
+
+@pytest.mark.parametrize("folder", ["Chats", "Contacts"])
+def test_FIL_2_FIL_9_a_folder_of_ours_that_is_not_there_is_no_choice(make_server, folder):
+    """Dovecot takes INBOX for it, and then COI's rules are those of INBOX."""
+    server = make_server()
+    user = server.coi_user("active")
+    shutil.rmtree(server.home(user) / f"maildir/.COI.{folder}")
+    done = server.lda(user, chat("chat"), "-m", server.folder("COI", folder))
+    assert done.returncode == 0, done
+    assert server.where(user)["chat"] == (server.chats, {"$Chat"})

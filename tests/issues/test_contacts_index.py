@@ -106,3 +106,24 @@ def test_BLK_1_zeros_in_the_index_ended_each_delivery(make_server, damage, way):
     with server.imap(user) as client:
         assert client.subjects(server.folder("Blocked")) == ["first", "second", "third"]
     assert sorted(record.uid for record in read_records(index)) == [1, 2]
+
+
+@pytest.mark.parametrize("ours", [False, True], ids=["new contact", "no index"])
+def test_BLK_3_nobody_was_blocked_after_the_loss_of_dovecot_uidlist(make_server, ours):
+    """Until a client opened Contacts: a mail without a file counted as expunged."""
+    server = make_server()
+    user = server.coi_user("active")
+    block(server, user)
+    server.deliver("lmtp", user, mail("before"))
+    block(server, user, "other@example.org")
+    index = index_of(server, user)
+    index.with_name("dovecot-uidlist").unlink()
+    if ours:
+        index.unlink()
+    for number in range(2):
+        text = mail(f"mail {number}").replace(b"sender@", b"other@")
+        server.deliver("lmtp", user, text)
+        server.deliver("lmtp", user, mail(f"more {number}"))
+    with server.imap(user) as client:
+        assert client.subjects("INBOX") == []
+        assert client.exists(server.contacts) == 2

@@ -6,6 +6,7 @@
 What needs no server is in relay_ended_subscriptions_test.cc.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -149,3 +150,21 @@ def test_CLI_4_a_token_that_was_gone_and_is_set_again(fresh_server, gateway):
     assert set_token(server, user, token) == "OK"
     server.deliver("lmtp", user, mail("second"))
     gateway.wait(token, 2)
+
+
+def test_MSG_9_one_that_was_gone_made_an_error_while_others_were_changed(fresh_server, subscriber):
+    """Two deliveries at once are enough. It said that push isn't available."""
+    server = fresh_server()
+    one = subscriber(server, server.new_user()).subscribe()
+    gone(server, one)
+    attributes = server.home(one.user) / "dovecot-attributes"
+    path = server.home(one.user) / "maildir/dovecot-coi-push.lock"
+    with open(path, "w") as lock:
+        path.chmod(0o666)
+        fcntl.lockf(lock, fcntl.LOCK_EX)
+        # The log is looked at behind the test.
+        server.deliver("lmtp", one.user, mail("meanwhile"))
+        assert one.id in attributes.read_text()
+        path.unlink()
+    server.deliver("lmtp", one.user, mail("later"))
+    assert one.id not in attributes.read_text()

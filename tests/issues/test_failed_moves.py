@@ -4,6 +4,7 @@
 """Moves of seen chat mail that failed: what is left in INBOX is moved by the next one."""
 
 import contextlib
+import os
 import shutil
 
 import pytest
@@ -144,3 +145,22 @@ def test_the_error_of_a_FETCH_was_overwritten(make_server, log):
         client.must("SELECT INBOX")
         assert "UNKNOWN-CTE" in client.command("FETCH 1 BINARY[1]").text
         client.must("NOOP")
+
+
+def test_a_move_that_failed_and_was_then_repaired_by_Dovecot_doubled_mail(make_server, log):
+    """A killed sdbox process leaves files behind, which Dovecot takes for mail later on."""
+    server = make_server(mail_format="sdbox")
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat"))
+    log.expect("already exists, rebuilding|Rebuilding index")
+    mailboxes = server.home(user) / "sdbox/mailboxes"
+    (original,) = mailboxes.glob("INBOX/dbox-Mails/u.*")
+    os.link(original, mailboxes / "COI/Chats/dbox-Mails/u.1")
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Seen")
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "\\Seen")
+        assert client.exists("INBOX") == 0
+        assert client.subjects(server.chats) == ["chat"]

@@ -124,3 +124,21 @@ def test_RENAME_INBOX_took_push_subscriptions_away(make_server, subscriber):
         assert "subscriptions" in response.text
         assert one.remove().ok
         client.must("RENAME INBOX Old")
+
+
+@pytest.mark.parametrize("by_doveadm", [False, True], ids=["imap", "doveadm"])
+def test_ENA_9_a_folder_below_a_Chats_that_was_deleted_becomes_Chats(make_server, by_doveadm):
+    """Dovecot's list index had it there still, since it has a folder below it."""
+    server = make_server()
+    user = server.coi_user()
+    names = [f"{server.chats}/Sub", server.chats]
+    with server.imap(user) as client:
+        client.must(f"CREATE {names[0]}")
+        client.folders()
+        client.must(f"DELETE {server.chats}")
+        if not by_doveadm:
+            client.must(f"RENAME {' '.join(names)}")
+    if by_doveadm:
+        server.doveadm("mailbox", "rename", "-u", user, *names)
+    with server.imap(user) as client:
+        assert client.getmetadata(f"{ROOT}/enabled") == {f"{ROOT}/enabled": b"yes"}

@@ -1,7 +1,7 @@
 # This Source Code Form is subject to the terms of the Mozilla Public
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
-"""What push services answer: none of it may count as a failure of theirs."""
+"""Push services that end a connection, answer with an unusual success, or hang."""
 
 import json
 import os
@@ -11,7 +11,8 @@ from pathlib import Path
 import h2.errors
 import pytest
 from harness.h2server import Behaviour, push_service
-from harness.push_service import answer
+from harness.mails import mail
+from harness.push_service import answer, hang
 
 RST_STREAM = 3
 RESETS_MAX = 1000
@@ -66,3 +67,24 @@ def test_MSG_9_a_success_was_sent_again(server, subscriber, service, status):
     one = subscriber(server, server.new_user())
     service.on(one.path, answer(status))
     assert one.set().ok
+
+
+@pytest.mark.private
+def test_END_4_pushes_that_hung_kept_a_registration_from_a_service_that_answers(
+    make_server, subscriber, service
+):
+    """Each push of one lost device held a connection, for as long as it may take."""
+    server = make_server()
+    one = subscriber(server, server.new_user()).subscribe()
+    # The service is well, and gets more at once for it.
+    for number in range(20):
+        server.deliver("lmtp", one.user, mail(f"mail {number}"))
+    one.pushes(20)
+    service.on(one.path, hang)
+    for number in range(12):
+        server.deliver("lmtp", one.user, mail(f"mail that hangs {number}"))
+    # All that it gets.
+    one.pushes(27)
+    for user in (one.user, server.new_user()):
+        response = subscriber(server, user).set()
+        assert response.ok, response

@@ -6,11 +6,11 @@ was deleting, or left a copy for ever."""
 
 import pytest
 from harness.config import by_dialect, metadata_dict, plugins, settings
+from harness.imap import Literal
 from harness.mails import chat
 
-pytestmark = pytest.mark.private
 
-
+@pytest.mark.private
 def test_racing_sessions_doubled_mail_where_the_index_is_in_memory(make_server):
     in_memory = by_dialect(
         v2_3="mail_location = maildir:~/maildir:INDEX=MEMORY\n", v2_4="mail_index_path = MEMORY\n"
@@ -32,6 +32,7 @@ def test_racing_sessions_doubled_mail_where_the_index_is_in_memory(make_server):
             assert client.exists("INBOX") == 0
 
 
+@pytest.mark.private
 def test_a_symlink_in_place_of_the_journal_was_followed(make_server, log):
     server = make_server()
     log.expect("coi: ")
@@ -46,6 +47,7 @@ def test_a_symlink_in_place_of_the_journal_was_followed(make_server, log):
     assert precious.read_text() == "text"
 
 
+@pytest.mark.private
 @pytest.mark.parametrize("flags", ["\\Deleted \\Seen", "\\Seen \\Deleted"])
 @pytest.mark.parametrize("mail_format", ["maildir", "sdbox", "mdbox", "mbox"])
 def test_FIL_3_a_mail_that_the_client_deletes_came_back_in_Chats(make_server, mail_format, flags):
@@ -69,6 +71,7 @@ FOLDER_KEYS = plugins("mail_crypt") + by_dialect(
 )
 
 
+@pytest.mark.private
 def test_FIL_3_a_purge_left_what_a_move_had_encrypted_anew(make_server):
     """A copy for the key of another folder is no reference in an mdbox, and we counted it."""
     server = make_server(
@@ -88,3 +91,16 @@ def test_FIL_3_a_purge_left_what_a_move_had_encrypted_anew(make_server):
     with server.imap(user) as client:
         client.must(f'SELECT "{server.chats}"')
         assert client.must("FETCH 1:* BODY.PEEK[]").ok
+
+
+def test_the_first_keyword_of_Chats_was_lost_in_a_move(server):
+    """Dovecot drops it where it merges keywords of which one stands in both lists."""
+    user = server.coi_user("seen")
+    with server.imap(user) as client:
+        client.must(f'APPEND "{server.chats}" (First) ', Literal(chat("other")))
+    server.deliver("lmtp", user, chat("chat"))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("1", "+FLAGS", "First")
+        client.store("1", "+FLAGS", "\\Seen")
+    assert server.where(user)["chat"] == (server.chats, {"$Chat", "First", "\\Seen"})

@@ -6,6 +6,7 @@ pushed, all of it also where a mail goes to several recipients."""
 
 import pytest
 from harness.config import by_dialect, locked_config, settings
+from harness.imap import Literal
 from harness.mails import chat, mail
 from harness.push import eventually
 from test_chats_unusable import ACL
@@ -164,3 +165,13 @@ def test_MSG_4_what_a_script_had_edited_was_pushed_without_its_text_where_it_is_
         client.must(f'EXAMINE "{server.chats}"')
         text = b"".join(client.must("FETCH 1:* BODY.PEEK[]").untagged)
         assert text.count(b"Subject: as it is now") == text.count(b"Hello.") == 2
+
+
+def test_the_first_keyword_of_INBOX_was_lost_beside_Chat_of_a_script(make_server):
+    server = make_server(sieve=True)
+    user = server.coi_user("none")
+    with server.imap(user) as client:
+        client.must("APPEND INBOX (First) ", Literal(mail("other")))
+    server.write(user, ".dovecot.sieve", 'require "imap4flags"; addflag ["$Chat", "First"];')
+    server.deliver("lmtp", user, chat("chat"))
+    assert server.where(user)["chat"] == ("INBOX", {"$Chat", "First"})
