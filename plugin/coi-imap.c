@@ -14,7 +14,6 @@
 
 /* They are in the imap binary only. */
 #pragma weak imap_client_created_hook_set
-#pragma weak command_find
 #pragma weak command_hook_register
 #pragma weak command_hook_unregister
 #pragma weak client_add_capability
@@ -100,21 +99,25 @@ static void coi_imap_client_created(struct client **_client)
 		next_hook_client_created(_client);
 }
 
+/* With "UID" in front, too. By its name, as a command that goes on when the client has
+   read some has another function, and one that waits for a sync has none. */
 static bool
 coi_imap_is_command(const struct client_command_context *cmd, const char *name)
 {
-	const struct command *command = command_find(name);
+	const char *cmd_name = cmd->name;
 
-	return command != NULL && cmd->func == command->func;
+	if (cmd_name == NULL)
+		return FALSE;
+	if (strncasecmp(cmd_name, "UID ", 4) == 0)
+		cmd_name += 4;
+	return strcasecmp(cmd_name, name) == 0;
 }
 
 /* Those that a client may say between two pieces of a mail, or of the mail. */
 static bool coi_imap_goes_on(const struct client_command_context *cmd)
 {
-	static const char *const names[] = { "FETCH",	  "STORE",
-					     "COPY",	  "MOVE",
-					     "EXPUNGE",	  "UID EXPUNGE",
-					     "CAPABILITY" };
+	static const char *const names[] = { "FETCH", "STORE",	 "COPY",
+					     "MOVE",  "EXPUNGE", "CAPABILITY" };
 
 	for (unsigned int i = 0; i < N_ELEMENTS(names); i++) {
 		if (coi_imap_is_command(cmd, names[i]))
@@ -216,7 +219,10 @@ bool coi_imap_is_fetching_a_piece(struct mail_user *user)
 	if (client == NULL)
 		return FALSE;
 	for (cmd = client->command_queue; cmd != NULL; cmd = cmd->next) {
+		/* In a virtual folder it is by the sync behind it that INBOX gets
+		   what it has set. */
 		if (coi_imap_is_command(cmd, "FETCH") &&
+		    (cmd->func != NULL || client->syncing) &&
 		    cmd->human_args != NULL &&
 		    coi_imap_fetches_a_piece(cmd->human_args))
 			return TRUE;

@@ -6,8 +6,10 @@ alpine, PHP and Thunderbird do. Who fetches the whole has it all, and it moves a
 
 import os
 import signal
+import time
 
 import pytest
+from harness.config import by_dialect, plugins
 from harness.mails import chat
 from harness.push import eventually
 
@@ -21,6 +23,7 @@ PIECES = {
     "header and text": ["FETCH 1 BODY[HEADER]", "CAPABILITY", "FETCH 1 RFC822.TEXT"],
     "decoded octets": ["FETCH 1 BINARY[]<0.2000>", "FETCH 1 (BINARY[]<2000.20000>)"],
 }
+LARGE = "--b\n\nthe text\n--b\n\n" + "an attachment\n" * 1000000 + "--b--\n"
 PIECE = "UID FETCH 1 (BODY[1])"
 WHOLE = [
     "UID FETCH 1 BODY[]",
@@ -196,3 +199,47 @@ def test_FIL_3_a_session_that_is_killed_behind_a_piece(fresh_server, log):
         client.must("SELECT INBOX")
         client.store("2", "+FLAGS", SEEN)
     assert {folder for folder, _ in server.where(user).values()} == {server.chats}
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("first", ["BODY[1]", "FLAGS"])
+def test_FIL_3_a_piece_that_the_client_is_slow_to_read_was_the_last(make_server, first):
+    server = make_server()
+    user = server.coi_user("seen")
+    server.deliver("lmtp", user, chat("chat", *MULTIPART, body=LARGE))
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.must(f"FETCH 1 {first}")
+        tag = client.send("FETCH 1 BODY[2]")
+        # By then Dovecot waits for us to read; if not, nothing is shown.
+        time.sleep(0.3)
+        assert len(client.finish(tag).untagged[0]) > 10000000
+        assert client.must("FETCH 1 BODY[1]").untagged == [b"* 1 FETCH (BODY[1] {8}\r\nthe text)"]
+        assert client.must("NOOP").lines("EXPUNGE") == [b"* 1 EXPUNGE"]
+    assert server.where(user) == {"chat": (server.chats, {"$Chat", SEEN})}
+
+
+VIRTUAL = plugins("virtual") + by_dialect(
+    v2_3="namespace {\n  prefix = virtual/\n  separator = /\n  location = virtual:~/virtual\n}\n",
+    v2_4="namespace virtual {\n  prefix = virtual/\n  separator = /\n  mail_driver = virtual\n"
+    "  mail_path = ~/virtual\n}\n",
+)
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("pieces", PIECES)
+def test_FIL_3_the_first_piece_was_all_that_one_got_of_a_virtual_folder(make_server, pieces):
+    """There it is the sync behind a FETCH by which INBOX gets \\Seen."""
+    server = make_server(before=VIRTUAL)
+    user = server.coi_user("seen")
+    server.write(user, "virtual/all/dovecot-virtual", "INBOX\n  all\n")
+    server.deliver("lmtp", user, chat("chat", *MULTIPART, body=TEXT))
+    with server.imap(user) as client:
+        client.must("SELECT virtual/all")
+        told = [client.must(command) for command in PIECES[pieces]]
+        assert b"an attachment\r\nan attachment" in b"".join(told[-1].untagged)
+        assert not any(expunged(response.untagged) for response in told)
+        client.must("NOOP")
+    with server.imap(user) as client:
+        assert client.subjects(server.chats) == ["chat"]
+        assert client.exists("INBOX") == 0
