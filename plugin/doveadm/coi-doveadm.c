@@ -168,6 +168,14 @@ static void coi_print_queue_row(const struct coi_admin_queue_row *row)
 	}
 }
 
+/* Dovecot 2.3 has left its server the user's whose command came before in the same
+   request, and coi-push knows root by the effective user. */
+static void coi_doveadm_restore_root(void)
+{
+	if (getuid() == 0 && geteuid() != 0 && seteuid(0) < 0)
+		i_error("coi: seteuid(0) failed: %m");
+}
+
 static void cmd_coi_queue(struct doveadm_cmd_context *cctx ATTR_UNUSED)
 {
 	static const char *const titles[COI_QUEUE_NUMBERS] = {
@@ -179,6 +187,7 @@ static void cmd_coi_queue(struct doveadm_cmd_context *cctx ATTR_UNUSED)
 	const char *error;
 	unsigned int i;
 
+	coi_doveadm_restore_root();
 	t_array_init(&queue, 16);
 	if (coi_admin_get_queue(doveadm_settings->base_dir, &queue, &error) <
 	    0) {

@@ -347,22 +347,26 @@ def test_what_another_machine_asks(fresh_server, subscriber):
     )
     one = subscriber(server, server.coi_user("active")).subscribe()
 
-    def by_http(command, **values):
+    def by_http(*commands, **values):
+        """What the last of them says."""
+        given = [[command, values if command != "coiQueue" else {}, "tag"] for command in commands]
         request = urllib.request.Request(
             f"http://127.0.0.1:{ports[1].number}/doveadm/v1",
-            data=json.dumps([[command, values, "tag"]]).encode(),
+            data=json.dumps(given).encode(),
             headers={
                 "Authorization": "X-Dovecot-API " + base64.b64encode(b"key").decode(),
                 "Content-Type": "application/json",
             },
         )
         with urllib.request.urlopen(request, timeout=60) as response:
-            ((kind, found, _),) = json.load(response)
-        assert kind == "doveadmResponse", found
-        return found
+            answers = json.load(response)
+        assert {kind for kind, _, _ in answers} == {"doveadmResponse"}, answers
+        return answers[-1][1]
 
     (queue,) = by_http("coiQueue")
     assert (queue["service"], queue["delivered"]) == ("all", "1")
+    # where the server has been the user's meanwhile
+    assert by_http("coiStatus", "coiQueue", user=one.user) == [queue]
     for name in ("status", "subscriptions"):
         here = rows(server, name, one.user)
         assert by_http(f"coi{name.capitalize()}", user=one.user) == here
