@@ -168,8 +168,11 @@ static void coi_seen_announce(struct coi_seen *seen, struct mailbox *box)
 {
 	const char *error;
 
-	/* dsync copies what another server has decided */
-	seen->on = box->storage->user->dsyncing ? 0 : coi_seen_is_on(box);
+	/* dsync copies what another server has decided. Where INBOX can only be read, the
+	   index may have \Seen nevertheless. */
+	if (box->storage->user->dsyncing || mailbox_is_readonly(box))
+		return;
+	seen->on = coi_seen_is_on(box);
 	/* A conditional STORE may leave mails as they are that have been \Seen before. */
 	if (seen->on != 0 && seen->conflict_seqs == NULL)
 		(void)coi_seen_journal_add_late(box, &seen->uids, &error);

@@ -229,3 +229,36 @@ def test_FIL_7_a_maildir_whose_control_files_can_only_be_read_took_no_chats(
     taken = ["before", *itertools.compress(("chat", "mail"), (one == "250" for one in found))]
     where = {subject: place for subject, (place, _) in server.where(user).items()}
     assert where == {subject: expected[subject] for subject in taken}
+
+
+ELSEWHERE = by_dialect(
+    v2_3="mail_location = maildir:~/maildir:INDEX=~/index:CONTROL=~/control\n",
+    v2_4="mail_index_path = ~/index\nmail_control_path = ~/control\n",
+)
+
+
+def test_FIL_3_FIL_7_a_chat_that_is_read_in_a_maildir_that_can_only_be_read(make_server):
+    """Dovecot says so to the client, sets \\Seen in the index, and logs nothing."""
+    server = make_server(before=ELSEWHERE)
+    user = server.coi_user("seen")
+    for subject in ("one", "two"):
+        server.deliver("lmtp", user, chat(subject))
+    with server.imap(user) as client:
+        assert client.exists("INBOX") == 2
+    directories = [server.home(user) / "maildir" / name for name in ("cur", "new")]
+    for directory in directories:
+        os.chown(directory, 0, 0)
+        directory.chmod(0o755)
+    with server.imap(user) as client:
+        assert client.must("SELECT INBOX").text.startswith("[READ-ONLY]")
+        client.store("1", "+FLAGS", "\\Seen")
+        client.must("FETCH 2 BODY[]")
+        assert client.must("NOOP").untagged == []
+        assert [mail.flags for mail in client.mails("INBOX")] == [{"$Chat", "\\Seen"}, {"$Chat"}]
+    for directory in directories:
+        os.chown(directory, MAIL_UID, MAIL_UID)
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        client.store("2", "+FLAGS", "\\Seen")
+        assert client.subjects("INBOX") == ["one"]
+        assert client.subjects(server.chats) == ["two"]
