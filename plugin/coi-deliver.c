@@ -184,6 +184,7 @@ coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname)
 {
 	enum coi_folder_flags flags = coi_deliver_folder_flags(ctx->rcpt_user,
 							       vname);
+	enum mail_error code = MAIL_ERROR_NONE;
 	struct mailbox *box;
 	const char *error;
 	int ret;
@@ -192,21 +193,25 @@ coi_deliver_folder_usable(struct mail_deliver_context *ctx, const char *vname)
 		ret = coi_folder_exists(ctx->rcpt_user, vname) ?
 			0 :
 			coi_folder_ensure(ctx->rcpt_user, vname, flags, NULL,
-					  NULL, &error, &error);
+					  &code, &error, &error);
 	} else {
 		ret = coi_folder_open(ctx->rcpt_user, vname,
-				      flags | COI_FOLDER_SAVE_ONLY, &box, NULL,
+				      flags | COI_FOLDER_SAVE_ONLY, &box, &code,
 				      &error);
 		if (ret == 0)
 			mailbox_free(&box);
 	}
-	if (ret < 0) {
-		e_error(ctx->event,
-			"coi: Can't open %s, "
-			"so the mail goes where other mail goes: %s",
-			str_sanitize(vname, 200), error);
-	}
-	return ret == 0;
+	if (ret == 0)
+		return TRUE;
+	error = t_strdup_printf("coi: Can't open %s, "
+				"so the mail goes where other mail goes: %s",
+				str_sanitize(vname, 200), error);
+	/* of the number of folders (quota_mailbox_count), which is meant */
+	if (code == MAIL_ERROR_LIMIT)
+		e_info(ctx->event, "%s", error);
+	else
+		e_error(ctx->event, "%s", error);
+	return FALSE;
 }
 
 /* What Dovecot does after its hooks: TRUE if it would answer with a temporary

@@ -432,9 +432,10 @@ int coi_metadata_before_commit(struct mailbox_transaction_context *t,
 					&code, &error, &internal_error);
 	}
 	if (ret < 0) {
-		/* by an ACL, or in a virtual namespace, that is meant; but the
-		   codes are also those of a wrong mode */
-		if (code == MAIL_ERROR_PERM || code == MAIL_ERROR_NOTPOSSIBLE) {
+		/* by an ACL, a limit of folders, or in a virtual namespace, that is
+		   meant; but the codes are also those of a wrong mode */
+		if (code == MAIL_ERROR_PERM || code == MAIL_ERROR_LIMIT ||
+		    code == MAIL_ERROR_NOTPOSSIBLE) {
 			e_info(user->event,
 			       "coi: Can't create the COI folders: %s",
 			       internal_error);

@@ -6,8 +6,11 @@
 import dataclasses
 
 import pytest
-from harness.config import by_dialect, plugins, quota
+from harness.config import by_dialect, dialect, plugins, quota
 from harness.mails import chat
+from harness.push import eventually
+from harness.server import ROOT
+from test_blocked import SENDER, add, contact, where
 
 pytestmark = pytest.mark.private
 
@@ -66,3 +69,24 @@ def test_FIL_3_a_chat_larger_than_any_may_be_was_an_error_with_each_that_is_read
             "one",
             "two",
         ]
+
+
+@SIEVE
+def test_ENA_1_BLK_3_FIL_6_as_many_folders_as_there_may_be_made_errors(make_server, log, sieve):
+    if dialect() == "2.3":
+        pytest.skip("it has no such limit")
+    server = make_server(before=quota("1M") + "quota_mailbox_count = 3\n", sieve=sieve)
+    many, user = server.new_user(), server.coi_user("active")
+    with server.imap(many) as client:
+        client.must("CREATE one")
+        client.must("CREATE two")
+        response = client.setmetadata({f"{ROOT}/enabled": "yes"})
+        assert (response.status, response.text.split()[0]) == ("NO", "[LIMIT]")
+        assert client.folders() == ["INBOX", "one", "two"]
+    add(server, user, contact(SENDER, blocked=True))
+    server.deliver("lmtp", user, chat("chat"))
+    assert where(server, user) == {"chat": (server.chats, {"$Chat"})}
+    told = f"{many}.*Info: .*Can't create the COI folders: Maximum number"
+    eventually(lambda: log.count(server, told) == 1, "the log says why there are none")
+    told = f"{user}.*Info: .*Can't open Blocked, so the mail .*: Maximum number"
+    eventually(lambda: log.count(server, told) == 1, "the log says why it isn't in Blocked")
