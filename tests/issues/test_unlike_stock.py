@@ -231,32 +231,48 @@ def test_FIL_7_a_maildir_whose_control_files_can_only_be_read_took_no_chats(
     assert where == {subject: expected[subject] for subject in taken}
 
 
-ELSEWHERE = by_dialect(
-    v2_3="mail_location = maildir:~/maildir:INDEX=~/index:CONTROL=~/control\n",
-    v2_4="mail_index_path = ~/index\nmail_control_path = ~/control\n",
-)
+# The index, and for an mbox all but INBOX, is elsewhere.
+READ_ONLY = {
+    "maildir": by_dialect(
+        v2_3="mail_location = maildir:~/maildir:INDEX=~/index:CONTROL=~/control\n",
+        v2_4="mail_index_path = ~/index\nmail_control_path = ~/control\n",
+    ),
+    "mbox": by_dialect(
+        v2_3="mail_location = mbox:~/mbox:INBOX=~/spool/inbox:INDEX=~/index\n",
+        v2_4="mail_path = ~/mbox\nmail_inbox_path = ~/spool/inbox\nmail_index_path = ~/index\n",
+    ),
+}
+INBOX_FILES = {"maildir": ["maildir/cur", "maildir/new"], "mbox": ["spool", "spool/inbox"]}
 
 
-def test_FIL_3_FIL_7_a_chat_that_is_read_in_a_maildir_that_can_only_be_read(make_server):
-    """Dovecot says so to the client, sets \\Seen in the index, and logs nothing."""
-    server = make_server(before=ELSEWHERE)
-    user = server.coi_user("seen")
+@pytest.mark.parametrize("mail_format", READ_ONLY)
+def test_FIL_3_FIL_7_a_chat_that_is_read_in_an_INBOX_that_can_only_be_read(
+    make_server, log, mail_format
+):
+    """Dovecot says so to the client, and sets \\Seen in the index."""
+    if mail_format == "mbox":
+        log.expect(r"file_dotlock_create\(.*/spool/inbox\) failed: Permission denied")
+    server = make_server(before=READ_ONLY[mail_format], mail_format=mail_format)
+    user = server.new_user()
+    server.write(user, "spool/nothing", "")
+    with server.imap(user) as client:
+        assert client.setmetadata({f"{ROOT}/enabled": "yes", f"{ROOT}/message-filter": "seen"}).ok
     for subject in ("one", "two"):
         server.deliver("lmtp", user, chat(subject))
     with server.imap(user) as client:
         assert client.exists("INBOX") == 2
-    directories = [server.home(user) / "maildir" / name for name in ("cur", "new")]
-    for directory in directories:
-        os.chown(directory, 0, 0)
-        directory.chmod(0o755)
+    paths = [server.home(user) / name for name in INBOX_FILES[mail_format]]
+    for path in paths:
+        os.chown(path, 0, 0)
+        path.chmod(0o755)
     with server.imap(user) as client:
         assert client.must("SELECT INBOX").text.startswith("[READ-ONLY]")
         client.store("1", "+FLAGS", "\\Seen")
         client.must("FETCH 2 BODY[]")
         assert client.must("NOOP").untagged == []
         assert [mail.flags for mail in client.mails("INBOX")] == [{"$Chat", "\\Seen"}, {"$Chat"}]
-    for directory in directories:
-        os.chown(directory, MAIL_UID, MAIL_UID)
+    for path in paths:
+        os.chown(path, MAIL_UID, MAIL_UID)
     with server.imap(user) as client:
         client.must("SELECT INBOX")
         client.store("2", "+FLAGS", "\\Seen")
