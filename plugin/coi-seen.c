@@ -162,10 +162,36 @@ static int coi_seen_is_on(struct mailbox *inbox)
 	return config.enabled && config.filter == COI_FILTER_SEEN ? 1 : 0;
 }
 
+/* As they are now, which the session may not know. */
+static void
+coi_seen_find_unseen(struct mailbox *box, const ARRAY_TYPE(seq_range) *uids,
+		     ARRAY_TYPE(seq_range) *unseen)
+{
+	bool is_private = box->view_pvt != NULL &&
+		(mailbox_get_private_flags_mask(box) & MAIL_SEEN) != 0;
+	struct mail_index *index = is_private ? box->index_pvt : box->index;
+	struct mail_index_view *view;
+	struct seq_range_iter iter;
+	unsigned int n = 0;
+	uint32_t uid, seq;
+
+	(void)mail_index_refresh(index);
+	view = mail_index_view_open(index);
+	seq_range_array_iter_init(&iter, uids);
+	while (seq_range_array_iter_nth(&iter, n++, &uid)) {
+		if (!mail_index_lookup_seq(view, uid, &seq) ||
+		    (mail_index_lookup(view, seq)->flags & MAIL_SEEN) == 0)
+			seq_range_array_add(unseen, uid);
+	}
+	mail_index_view_close(&view);
+}
+
 /* Known before the mails are \Seen, so that the next move takes them along if this process
-   is killed before it moves them. */
+   is killed before it moves them. A mail that is \Seen already could be moved at once,
+   before it gets what else the transaction has for it. */
 static void coi_seen_announce(struct coi_seen *seen, struct mailbox *box)
 {
+	ARRAY_TYPE(seq_range) unseen;
 	const char *error;
 
 	/* dsync copies what another server has decided. Where INBOX can only be read, the
@@ -173,9 +199,12 @@ static void coi_seen_announce(struct coi_seen *seen, struct mailbox *box)
 	if (box->storage->user->dsyncing || mailbox_is_readonly(box))
 		return;
 	seen->on = coi_seen_is_on(box);
-	/* A conditional STORE may leave mails as they are that have been \Seen before. */
-	if (seen->on != 0 && seen->conflict_seqs == NULL)
-		(void)coi_seen_journal_add_late(box, &seen->uids, &error);
+	if (seen->on == 0)
+		return;
+	t_array_init(&unseen, 16);
+	coi_seen_find_unseen(box, &seen->uids, &unseen);
+	if (!array_is_empty(&unseen))
+		(void)coi_seen_journal_add_late(box, &unseen, &error);
 }
 
 void coi_seen_before_commit(struct coi_seen *seen,

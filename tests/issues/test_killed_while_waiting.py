@@ -14,7 +14,12 @@ from harness.mails import chat
 from harness.push import eventually
 
 SEEN = "\\Seen"
-COMMANDS = ["STORE 1 +FLAGS (\\Seen)", "UID STORE 1 +FLAGS.SILENT (\\Seen)", "FETCH 1 BODY[]"]
+COMMANDS = [
+    "STORE 1 +FLAGS (\\Seen)",
+    "UID STORE 1 +FLAGS.SILENT (\\Seen)",
+    "STORE 1 (UNCHANGEDSINCE 9999) +FLAGS (\\Seen)",
+    "FETCH 1 BODY[]",
+]
 
 
 @pytest.mark.private

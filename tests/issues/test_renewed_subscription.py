@@ -8,10 +8,9 @@ What needs no server is in relay_renewal_test.cc.
 
 import json
 import threading
-from pathlib import Path
 
 import pytest
-from harness.held import LOCK_OF_SUBSCRIPTIONS, Held
+from harness.held import LOCK_OF_SUBSCRIPTIONS, Held, is_waited_for
 from harness.mails import mail
 from harness.push import eventually, gone, subscriptions
 from harness.push_service import answer
@@ -45,13 +44,6 @@ def test_MSG_9_a_late_answer_ended_a_renewed_one(server, subscriber, service, st
     assert one.stored()["validated"] is True
     server.deliver("lmtp", user, mail("last"))
     one.until("last")
-
-
-def is_waited_for(path):
-    """Somebody waits for a lock of the file."""
-    inode = f":{path.stat().st_ino} "
-    locks = Path("/proc/locks").read_text().splitlines()
-    return any("->" in line and inode in line for line in locks)
 
 
 def test_MSG_9_one_that_was_gone_is_renewed_before_it_is_removed(fresh_server, subscriber):

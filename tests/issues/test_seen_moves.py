@@ -2,12 +2,20 @@
 # License, v. 2.0. If a copy of the MPL was not distributed with this
 # file, You can obtain one at https://mozilla.org/MPL/2.0/.
 """Moves of seen chat mail that did too much: doubled it, followed a link, moved what the client
-was deleting, or left a copy for ever."""
+was deleting or changing, or left a copy for ever."""
+
+import fcntl
+import os
+import signal
+from pathlib import Path
 
 import pytest
 from harness.config import by_dialect, metadata_dict, plugins, settings
+from harness.held import inbox_dir, is_waited_for
 from harness.imap import Literal
 from harness.mails import chat
+from harness.push import eventually
+from harness.server import ROOT
 
 
 @pytest.mark.private
@@ -104,3 +112,43 @@ def test_the_first_keyword_of_Chats_was_lost_in_a_move(server):
         client.store("1", "+FLAGS", "First")
         client.store("1", "+FLAGS", "\\Seen")
     assert server.where(user)["chat"] == (server.chats, {"$Chat", "First", "\\Seen"})
+
+
+@pytest.mark.private
+@pytest.mark.parametrize("is_told", [True, False], ids=["told", "not told"])
+@pytest.mark.parametrize("mail_format", ["maildir", "sdbox"])
+def test_FIL_3_another_session_moved_a_mail_that_was_about_to_be_changed(
+    fresh_server, mail_format, is_told
+):
+    """One that was \\Seen, and had stayed: the flag that came with \\Seen once more was lost."""
+    server = fresh_server(mail_format=mail_format)
+    user = server.coi_user("none")
+    for name in ("stayed", "another"):
+        server.deliver("lmtp", user, chat(name))
+    log = inbox_dir(server, user) / "dovecot.index.log"
+    with server.imap(user) as client:
+        client.must("SELECT INBOX")
+        (session,) = server.children("imap")
+        with server.imap(user) as other:
+            other.must("SELECT INBOX")
+            other.store("1", "+FLAGS", "\\Seen")
+            if is_told:
+                client.must("NOOP")
+            assert other.setmetadata({f"{ROOT}/message-filter": "seen"}).ok
+            with log.open("r+") as log_file:
+                # No session can commit anything.
+                fcntl.lockf(log_file, fcntl.LOCK_EX)
+                tag = client.send("STORE 1 +FLAGS.SILENT (\\Flagged \\Seen)")
+                eventually(lambda: is_waited_for(log), "it is about to commit that")
+                os.kill(session, signal.SIGSTOP)
+                status = Path(f"/proc/{session}/status")
+                eventually(lambda: "T (stopped)" in status.read_text(), "it has stopped")
+            try:
+                other.store("2", "+FLAGS", "\\Seen")
+            finally:
+                os.kill(session, signal.SIGCONT)
+        assert client.finish(tag).ok
+    assert server.where(user) == {
+        "stayed": (server.chats, {"$Chat", "\\Seen", "\\Flagged"}),
+        "another": (server.chats, {"$Chat", "\\Seen"}),
+    }
