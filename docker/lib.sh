@@ -152,9 +152,13 @@ apt_install() {
 		systemctl --quiet disable dovecot.service dovecot.socket 2>/dev/null || true
 		;;
 	esac
-	# For those who want to know later what these scripts brought in.
+	note_installed "${missing[@]}"
+}
+
+# For those who want to know later what these scripts brought in.
+note_installed() { # PACKAGE...
 	mkdir -p "$COI_CACHE"
-	printf '%s\n' "${missing[@]}" >>"$COI_CACHE/packages-installed"
+	printf '%s\n' "$@" >>"$COI_CACHE/packages-installed"
 }
 
 # Unmounts everything below a directory. A tree is only ever removed when
