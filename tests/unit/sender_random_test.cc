@@ -4,6 +4,7 @@
 
 // Push services do anything over HTTP/1.1 and HTTP/2, and each push has its own outcome
 // all the same. Everything is in one thread, and time goes on when nothing else does.
+// At the end, there are some courses that are not left to chance.
 // COI_TEST_SEEDS is how many courses of events there are.
 
 #include <arpa/inet.h>
@@ -30,6 +31,7 @@
 #include <ctime>
 #include <deque>
 #include <filesystem>
+#include <functional>
 #include <iterator>
 #include <limits>
 #include <map>
@@ -111,6 +113,8 @@ constexpr int64_t kUnasked = 5000000;
 // How often libcurl sends a request for which a connection has died, and the first time.
 constexpr size_t kTriesMax = 6;
 constexpr size_t kStreamsMax = 100;
+// Services close a connection that has reset so many streams (CVE-2023-44487).
+constexpr size_t kResetsMax = 1000;
 
 template <auto free>
 struct Free {
@@ -229,6 +233,8 @@ struct Service {
   int listener = -1;
   int port = 0;
   bool is_well = false;
+  // Says nothing after the handshake of TLS.
+  bool is_silent = false;
   unsigned int hostile_percent = 0;
   unsigned int http1_percent = 0;
   // The same address for http and https.
@@ -239,6 +245,7 @@ struct Stream {
   string body;
   uint64_t id = 0;
   Try* attempt = nullptr;
+  bool is_whole = false;
   bool is_over = false;
 };
 
@@ -267,10 +274,12 @@ struct Connection {
   unsigned int last_stream = 0;
   unsigned int goes_after = 0xffffffff;
   bool has_answered = false;
+  size_t resets = 0;
+  std::deque<std::pair<uint64_t, Try*>> unanswered;  // of HTTP/1.1
   int64_t ready_nsecs = 0;
 };
 
-class SenderRandom : public testing::TestWithParam<unsigned int> {
+class SenderServices : public testing::Test {
  protected:
   static Tls& tls() {
     static Tls tls;
@@ -278,7 +287,6 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
   }
 
   void SetUp() override {
-    random_.Seed(GetParam() * 7 + 1);
     signal(SIGPIPE, SIG_IGN);
     setenv("SSL_CERT_FILE", "/dev/null", 1);
     tls();
@@ -286,42 +294,25 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
     fake_time = {};
     fake_time.now_nsecs = int64_t{1000000} * 1000000000;
     fake_time.is_fake = true;
-
     string error;
     ASSERT_TRUE(policy_.Set("", "", "127.0.0.1 127.0.0.2 127.0.0.3", "127.0.0.0/8", &error));
-    for (size_t i = 0; i < 4; ++i) {
-      services_.push_back(std::make_unique<Service>());
-      Listen(services_.back().get());
-      Service* service = services_.back().get();
-      service->is_well = i == 0;
-      service->hostile_percent = i == 0 ? 0 : random_.Below(101);
-      service->http1_percent = random_.Chance(50) ? 0 : random_.Below(101);
-      const string port = ":" + std::to_string(service->port) + "/push/";
-      const unsigned int kind = random_.Below(4);
-      for (const char* host : {"127.0.0.1", "127.0.0.2", "127.0.0.3"}) {
-        if (kind != 0) {
-          service->urls.push_back("https://"s + host + port);
-        }
-        if (kind != 1) {
-          service->urls.push_back("http://"s + host + port);
-        }
-        if (random_.Chance(60)) {
-          break;
-        }
-      }
-      origins_ += service->urls.size();
-    }
-    SenderLimits limits;
-    limits.connections_origin = 2 + random_.Below(4);
-    // The one that is well has always room.
-    limits.connections = static_cast<unsigned int>(origins_) * limits.connections_origin +
-                         (random_.Chance(50) ? random_.Below(50) : 0);
-    limits.request_timeout_msecs = kRequestMsecs;
-    limits.connect_timeout_msecs = kConnectMsecs;
-    limits.ca_file = tls().file;
-    limits_ = limits;
+  }
+
+  Service* AddService() {
+    services_.push_back(std::make_unique<Service>());
+    Listen(services_.back().get());
+    return services_.back().get();
+  }
+
+  void MakeSender(unsigned int connections, unsigned int connections_origin) {
+    limits_.connections = connections;
+    limits_.connections_origin = connections_origin;
+    limits_.request_timeout_msecs = kRequestMsecs;
+    limits_.connect_timeout_msecs = kConnectMsecs;
+    limits_.ca_file = tls().file;
+    string error;
     sender_ = Sender::Create(
-        limits, policy_, [this](const SendResult& result) { OnDone(result); }, &error);
+        limits_, policy_, [this](const SendResult& result) { OnDone(result); }, &error);
     ASSERT_TRUE(sender_) << error;
   }
 
@@ -380,7 +371,7 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
     request.endpoint = *endpoint;
     request.body = Body(id);
     request.topic = "topic-" + std::to_string(id);
-    if (random_.Chance(10)) {
+    if (random_.Chance(registrations_percent_)) {
       request.validation = "true";
     }
     sender_->Start(std::move(request));
@@ -397,6 +388,7 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
     ++done_;
     EXPECT_EQ(sender_->in_flight(), last_id_ - done_);
     EXPECT_NE(result.status, SendStatus::kNotAllowed);
+    EXPECT_NE(result.error, "Operation was aborted by an application callback");
     const int64_t msecs = (fake_time.now_nsecs - push.started_nsecs) / 1000000;
     EXPECT_LE(msecs, kRequestMsecs + 5);
     if (result.is_bystander) {
@@ -478,6 +470,11 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
     }
     CountOpen();
     return true;
+  }
+
+  // HTTP/2 begins with the settings.
+  static bool Speaks(const Connection& connection) {
+    return !connection.service->is_silent || connection.has_answered;
   }
 
   bool IsHostile(const Connection& connection) {
@@ -573,7 +570,9 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
         if (IsHostile(*connection) && random_.Chance(30)) {
           settings += "\0\3"s + Number(random_.Below(20), 4);
         }
-        Frame(connection, 4, 0, 0, settings);
+        if (!connection->service->is_silent) {
+          Frame(connection, 4, 0, 0, settings);
+        }
       }
       return true;
     }
@@ -725,7 +724,14 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
       EXPECT_TRUE(in.empty() || !connection->service->is_well)
           << id << " then " << in.substr(0, 60) << " host " << connection->host << ":"
           << connection->service->port;
-      if (Try* attempt = NewTry(connection, id)) {
+      Try* attempt = NewTry(connection, id);
+      if (attempt == nullptr) {
+        continue;
+      }
+      if (connection->service->is_silent) {
+        EXPECT_TRUE(connection->unanswered.empty()) << "It comes before its time";
+        connection->unanswered.emplace_back(id, attempt);
+      } else {
         Answer(connection, id, attempt,
                IsHostile(*connection)  ? 1 + random_.Below(26)
                : random_.Below(4) == 0 ? 1
@@ -925,11 +931,17 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
   void OnFrame(Connection* connection, int type, int flags, unsigned int number,
                const string& payload) {
     if (type == 4 && (flags & 1) == 0) {
+      if (!Speaks(*connection)) {
+        return;
+      }
       Frame(connection, 4, 1, 0, "");
     } else if (type == 6 && (flags & 1) == 0) {
       Frame(connection, 6, 1, 0, payload);
     } else if (type == 3 && connection->streams.contains(number)) {
       connection->streams[number].is_over = true;
+      if (++connection->resets == kResetsMax) {
+        Close(connection);
+      }
     } else if (type == 1) {
       EXPECT_GT(number, connection->last_stream);
       connection->last_stream = number;
@@ -941,7 +953,8 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
     } else if (type == 0) {
       Stream& stream = connection->streams[number];
       stream.body += payload;
-      if (!payload.empty() && !(IsHostile(*connection) && random_.Chance(10))) {
+      if (!payload.empty() && Speaks(*connection) &&
+          !(IsHostile(*connection) && random_.Chance(10))) {
         Frame(connection, 8, 0, 0, Number(payload.size(), 4));
       }
       if (stream.attempt == nullptr && stream.body.find(':') != string::npos) {
@@ -956,7 +969,9 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
       }
       if ((flags & 1) != 0) {
         EXPECT_EQ(stream.body, Body(stream.id));
-        if (!stream.is_over && number <= connection->goes_after) {
+        stream.is_whole = true;
+        if (!stream.is_over && number <= connection->goes_after &&
+            !connection->service->is_silent) {
           AnswerStream(connection, number,
                        IsHostile(*connection)  ? 1 + random_.Below(25)
                        : random_.Below(4) == 0 ? 1
@@ -1195,13 +1210,13 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
   EndpointPolicy policy_;
   SenderLimits limits_;
   std::vector<std::unique_ptr<Service>> services_;
-  size_t origins_ = 0;
   std::vector<std::unique_ptr<Connection>> connections_;
   std::map<uint64_t, Push> pushes_;
   std::set<std::pair<size_t, int64_t>> unasked_;
   int64_t unasked_number_ = 0;
   uint64_t last_id_ = 0;
   uint64_t most_ = 0;
+  unsigned int registrations_percent_ = 10;
   uint64_t done_ = 0;
   size_t happened_ = 0;
   size_t waited_ = 0;
@@ -1209,6 +1224,39 @@ class SenderRandom : public testing::TestWithParam<unsigned int> {
   bool needs_run_ = false;
   bool done_is_over_ = false;
   std::unique_ptr<Sender> sender_;
+};
+
+class SenderRandom : public SenderServices, public testing::WithParamInterface<unsigned int> {
+ protected:
+  void SetUp() override {
+    SenderServices::SetUp();
+    random_.Seed(GetParam() * 7 + 1);
+    unsigned int origins = 0;
+    for (size_t i = 0; i < 4; ++i) {
+      Service* service = AddService();
+      service->is_well = i == 0;
+      service->hostile_percent = i == 0 ? 0 : random_.Below(101);
+      service->http1_percent = random_.Chance(50) ? 0 : random_.Below(101);
+      const string port = ":" + std::to_string(service->port) + "/push/";
+      const unsigned int kind = random_.Below(4);
+      for (const char* host : {"127.0.0.1", "127.0.0.2", "127.0.0.3"}) {
+        if (kind != 0) {
+          service->urls.push_back("https://"s + host + port);
+        }
+        if (kind != 1) {
+          service->urls.push_back("http://"s + host + port);
+        }
+        if (random_.Chance(60)) {
+          break;
+        }
+      }
+      origins += static_cast<unsigned int>(service->urls.size());
+    }
+    const unsigned int connections_origin = 2 + random_.Below(4);
+    // The one that is well has always room.
+    MakeSender(origins * connections_origin + (random_.Chance(50) ? random_.Below(50) : 0),
+               connections_origin);
+  }
 };
 
 TEST_P(SenderRandom, END_4_each_push_has_one_outcome) {
@@ -1244,6 +1292,152 @@ unsigned int CountOfSeeds() {
   return count == nullptr ? 25 : static_cast<unsigned int>(std::strtoul(count, nullptr, 10));
 }
 INSTANTIATE_TEST_SUITE_P(Seeds, SenderRandom, testing::Range(0U, CountOfSeeds()));
+
+// Of one service, which says nothing until it is told to.
+class SenderTold : public SenderServices {
+ protected:
+  void SetUp() override {
+    SenderServices::SetUp();
+    service_ = AddService();
+    service_->urls = {"https://127.0.0.1:" + std::to_string(service_->port) + "/push/"};
+    service_->is_silent = true;
+    registrations_percent_ = 0;
+  }
+
+  // A timer for now is due a nanosecond later. No other time passes.
+  bool Step() {
+    if (Pass(100) || WaitForMore()) {
+      return true;
+    }
+    fake_time.Advance(1);
+    return Pass(100);
+  }
+  void RunUntil(const std::function<bool()>& is_done) {
+    for (unsigned int idle = 0; !HasFailure() && !is_done();) {
+      if (!Step()) {
+        ASSERT_LT(++idle, 100000U) << "It never comes";
+      }
+    }
+  }
+  // What is still under way then, which is seldom, shows later.
+  void Settle() {
+    while (Step()) {
+    }
+  }
+
+  // Until the service has the first ones, and the rest waits for a word of it.
+  void StartSilently(unsigned int count) {
+    for (; count > 0; --count) {
+      Start();
+    }
+    RunUntil([this] { return !connections_.empty() && connections_[0]->streams.size() == 8; });
+    Settle();
+  }
+
+  // What was kept back there; whether it was anything.
+  bool Speak(Connection* connection) {
+    if (connection->is_gone) {
+      return false;
+    }
+    bool has_spoken = false;
+    for (const auto& [id, attempt] : std::exchange(connection->unanswered, {})) {
+      Answer(connection, id, attempt, 5);  // and closes
+      has_spoken = true;
+    }
+    for (const auto& [number, stream] : connection->streams) {
+      if (stream.is_whole && !stream.is_over) {
+        if (!connection->has_answered) {
+          Frame(connection, 4, 0, 0, "");
+        }
+        AnswerStream(connection, number, 0);
+        has_spoken = true;
+      }
+    }
+    return has_spoken;
+  }
+  void SpeakOnOne() {
+    for (const auto& connection : connections_) {
+      if (Speak(connection.get())) {
+        break;
+      }
+    }
+    Settle();
+  }
+  void SpeakOneByOne() {
+    RunUntil([this] {
+      SpeakOnOne();
+      return sender_->in_flight() == 0;
+    });
+  }
+
+  // The service goes away, and what it had is sent again on connections of HTTP/1.1. Once
+  // there is one of HTTP/2 again, libcurl 7.88 takes all of them for that.
+  void CrowdHttp1() {
+    StartSilently(8);
+    service_->http1_percent = 100;
+    Frame(connections_[0].get(), 4, 0, 0, "");
+    Frame(connections_[0].get(), 7, 0, 0, Number(0, 4) + Number(0, 4));
+    RunUntil([this] {
+      return std::ranges::any_of(connections_,
+                                 [](const auto& one) { return !one->unanswered.empty(); });
+    });
+    Settle();
+    service_->http1_percent = 0;
+    SpeakOnOne();
+  }
+
+  Service* service_ = nullptr;
+};
+
+TEST_F(SenderTold, END_4_leaves_a_connection_before_its_service_does) {
+  service_->is_well = true;
+  MakeSender(4, 4);
+  StartSilently(1200);
+  SpeakOneByOne();
+  // With libcurl 7.88 they have 500 streams each, and some that were under way by then.
+  // 8.14 resets none.
+  EXPECT_EQ(connections_.size(), connections_[0]->resets > 0 ? 3U : 1U);
+}
+
+TEST_F(SenderTold, END_4_few_streams_until_there_is_an_answer) {
+  MakeSender(4, 4);
+  StartSilently(120);
+  Connection* connection = connections_[0].get();
+  ASSERT_EQ(connection->streams.size(), 8U);
+  Frame(connection, 4, 0, 0, "");
+  AnswerStream(connection, 1, 0);
+  RunUntil([&] { return OpenStreams(*connection) == kStreamsMax; });
+  EXPECT_EQ(connections_.size(), 1U);
+}
+
+TEST_F(SenderTold, END_4_few_streams_for_a_second) {
+  MakeSender(4, 4);
+  StartSilently(120);
+  fake_time.Advance(int64_t{999} * 1000000);
+  Settle();
+  ASSERT_EQ(connections_[0]->streams.size(), 8U);
+  fake_time.Advance(1000000);
+  RunUntil([this] { return connections_[0]->streams.size() == kStreamsMax; });
+  EXPECT_EQ(connections_.size(), 1U);
+}
+
+TEST_F(SenderTold, END_4_one_request_at_a_time_on_a_connection_of_http_1) {
+  MakeSender(2, 2);
+  CrowdHttp1();
+  SpeakOneByOne();
+}
+
+TEST_F(SenderTold, END_4_nobody_who_was_sent_before_is_a_bystander) {
+  MakeSender(2, 2);
+  CrowdHttp1();
+  close(std::exchange(service_->listener, -1));
+  for (const auto& connection : connections_) {
+    if (!connection->is_gone) {
+      Close(connection.get());
+    }
+  }
+  RunUntil([this] { return sender_->in_flight() == 0; });
+}
 
 }  // namespace
 }  // namespace coi::relay
