@@ -108,7 +108,7 @@ class Device:
 
     def decrypt_by_node(self, body, scalar):
         modules = os.environ.get("COI_TEST_NODE_MODULES")
-        if not modules or not shutil.which("node"):
+        if not modules or not os.path.isdir(f"{modules}/http_ece") or not shutil.which("node"):
             return None
         given = {"d": scalar, "p": point(self.private), "auth": self.auth, "body": body}
         done = subprocess.run(
