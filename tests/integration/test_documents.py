@@ -142,6 +142,7 @@ EXAMPLES = {
     "metric coi_chats {\n  filter = event=coi_chat_delivered\n  group_by = ": ("2.3", "{}"),
     "metric coi_chats {\n  filter = event=coi_chat_delivered\n  group_by filter": ("2.4", "{}"),
     "metric coi_pushes {": ("2.4", "{}"),
+    "protocol lmtp {": ("2.4", "{}"),
     "service ": ("2.3 2.4", "{}"),
     "coi_push_": ("2.3 2.4", by_dialect(v2_3="plugin {{\n{}\n}}\n", v2_4="{}")),
 }
