@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <chrono>
 #include <filesystem>
+#include <functional>
 #include <thread>
 
 #include "relay/retry.h"
@@ -529,6 +530,7 @@ TEST(Retry, MSG_9_verdicts) {
       {200, relay::Verdict::kDelivered}, {201, relay::Verdict::kDelivered},
       {202, relay::Verdict::kDelivered}, {204, relay::Verdict::kDelivered},
       {203, relay::Verdict::kDelivered}, {299, relay::Verdict::kDelivered},
+      {199, relay::Verdict::kKeep},      {300, relay::Verdict::kKeep},
       {301, relay::Verdict::kKeep},      {302, relay::Verdict::kKeep},
       {308, relay::Verdict::kKeep},      {400, relay::Verdict::kKeep},
       {401, relay::Verdict::kKeep},      {403, relay::Verdict::kKeep},
@@ -552,18 +554,46 @@ TEST(Retry, MSG_9_verdicts) {
             relay::Verdict::kKeep);
 }
 
+TEST(Retry, MSG_9_what_was_wrong) {
+  const struct {
+    relay::SendResult result;
+    string problem;
+  } cases[] = {
+      {{1, relay::SendStatus::kAnswered, 503, {}, ""}, "HTTP 503"},
+      // What it had to say of the connection that answered is of no use.
+      {{1, relay::SendStatus::kAnswered, 403, {}, "closed"}, "HTTP 403"},
+      {{1, relay::SendStatus::kUnreachable, 0, {}, "refused"}, "refused"},
+      {{1, relay::SendStatus::kNotAllowed, 0, {}, "is internal"}, "is internal"},
+      {{1, relay::SendStatus::kUnreachable, 0, {}, ""}, "unreachable"},
+  };
+  for (const auto& one : cases) {
+    EXPECT_EQ(relay::Problem(one.result), one.problem);
+  }
+}
+
 TEST(Retry, MSG_9_back_off) {
-  constexpr int64_t kNominal[] = {5, 10, 20, 40, 80, 160, 320, 640, 900, 900};
-  unsigned int attempts = 1;
-  for (const int64_t seconds : kNominal) {
-    for (const uint32_t random : {0U, 1U, 0x7fffU, 0xffffU, 0xffffffffU}) {
-      const int64_t delay = relay::RetryDelay(attempts, {}, random);
-      EXPECT_GE(delay, seconds * 750) << attempts;
-      EXPECT_LE(delay, seconds * 1250) << attempts;
+  const struct {
+    std::function<int64_t(unsigned int, uint32_t)> delay;
+    vector<int64_t> nominal_secs;
+  } cases[] = {
+      {[](unsigned int times, uint32_t random) { return relay::RetryDelay(times, {}, random); },
+       {5, 10, 20, 40, 80, 160, 320, 640, 900, 900}},
+      {relay::KeepDelay, {600, 1200, 2400, 4800, 9600, 14400, 14400}},
+      {relay::OriginPause, {5, 10, 20, 40, 80, 160, 300, 300}},
+  };
+  for (const auto& one : cases) {
+    unsigned int times = 1;
+    for (const int64_t seconds : one.nominal_secs) {
+      EXPECT_EQ(one.delay(times, 0), seconds * 750) << times;
+      EXPECT_EQ(one.delay(times, 0xffff), seconds * 1250) << times;
+      EXPECT_EQ(one.delay(times, 0xffffffffU), seconds * 1250) << times;
+      EXPECT_NEAR(one.delay(times, 0x7fff), seconds * 1000, seconds) << times;
+      ++times;
     }
-    ++attempts;
   }
   EXPECT_LE(relay::RetryDelay(4000000000U, {}, 0xffff), 1125000);
+  EXPECT_EQ(relay::RetryDelay(1, 100, 0), 100000);
+  EXPECT_EQ(relay::RetryDelay(1, 100, 0xffff), 110000);
   for (const int64_t absurd : {int64_t{1} << 62U, INT64_MAX, int64_t{21601}}) {
     EXPECT_EQ(relay::RetryDelay(1, absurd, 0xffff), relay::kMaxDelayMsecs);
   }
