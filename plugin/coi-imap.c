@@ -113,11 +113,13 @@ coi_imap_is_command(const struct client_command_context *cmd, const char *name)
 	return strcasecmp(cmd_name, name) == 0;
 }
 
-/* Those that a client may say between two pieces of a mail, or of the mail. */
+/* Those that a client may say between two pieces of a mail, or of the mail. Thunderbird
+   says CHECK behind each tenth that it gets. */
 static bool coi_imap_goes_on(const struct client_command_context *cmd)
 {
-	static const char *const names[] = { "FETCH", "STORE",	 "COPY",
-					     "MOVE",  "EXPUNGE", "CAPABILITY" };
+	static const char *const names[] = { "FETCH",	  "STORE", "COPY",
+					     "MOVE",	  "CHECK", "EXPUNGE",
+					     "CAPABILITY" };
 
 	for (unsigned int i = 0; i < N_ELEMENTS(names); i++) {
 		if (coi_imap_is_command(cmd, names[i]))

@@ -20,6 +20,11 @@ PIECES = {
     "parts": ["FETCH 1 BODY[1]", "FETCH 1 BODY[2]"],
     "parts by UID": ["UID FETCH 1 BODY[1]", "UID FETCH 1 BODY[2]"],
     "octets": ["UID FETCH 1 BODY[]<0.2000>", "UID FETCH 1 BODY[]<2000.20000>"],
+    "octets as Thunderbird": [
+        "UID FETCH 1 BODY[]<0.2000>",
+        "CHECK",
+        "UID FETCH 1 BODY[]<2000.20000>",
+    ],
     "header and text": ["FETCH 1 BODY[HEADER]", "CAPABILITY", "FETCH 1 RFC822.TEXT"],
     "decoded octets": ["FETCH 1 BINARY[]<0.2000>", "FETCH 1 (BINARY[]<2000.20000>)"],
 }
