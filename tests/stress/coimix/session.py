@@ -348,8 +348,9 @@ class Session:
                 if ".SILENT" in command:
                     self.view.forget_flags(letters)
                 if "FETCH" in command:
-                    # What is fetched moves with the next command that is about no mails.
-                    self.view.do(self.random.choice(("NOOP", "CHECK", "STATUS INBOX (MESSAGES)")))
+                    # What is fetched moves with the next command that is about no mails,
+                    # but for CHECK.
+                    self.view.do(self.random.choice(("NOOP", "STATUS INBOX (MESSAGES)")))
             except Gone:
                 for letter in letters.values():
                     letter.may_stay = True
